@@ -1,0 +1,1 @@
+"""Everything around the core: data sets, runs, pictures, notebooks and views."""
