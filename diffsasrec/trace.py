@@ -1,0 +1,165 @@
+"""What a reverse process decided, step by step: the records that figures, dashboard, replay and tests read.
+
+A trace is captured once and only viewed afterwards: nothing here calls a model.
+Letters: B users, L history length, K slots, C candidates, T recorded steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+FORMAT = 1
+KINDS = ("masked", "gaussian")
+
+
+@dataclass(frozen=True)
+class DecodeStep:
+    """One reverse step for B users and K slots.
+
+    A slot filled in an earlier step keeps the values it had when it was committed.
+    ``probability`` is the model's; ``score`` is what the rule sorted by: for some rules it is no confidence.
+    """
+
+    tokens: torch.Tensor  # (B, K) long, after the step
+    unmasked: torch.Tensor  # (B, K) bool, True where the slot was filled in this step
+    remasked: torch.Tensor  # (B, K) bool, True where the slot was emptied again
+    probability: torch.Tensor  # (B, K) float, of the slot's item, or of its best allowed item while masked
+    score: torch.Tensor  # (B, K) float64
+    entropy: torch.Tensor  # (B, K) float, nats, over the allowed items
+    margin: torch.Tensor  # (B, K) float, first probability less the second
+    candidates: torch.Tensor  # (B, K, C) long, most probable first; 0 where fewer than C items are allowed
+    candidate_probability: torch.Tensor  # (B, K, C) float
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """A ranked list per user."""
+
+    items: torch.Tensor  # (B, K) long tokens, best first
+    scores: torch.Tensor  # (B, K) float
+    trace: DecodeTrace | None = None  # how the list came about, when it was decoded
+
+
+@dataclass(frozen=True)
+class DecodeTrace:
+    """A whole reverse process of B users: the history it started from, its config and every step."""
+
+    history: torch.Tensor  # (B, L) long, left-padded
+    config: dict[str, Any]  # the whole DecodeConfig
+    steps: tuple[DecodeStep, ...]
+    filled_at: torch.Tensor  # (B, K) long, the step at which the slot got the item it ends with
+    kind: str = "masked"  # masked | gaussian; promises about slots hold for masked
+    about: dict[str, Any] = field(default_factory=dict)  # JSON values: run, user ids, checkpoint hash ...
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if not self.steps:
+            raise ValueError("a trace needs at least one step, got none")
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.steps)
+
+    @property
+    def num_users(self) -> int:
+        return self.filled_at.shape[0]
+
+    @property
+    def num_slots(self) -> int:
+        return self.filled_at.shape[1]
+
+    def recommendations(self) -> Recommendations:
+        """Return the K items in the order that the config's ``rank_by`` names, with their confidence.
+
+        An embedding diffusion has a single slot: its list is the last step's candidates.
+        """
+        last = self.steps[-1]
+        if self.kind == "gaussian":
+            return Recommendations(last.candidates[:, 0], last.candidate_probability[:, 0], self)
+        if self.config["rank_by"] == "slot":
+            return Recommendations(last.tokens, last.probability, self)
+        order = last.probability.argsort(dim=1, descending=True, stable=True)
+        return Recommendations(last.tokens.gather(1, order), last.probability.gather(1, order), self)
+
+    def unmask_order(self) -> torch.Tensor:
+        """Return the slots in the order they were filled, (B, K) long; within a step the confident ones first."""
+        by_confidence = self.steps[-1].probability.argsort(dim=1, descending=True, stable=True)
+        by_step = self.filled_at.gather(1, by_confidence).argsort(dim=1, stable=True)
+        return by_confidence.gather(1, by_step)
+
+    def target_rank(self, target: torch.Tensor) -> torch.Tensor:
+        """Return where the target (B,) stood among the candidates: (T, B, K) long from 1, 0 if not among them."""
+        candidates = torch.stack([step.candidates for step in self.steps])  # (T, B, K, C)
+        is_target = candidates == target.view(1, -1, 1, 1)
+        return torch.where(is_target.any(-1), is_target.int().argmax(-1) + 1, 0)
+
+    def user(self, index: int) -> DecodeTrace:
+        """Return the trace of one user alone, without the steps after the user's last slot was filled."""
+        num_steps = int(self.filled_at[index].max()) + 1
+        steps = tuple(
+            DecodeStep(*(getattr(step, name)[index : index + 1] for name in _STEP_FIELDS))
+            for step in self.steps[:num_steps]
+        )
+        about = {
+            key: [value[index]] if isinstance(value, list) and len(value) == self.num_users else value
+            for key, value in self.about.items()
+        }
+        own = slice(index, index + 1)
+        return dataclasses.replace(
+            self, history=self.history[own], steps=steps, filled_at=self.filled_at[own], about=about
+        )
+
+    def save(self, path: Path) -> None:
+        """Write ``path``.safetensors and ``path``.json, each beside its place and then renamed."""
+        tensors = {
+            name: torch.stack([getattr(step, name) for step in self.steps]).contiguous()
+            for name in _STEP_FIELDS
+        }
+        tensors |= {"history": self.history.contiguous(), "filled_at": self.filled_at.contiguous()}
+        weights, description = _paths(path)
+        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, f"{weights}.tmp")
+        content = {"format": FORMAT, "kind": self.kind, "config": self.config, "about": self.about}
+        Path(f"{description}.tmp").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(f"{weights}.tmp", weights)
+        os.replace(f"{description}.tmp", description)
+
+    @classmethod
+    def load(cls, path: Path) -> DecodeTrace:
+        """Read what ``save`` wrote; raise ``ValueError`` that names the file when it is broken or of another format."""
+        weights, description = _paths(path)
+        for file in (weights, description):
+            if not file.is_file():
+                raise FileNotFoundError(f"no trace at {path}: {file.name} is missing")
+        try:
+            content = json.loads(description.read_text(encoding="utf-8"))
+            tensors = load_file(weights)
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, this version reads {FORMAT}")
+            columns = [tensors[name].unbind(0) for name in _STEP_FIELDS]
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"the trace {path} cannot be read ({error}): decode the user again") from error
+        return cls(
+            history=tensors["history"],
+            config=content["config"],
+            steps=tuple(DecodeStep(*values) for values in zip(*columns, strict=True)),
+            filled_at=tensors["filled_at"],
+            kind=content["kind"],
+            about=content["about"],
+        )
+
+
+_STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(DecodeStep))
+
+
+def _paths(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}.safetensors"), path.with_name(f"{path.name}.json")
