@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 FORMAT = 1
 KINDS = ("masked", "gaussian")
+SLOT_STATES = ("masked", "new", "kept", "emptied")  # what a slot can be after a step
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,17 @@ class DecodeTrace:
         by_confidence = self.steps[-1].probability.argsort(dim=1, descending=True, stable=True)
         by_step = self.filled_at.gather(1, by_confidence).argsort(dim=1, stable=True)
         return by_confidence.gather(1, by_step)
+
+    def slot_states(self) -> torch.Tensor:
+        """Return what every slot was after every step: (T, B, K) long, indices into ``SLOT_STATES``."""
+        masked, new, kept, emptied = range(len(SLOT_STATES))
+        filled = torch.zeros_like(self.filled_at, dtype=torch.bool)
+        states = []
+        for step in self.steps:
+            filled = (filled & ~step.remasked) | step.unmasked
+            state = torch.where(filled, kept, masked)
+            states.append(state.masked_fill(step.remasked, emptied).masked_fill(step.unmasked, new))
+        return torch.stack(states)
 
     def target_rank(self, target: torch.Tensor) -> torch.Tensor:
         """Return where the target (B,) stood among the candidates: (T, B, K) long from 1, 0 if not among them."""
