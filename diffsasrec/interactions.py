@@ -1,0 +1,205 @@
+"""The canonical table of interactions, its checks and filters, and the flat form that everything else reads.
+
+Letters: U users, R interactions. The flat form is one array of tokens, user after user, each in the order of
+time; ``offsets`` says where a user begins. Nothing here knows a file format: adapters make the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diffsasrec.config import nearest, unknown_name
+from diffsasrec.vocabulary import Vocabulary
+
+COLUMNS = ("user_id", "item_id", "timestamp")
+_ID_COLUMNS = COLUMNS[:2]
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """All interactions, sorted by user, time and original row; the arrays may be memory maps."""
+
+    user_ids: NDArray  # (U,) int64 or str, ascending, unique
+    offsets: NDArray[np.int64]  # (U + 1,) the user in row u owns [offsets[u], offsets[u + 1])
+    tokens: NDArray[np.int32]  # (R,) 1..N
+    timestamps: NDArray[np.int64]  # (R,) seconds since 1970, ascending within a user
+    vocabulary: Vocabulary
+
+    def __post_init__(self) -> None:
+        assert len(self.offsets) == len(self.user_ids) + 1, "one offset per user and one more"
+        assert self.offsets[0] == 0
+        assert self.offsets[-1] == len(self.tokens) == len(self.timestamps)
+        assert bool(np.all(self.offsets[1:] > self.offsets[:-1])), "every user has an interaction"
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame) -> Interactions:
+        """Check the table and sort it by user and timestamp; rows that tie keep their order."""
+        check_table(table)
+        users, user_ids = _encode_ids(table["user_id"])
+        items, item_ids = _encode_ids(table["item_id"])
+        timestamps = as_seconds(table["timestamp"])
+        order = np.lexsort((timestamps, users))  # lexsort is stable
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))])
+        tokens = Vocabulary.to_token(items)[order].astype(np.int32)
+        return cls(user_ids, offsets.astype(np.int64), tokens, timestamps[order], Vocabulary(item_ids))
+
+    @property
+    def num_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        return self.vocabulary.num_items
+
+    @property
+    def num_interactions(self) -> int:
+        return len(self.tokens)
+
+    def user_row(self, user_id: object) -> int:
+        """Return the row of a user; digits stand for an integer id, as on a command line.
+
+        Raise ``ValueError`` with the nearest known id when there is no such user.
+        """
+        wanted: object = user_id
+        if self.user_ids.dtype.kind in "iu":
+            wanted = _as_integer(user_id)
+        elif not isinstance(user_id, str):
+            wanted = None
+        if wanted is not None:
+            row = int(np.searchsorted(self.user_ids, wanted))  # type: ignore[call-overload]
+            if row < self.num_users and self.user_ids[row] == wanted:
+                return row
+        hint = self._hint(user_id)
+        raise ValueError(f"unknown user {user_id!r}: not among the {self.num_users} users{hint}")
+
+    def sequence(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return a user's tokens and timestamps, both (n,), as views."""
+        here = slice(self.offsets[row], self.offsets[row + 1])
+        return self.tokens[here], self.timestamps[here]
+
+    def _hint(self, user_id: object) -> str:
+        """Name the id that looks most like the wanted one among its neighbours in sorted order."""
+        comparable = _as_integer(user_id) if self.user_ids.dtype.kind in "iu" else str(user_id)
+        place = 0 if comparable is None else int(np.searchsorted(self.user_ids, comparable))
+        neighbours = self.user_ids[max(0, place - 500) : place + 500]
+        close = nearest(str(user_id), [str(value) for value in neighbours])
+        return f"; the nearest known id is {close}" if close is not None else ""
+
+
+def check_table(table: pd.DataFrame, *, source: str = "table") -> None:
+    """Raise ``ValueError`` that names the first thing wrong with a table: column, row, value and fix."""
+    for name in COLUMNS:
+        if name not in table.columns:
+            raise ValueError(f"{source}: {unknown_name('column', name, map(str, table.columns))}")
+    if len(table) == 0:
+        raise ValueError(f"{source}: no interactions: the file is empty or holds a header only")
+    for name in _ID_COLUMNS:
+        _check_ids(table[name], source)
+    _check_timestamps(table["timestamp"], source)
+
+
+def as_seconds(timestamps: pd.Series) -> NDArray[np.int64]:
+    """Return a checked timestamp column as whole seconds since 1970: (R,) int64."""
+    if pd.api.types.is_datetime64_any_dtype(timestamps):
+        naive = timestamps.dt.tz_convert(None) if timestamps.dt.tz is not None else timestamps
+        return naive.to_numpy().astype("datetime64[s]").astype(np.int64)
+    return pd.to_numeric(timestamps).to_numpy().astype(np.int64)
+
+
+def k_core(table: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Return the largest part of the table in which every user and every item has k interactions or more."""
+    if k < 1:
+        raise ValueError(f"k of the k-core must be at least 1, got {k}")
+    kept = np.arange(len(table))
+    codes = [pd.factorize(table[name])[0] for name in _ID_COLUMNS]
+    while True:
+        enough = np.ones(len(kept), dtype=bool)
+        for code in codes:
+            enough &= np.bincount(code[kept])[code[kept]] >= k if len(kept) else True
+        if enough.all():
+            break
+        kept = kept[enough]
+    if len(kept) == 0:
+        raise ValueError(f"the {k}-core is empty: no users and items have {k} interactions each; lower k")
+    return table.iloc[kept]
+
+
+def drop_consecutive_repeats(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without interactions that repeat the user's previous item; the order of rows stays."""
+    users, items = (pd.factorize(table[name])[0] for name in _ID_COLUMNS)
+    order = np.lexsort((as_seconds(table["timestamp"]), users))
+    same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
+    repeats = order[1:][same]
+    return table.iloc[np.delete(np.arange(len(table)), repeats)]
+
+
+def _encode_ids(column: pd.Series) -> tuple[NDArray[np.int64], NDArray]:
+    """Return the codes of a checked id column, (R,) int64, and the distinct ids in ascending order."""
+    codes, distinct = pd.factorize(column, sort=True)
+    kind = np.int64 if pd.api.types.infer_dtype(column) == "integer" else np.str_
+    ids = np.asarray(distinct, dtype=kind)
+    return codes.astype(np.int64), ids
+
+
+def _as_integer(user_id: object) -> int | None:
+    """Return an id as an integer of 64 bits, None when it is none."""
+    if isinstance(user_id, bool) or not isinstance(user_id, int | np.integer | str):
+        return None
+    if isinstance(user_id, str) and not user_id.removeprefix("-").isdecimal():
+        return None
+    value = int(user_id)
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def _check_ids(column: pd.Series, source: str) -> None:
+    """Raise when an id is missing or the column is not all integers or all strings."""
+    missing = column.isna().to_numpy()
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind == "string":
+        missing = missing | (column.fillna("") == "").to_numpy(dtype=bool)
+    if missing.any():
+        raise ValueError(f"{_place(column, missing, source)} is missing: fill it in or drop the row")
+    if kind not in ("integer", "string"):
+        raise ValueError(
+            f"{source}: column {column.name!r} holds {kind} values ({column.iloc[0]!r}, ...): "
+            "ids must be all integers or all strings; convert the column"
+        )
+    if kind == "string":
+        hidden = column.astype("str").str.contains("\x00", regex=False).to_numpy(dtype=bool)
+        if hidden.any():
+            raise ValueError(f"{_place(column, hidden, source)} holds a NUL character: clean the file")
+
+
+def _check_timestamps(column: pd.Series, source: str) -> None:
+    """Raise when a timestamp is missing, no whole number of seconds, negative, or beyond 64 bits."""
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise ValueError(f"{_place(column, missing, source)} is missing: fill it in or drop the row")
+    if pd.api.types.is_datetime64_any_dtype(column):
+        seconds = pd.Series(as_seconds(column))
+    elif pd.api.types.is_bool_dtype(column):
+        raise ValueError(f"{source}: column 'timestamp' holds true and false: give seconds since 1970")
+    else:
+        seconds = pd.to_numeric(column, errors="coerce")
+        values = seconds.to_numpy()
+        wrong = seconds.isna().to_numpy()
+        if values.dtype.kind == "f":
+            wrong = wrong | ~(np.abs(values) < 2.0**63) | (values != np.floor(values))
+        if wrong.any():
+            fix = "give whole seconds since 1970, or a column of dates"
+            raise ValueError(f"{_place(column, wrong, source)} is not a number of seconds: {fix}")
+    negative = (seconds < 0).to_numpy()
+    if negative.any():
+        raise ValueError(f"{_place(column, negative, source)} lies before 1970: give seconds since 1970")
+
+
+def _place(column: pd.Series, wrong: NDArray[np.bool_], source: str) -> str:
+    """Name the first wrong value: where it is and what it is."""
+    row = int(np.argmax(wrong))
+    value = column.iloc[row]
+    shown = "" if pd.isna(value) else f" {str(value)[:60]!r}"
+    return f"{source}: row {row + 1}: {column.name}{shown}"

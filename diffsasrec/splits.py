@@ -1,0 +1,250 @@
+"""Train, validation and test: every split is a set of ranges into the one flat array of interactions.
+
+Letters: U users, B users of a part, M training sequences, N items, R interactions. No interaction is copied,
+and every promise of a split is asserted. Cutting sequences into batches belongs to ``sequences``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsasrec.config import unknown_name
+from diffsasrec.interactions import Interactions
+from diffsasrec.vocabulary import Vocabulary
+
+SPLITS = ("leave_one_out", "global_time")
+PARTS = ("validation", "test")
+_CHUNK = 1 << 24  # flat positions looked at together: bounds the memory for memory-mapped interactions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which interactions are held out."""
+
+    name: str = "leave_one_out"  # or global_time
+    quantile: float = 0.95  # global_time: share of all interactions before the cutoff
+    refit: bool = False  # train up to the test targets: validation was seen in training then
+
+    def __post_init__(self) -> None:
+        if self.name not in SPLITS:
+            raise unknown_name("split", self.name, SPLITS)
+        if not 0.0 < self.quantile < 1.0:
+            raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The users of validation or test, with a history ``flat[start:end]`` and a target ``flat[target]`` each."""
+
+    name: str
+    rows: NDArray[np.int64]  # (B,) user rows, ascending
+    start: NDArray[np.int64]  # (B,)
+    end: NDArray[np.int64]  # (B,)
+    target: NDArray[np.int64]  # (B,) flat position, end or later
+    cold: NDArray[np.bool_]  # (B,) True where the target item never occurs in training
+    num_targets: int = 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices: NDArray) -> Part:
+        """Return the part of some users, in the order of the indices (or a mask)."""
+        arrays = (self.rows, self.start, self.end, self.target, self.cold)
+        return Part(self.name, *(array[indices] for array in arrays), num_targets=self.num_targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training ranges and the two held-out parts of one data set; the catalogue is every item of it."""
+
+    interactions: Interactions
+    config: SplitConfig
+    train_rows: NDArray[np.int64]  # (M,) user rows, ascending
+    train_start: NDArray[np.int64]  # (M,)
+    train_end: NDArray[np.int64]  # (M,)
+    validation: Part
+    test: Part
+    validation_cutoff: int | None = None  # seconds; global_time only
+    test_cutoff: int | None = None
+
+    def part(self, name: str) -> Part:
+        """Return ``validation`` or ``test``; raise ``ValueError`` for another name."""
+        if name not in PARTS:
+            raise unknown_name("part", name, PARTS)
+        return self.test if name == "test" else self.validation
+
+    def target_hash(self, name: str) -> str:
+        """Return 16 hex digits over the (user id, target item id) pairs, ordered by user."""
+        part = self.part(name)
+        users = self.interactions.user_ids[part.rows].tolist()
+        items = self.interactions.vocabulary.decode(self.interactions.tokens[part.target]).tolist()
+        pairs = json.dumps(list(zip(users, items, strict=True)), separators=(",", ":"))
+        return hashlib.sha256(pairs.encode()).hexdigest()[:16]
+
+    def training_counts(self) -> NDArray[np.int64]:
+        """Return how often each item occurs in training, per logits column: (N,) int64."""
+        return _count_items(self.interactions, self.train_start, self.train_end)
+
+
+def make_split(interactions: Interactions, config: SplitConfig) -> Split:
+    """Return the split that ``config`` names; raise ``ValueError`` when it leaves no user to evaluate."""
+    build = {"leave_one_out": _leave_one_out, "global_time": _global_time}[config.name]
+    split = build(interactions, config)
+    _assert_promises(split)
+    return split
+
+
+def _leave_one_out(interactions: Interactions, config: SplitConfig) -> Split:
+    """Hold out every user's last item for test and the one before for validation.
+
+    The history of the test part includes the validation item. Users with fewer than three interactions only
+    train, with all they have. Targets that never occur in training stay, and are marked cold.
+    """
+    start, end = interactions.offsets[:-1], interactions.offsets[1:]
+    rows = np.flatnonzero(end - start >= 3)
+    if len(rows) == 0:
+        raise ValueError(
+            "leave_one_out needs a user with at least 3 interactions, but no user has more than "
+            f"{int((end - start).max())}: use a data set with longer histories"
+        )
+    train_end = end.copy()
+    train_end[rows] -= 1 if config.refit else 2
+    known = _count_items(interactions, start, train_end) > 0
+    parts = [
+        _part(interactions, name, known, rows=rows, end=end - back, target=end[rows] - back)
+        for name, back in (("validation", 2), ("test", 1))
+    ]
+    return Split(interactions, config, np.arange(interactions.num_users), start.copy(), train_end, *parts)
+
+
+def _global_time(interactions: Interactions, config: SplitConfig) -> Split:
+    """Hold out what happened at or after a moment that is the same for all users.
+
+    Test cutoff: the ``quantile`` of all timestamps. Validation cutoff: the same quantile of those before the
+    test cutoff. Training lies before the validation cutoff and says which items are known. A part's target is
+    the user's first interaction in its period with a known item; its history is all before its cutoff.
+    """
+    test_cutoff = _cutoff(interactions.timestamps, config.quantile)
+    earlier = interactions.timestamps[interactions.timestamps < test_cutoff]
+    if len(earlier) == 0:
+        raise ValueError(_too_early(config))
+    validation_cutoff = _cutoff(earlier, config.quantile)
+    start = interactions.offsets[:-1]
+    validation_end = _ends_before(interactions, validation_cutoff)
+    test_end = _ends_before(interactions, test_cutoff)
+
+    selecting = validation_end > start
+    known = _count_items(interactions, start[selecting], validation_end[selecting]) > 0
+    parts = []
+    periods = ("validation", validation_end, test_end), ("test", test_end, interactions.offsets[1:])
+    for name, low, high in periods:
+        rows, target = _first_known(interactions, low, high, known)
+        if len(rows) == 0:
+            raise ValueError(_too_early(config))
+        parts.append(_part(interactions, name, known, rows=rows, end=low, target=target))
+    train_end = test_end if config.refit else validation_end
+    train_rows = np.flatnonzero(train_end > start)
+    train = train_rows, start[train_rows], train_end[train_rows]
+    return Split(interactions, config, *train, *parts, validation_cutoff, test_cutoff)
+
+
+def _part(
+    interactions: Interactions,
+    name: str,
+    known: NDArray[np.bool_],
+    *,
+    rows: NDArray[np.int64],
+    end: NDArray[np.int64],
+    target: NDArray[np.int64],
+) -> Part:
+    """Return the part whose histories run from each user's first interaction to ``end`` (U,)."""
+    cold = ~known[Vocabulary.to_column(interactions.tokens[target])]
+    return Part(name, rows, interactions.offsets[rows], end[rows], target, cold)
+
+
+def _cutoff(timestamps: NDArray[np.int64], quantile: float) -> int:
+    """Return the quantile as one of the timestamps, the higher of two."""
+    return int(np.quantile(timestamps, quantile, method="higher"))
+
+
+def _too_early(config: SplitConfig) -> str:
+    return (
+        f"global_time at quantile {config.quantile} leaves no user with a history before the cutoff and a "
+        "known item after it: lower the quantile, or use leave_one_out"
+    )
+
+
+def _ends_before(interactions: Interactions, cutoff: int) -> NDArray[np.int64]:
+    """Return for each user the flat position of the first interaction at or after the cutoff: (U,)."""
+    before = np.add.reduceat(interactions.timestamps < cutoff, interactions.offsets[:-1], dtype=np.int64)
+    return interactions.offsets[:-1] + before
+
+
+def _first_known(
+    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64], known: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the users with a history before ``start`` and a known item in their period, and its position.
+
+    ``start`` and ``end`` (U,) bound each user's period in the flat array.
+    """
+    has_history = start > interactions.offsets[:-1]
+    first = np.where(has_history, start, end)
+    lengths = end - first
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    positions = np.arange(len(users)) + np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
+    suitable = known[Vocabulary.to_column(interactions.tokens[positions])]
+    rows, index = np.unique(users[suitable], return_index=True)
+    return rows, positions[suitable][index]
+
+
+def _count_items(
+    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how often each item occurs in disjoint ranges, none of them empty: (N,) int64."""
+    change = np.zeros(interactions.num_interactions + 1, dtype=np.int8)
+    change[start] += 1
+    change[end] -= 1
+    inside = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
+    counts = np.zeros(interactions.num_items, dtype=np.int64)
+    for low in range(0, len(inside), _CHUNK):
+        here = slice(low, low + _CHUNK)
+        columns = Vocabulary.to_column(interactions.tokens[here][inside[here]])
+        counts += np.bincount(columns, minlength=interactions.num_items)
+    return counts
+
+
+def _assert_promises(split: Split) -> None:
+    """Assert what the protocol promises, for every user."""
+    interactions, timestamps = split.interactions, split.interactions.timestamps
+    trained_until = interactions.offsets[:-1].copy()
+    trained_until[split.train_rows] = split.train_end
+    assert np.all(split.train_start == interactions.offsets[split.train_rows])
+    assert np.all(split.train_end > split.train_start)
+    assert np.all(np.diff(split.train_rows) > 0), "one sequence per user"
+    for part in (split.validation, split.test):
+        assert np.all(np.diff(part.rows) > 0), "one target per user"
+        assert np.all(part.start == interactions.offsets[part.rows])
+        assert np.all((part.start < part.end) & (part.end <= part.target)), "a history, then the target"
+        assert np.all(part.target < interactions.offsets[part.rows + 1]), "the target is the user's own"
+        if part.name == "test" or not split.config.refit:
+            assert np.all(trained_until[part.rows] <= part.target), "no target trains"
+    if split.config.name == "leave_one_out":
+        assert np.all(split.test.target == interactions.offsets[split.test.rows + 1] - 1)
+        assert np.all(split.test.end == split.test.target)
+        assert np.all(split.validation.end == split.test.end - 1)
+        assert np.array_equal(split.validation.rows, split.test.rows)
+    else:
+        assert split.validation_cutoff is not None
+        assert split.test_cutoff is not None
+        last = split.test_cutoff if split.config.refit else split.validation_cutoff
+        assert np.all(timestamps[split.train_end - 1] < last)
+        for part, cutoff in ((split.validation, split.validation_cutoff), (split.test, split.test_cutoff)):
+            assert np.all(timestamps[part.end - 1] < cutoff), "history lies before the cutoff"
+            assert np.all(timestamps[part.target] >= cutoff), "the target does not"
+            assert not part.cold.any(), "the target was in the training data"
+        assert np.all(timestamps[split.validation.target] < split.test_cutoff)
