@@ -143,6 +143,7 @@ class Rule:
     random: bool  # True where the seed matters even at temperature 0
     summary: str  # one line for people
     source: str
+    score: str | None = None  # what it sorts by, for people; None: the model's probability itself
 
 
 RULES: dict[str, Rule] = {
@@ -166,6 +167,7 @@ RULES: dict[str, Rule] = {
         random=True,
         summary="fills slots in random order: the reference that every other rule must beat",
         source="LLaDA (Nie et al. 2025), random remasking",
+        score="random draw",
     ),
     "left_to_right": Rule(
         select=left_to_right,
@@ -173,5 +175,6 @@ RULES: dict[str, Rule] = {
         random=False,
         summary="fills the first empty slot, one a step",
         source="the autoregressive twin",
+        score="place from the right",
     ),
 }
