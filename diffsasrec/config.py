@@ -68,7 +68,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
             if value in typing.get_args(option):
                 return value
         elif origin in (tuple, list) and isinstance(value, list | tuple):
-            return origin(value)
+            element = typing.get_args(option)[0]
+            return origin(_checked(f"{name}[{index}]", entry, element) for index, entry in enumerate(value))
         elif origin is dict and isinstance(value, Mapping):
             return dict(value)
         elif option is float and isinstance(value, int | float) and not isinstance(value, bool):

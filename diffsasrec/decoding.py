@@ -22,7 +22,7 @@ from diffsasrec.sequences import Forbidden
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
-__all__ = ["RULES", "DecodeConfig", "decode", "decode_steps"]
+__all__ = ["RULES", "DecodeConfig", "decode", "decode_steps", "forbidden_pairs"]
 
 LogitsOf = Callable[[torch.Tensor], torch.Tensor]
 
@@ -52,7 +52,7 @@ def decode_steps(
         ValueError: logits with NaN, or fewer than K items left for a user.
     """
     num_users, num_slots, device = history.shape[0], config.num_slots, history.device
-    blocked = _blocked_pairs(forbidden, num_users, num_slots, num_items, device)
+    blocked = forbidden_pairs(forbidden, num_users, num_needed=num_slots, num_items=num_items)
     tokens = history.new_full((num_users, num_slots), Vocabulary.mask_id_of(num_items))
     masked = torch.ones_like(tokens, dtype=torch.bool)
     threshold = torch.full((num_users,), config.threshold, dtype=torch.float64, device=device)
@@ -233,23 +233,30 @@ def _noise(config: DecodeConfig, user_seeds: torch.Tensor, step: int, num_items:
     return gumbel(config.seed, user_seeds[:, None, None], torch.full_like(slot, step), slot, column)
 
 
-def _blocked_pairs(
-    forbidden: Forbidden | None, num_users: int, num_slots: int, num_items: int, device: torch.device
+def forbidden_pairs(
+    forbidden: Forbidden | None, num_users: int, *, num_needed: int, num_items: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the distinct (user, column) pairs that are forbidden; raise where fewer than K items are left."""
+    """Return the distinct forbidden (user, column) pairs, two (P,) long tensors in ascending order.
+
+    Raises:
+        ValueError: a user has fewer than ``num_needed`` items left, or a token is no item.
+    """
     if forbidden is None:
-        empty = torch.zeros(0, dtype=torch.long, device=device)
-        pairs, counts = empty, torch.zeros(1, dtype=torch.long)
-    else:
-        items, offsets = forbidden
-        user = torch.repeat_interleave(torch.arange(num_users, device=device), offsets.diff().to(device))
-        pairs = torch.unique(user * num_items + Vocabulary.to_column(items.to(device)))
-        counts = torch.bincount(pairs // num_items, minlength=num_users)
-    num_left = num_items - int(counts.max())
-    if num_left < num_slots:
+        forbidden = Forbidden(torch.zeros(0, dtype=torch.long), torch.zeros(num_users + 1, dtype=torch.long))
+    items, offsets = forbidden
+    columns = Vocabulary.to_column(items)
+    if bool(((columns < 0) | (columns >= num_items)).any()):
         raise ValueError(
-            f"num_slots={num_slots} is larger than the {num_left} items that may still be recommended to user "
-            f"{int(counts.argmax())} of the batch: ask for at most {num_left}"
+            f"forbidden holds a token that is none of the {num_items} items: PAD and MASK never compete"
+        )
+    user = torch.repeat_interleave(torch.arange(num_users, device=items.device), offsets.diff())
+    pairs = torch.unique(user * num_items + columns)
+    counts = torch.bincount(pairs // num_items, minlength=num_users)
+    num_left = num_items - int(counts.max()) if num_users else num_items
+    if num_left < num_needed:
+        raise ValueError(
+            f"{num_needed} recommendations are more than the {num_left} items left for user {int(counts.argmax())} "
+            f"of the batch, out of {num_items}: ask for at most {num_left}"
         )
     return pairs // num_items, pairs % num_items
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffsasrec.config import nearest, unknown_name
+from diffsasrec.config import nearest
 from diffsasrec.vocabulary import Vocabulary
 
 COLUMNS = ("user_id", "item_id", "timestamp")
@@ -25,7 +25,7 @@ class Interactions:
 
     user_ids: NDArray  # (U,) int64 or str, ascending, unique
     offsets: NDArray[np.int64]  # (U + 1,) the user in row u owns [offsets[u], offsets[u + 1])
-    tokens: NDArray[np.int32]  # (R,) 1..N
+    tokens: NDArray  # (R,) int32, 1..N
     timestamps: NDArray[np.int64]  # (R,) seconds since 1970, ascending within a user
     vocabulary: Vocabulary
 
@@ -39,9 +39,9 @@ class Interactions:
     def from_table(cls, table: pd.DataFrame) -> Interactions:
         """Check the table and sort it by user and timestamp; rows that tie keep their order."""
         check_table(table)
-        users, user_ids = _encode_ids(table["user_id"])
-        items, item_ids = _encode_ids(table["item_id"])
-        timestamps = as_seconds(table["timestamp"])
+        users, user_ids = _encode_ids(_column(table, "user_id"))
+        items, item_ids = _encode_ids(_column(table, "item_id"))
+        timestamps = as_seconds(_column(table, "timestamp"))
         order = np.lexsort((timestamps, users))  # lexsort is stable
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))])
         tokens = Vocabulary.to_token(items)[order].astype(np.int32)
@@ -94,12 +94,15 @@ def check_table(table: pd.DataFrame, *, source: str = "table") -> None:
     """Raise ``ValueError`` that names the first thing wrong with a table: column, row, value and fix."""
     for name in COLUMNS:
         if name not in table.columns:
-            raise ValueError(f"{source}: {unknown_name('column', name, map(str, table.columns))}")
+            known = [str(column) for column in table.columns]
+            close = nearest(name, known)
+            hint = f"did you mean {close!r}? " if close is not None else ""
+            raise ValueError(f"{source}: column {name!r} is missing: {hint}columns: {', '.join(known)}")
     if len(table) == 0:
         raise ValueError(f"{source}: no interactions: the file is empty or holds a header only")
     for name in _ID_COLUMNS:
-        _check_ids(table[name], source)
-    _check_timestamps(table["timestamp"], source)
+        _check_ids(_column(table, name), source)
+    _check_timestamps(_column(table, "timestamp"), source)
 
 
 def as_seconds(timestamps: pd.Series) -> NDArray[np.int64]:
@@ -107,7 +110,7 @@ def as_seconds(timestamps: pd.Series) -> NDArray[np.int64]:
     if pd.api.types.is_datetime64_any_dtype(timestamps):
         naive = timestamps.dt.tz_convert(None) if timestamps.dt.tz is not None else timestamps
         return naive.to_numpy().astype("datetime64[s]").astype(np.int64)
-    return pd.to_numeric(timestamps).to_numpy().astype(np.int64)
+    return _numbers(timestamps).astype(np.int64)
 
 
 def k_core(table: pd.DataFrame, k: int) -> pd.DataFrame:
@@ -131,10 +134,25 @@ def k_core(table: pd.DataFrame, k: int) -> pd.DataFrame:
 def drop_consecutive_repeats(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table without interactions that repeat the user's previous item; the order of rows stays."""
     users, items = (pd.factorize(table[name])[0] for name in _ID_COLUMNS)
-    order = np.lexsort((as_seconds(table["timestamp"]), users))
+    order = np.lexsort((as_seconds(_column(table, "timestamp")), users))
     same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
     repeats = order[1:][same]
     return table.iloc[np.delete(np.arange(len(table)), repeats)]
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    column = table[name]
+    if not isinstance(column, pd.Series):
+        raise ValueError(f"column {name!r} occurs {column.shape[1]} times: rename or drop all but one")
+    return column
+
+
+def _numbers(column: pd.Series) -> NDArray:
+    """Return the values of a column as numbers, integers where they are, NaN for what is no number."""
+    if pd.api.types.is_integer_dtype(column):
+        return column.to_numpy()
+    numbers = pd.Series(pd.to_numeric(column, errors="coerce"))
+    return numbers.to_numpy() if pd.api.types.is_integer_dtype(numbers) else numbers.to_numpy(np.float64)
 
 
 def _encode_ids(column: pd.Series) -> tuple[NDArray[np.int64], NDArray]:
@@ -168,7 +186,11 @@ def _check_ids(column: pd.Series, source: str) -> None:
             f"{source}: column {column.name!r} holds {kind} values ({column.iloc[0]!r}, ...): "
             "ids must be all integers or all strings; convert the column"
         )
-    if kind == "string":
+    if kind == "integer":
+        huge = (np.abs(column.to_numpy().astype(np.float64)) >= 2.0**63).astype(bool)
+        if huge.any():
+            raise ValueError(f"{_place(column, huge, source)} is beyond 64 bits: store the ids as strings")
+    else:
         hidden = column.astype("str").str.contains("\x00", regex=False).to_numpy(dtype=bool)
         if hidden.any():
             raise ValueError(f"{_place(column, hidden, source)} holds a NUL character: clean the file")
@@ -180,19 +202,18 @@ def _check_timestamps(column: pd.Series, source: str) -> None:
     if missing.any():
         raise ValueError(f"{_place(column, missing, source)} is missing: fill it in or drop the row")
     if pd.api.types.is_datetime64_any_dtype(column):
-        seconds = pd.Series(as_seconds(column))
+        seconds = as_seconds(column)
     elif pd.api.types.is_bool_dtype(column):
         raise ValueError(f"{source}: column 'timestamp' holds true and false: give seconds since 1970")
     else:
-        seconds = pd.to_numeric(column, errors="coerce")
-        values = seconds.to_numpy()
-        wrong = seconds.isna().to_numpy()
-        if values.dtype.kind == "f":
-            wrong = wrong | ~(np.abs(values) < 2.0**63) | (values != np.floor(values))
+        seconds = _numbers(column)
+        wrong = ~(np.abs(seconds.astype(np.float64)) < 2.0**63)  # also where it is NaN
+        if seconds.dtype.kind == "f":
+            wrong |= seconds != np.floor(seconds)
         if wrong.any():
             fix = "give whole seconds since 1970, or a column of dates"
             raise ValueError(f"{_place(column, wrong, source)} is not a number of seconds: {fix}")
-    negative = (seconds < 0).to_numpy()
+    negative = seconds < 0
     if negative.any():
         raise ValueError(f"{_place(column, negative, source)} lies before 1970: give seconds since 1970")
 

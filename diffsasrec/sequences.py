@@ -145,7 +145,7 @@ def evaluation_batches(
 def history_of(
     interactions: Interactions, row: int, end: int, *, max_length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a user's last ``max_length`` tokens and timestamps before flat position ``end``, both (1, L) long.
+    """Return the last ``max_length`` tokens and times before flat position ``end``: two (1, L) long.
 
     Raise ``ValueError`` when ``end`` leaves no history or lies beyond the user's interactions.
     """

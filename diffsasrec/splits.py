@@ -39,7 +39,7 @@ class SplitConfig:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The users of validation or test, with a history ``flat[start:end]`` and a target ``flat[target]`` each."""
+    """The users of validation or test: a history ``flat[start:end]`` and a target ``flat[target]`` each."""
 
     name: str
     rows: NDArray[np.int64]  # (B,) user rows, ascending
@@ -54,8 +54,8 @@ class Part:
 
     def take(self, indices: NDArray) -> Part:
         """Return the part of some users, in the order of the indices (or a mask)."""
-        arrays = (self.rows, self.start, self.end, self.target, self.cold)
-        return Part(self.name, *(array[indices] for array in arrays), num_targets=self.num_targets)
+        ranges = self.rows[indices], self.start[indices], self.end[indices]
+        return Part(self.name, *ranges, self.target[indices], self.cold[indices], self.num_targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +115,12 @@ def _leave_one_out(interactions: Interactions, config: SplitConfig) -> Split:
     train_end = end.copy()
     train_end[rows] -= 1 if config.refit else 2
     known = _count_items(interactions, start, train_end) > 0
-    parts = [
+    validation, test = (
         _part(interactions, name, known, rows=rows, end=end - back, target=end[rows] - back)
         for name, back in (("validation", 2), ("test", 1))
-    ]
-    return Split(interactions, config, np.arange(interactions.num_users), start.copy(), train_end, *parts)
+    )
+    all_rows = np.arange(interactions.num_users)
+    return Split(interactions, config, all_rows, start.copy(), train_end, validation, test)
 
 
 def _global_time(interactions: Interactions, config: SplitConfig) -> Split:
@@ -150,7 +151,7 @@ def _global_time(interactions: Interactions, config: SplitConfig) -> Split:
     train_end = test_end if config.refit else validation_end
     train_rows = np.flatnonzero(train_end > start)
     train = train_rows, start[train_rows], train_end[train_rows]
-    return Split(interactions, config, *train, *parts, validation_cutoff, test_cutoff)
+    return Split(interactions, config, *train, parts[0], parts[1], validation_cutoff, test_cutoff)
 
 
 def _part(
@@ -173,10 +174,9 @@ def _cutoff(timestamps: NDArray[np.int64], quantile: float) -> int:
 
 
 def _too_early(config: SplitConfig) -> str:
-    return (
-        f"global_time at quantile {config.quantile} leaves no user with a history before the cutoff and a "
-        "known item after it: lower the quantile, or use leave_one_out"
-    )
+    quantile = f"global_time at quantile {config.quantile}"
+    reason = "leaves no user with a history before the cutoff and a known item after it"
+    return f"{quantile} {reason}: choose another quantile, or leave_one_out"
 
 
 def _ends_before(interactions: Interactions, cutoff: int) -> NDArray[np.int64]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,8 +141,8 @@ class DecodeTrace:
         save_file({name: tensor.cpu() for name, tensor in tensors.items()}, f"{weights}.tmp")
         content = {"format": FORMAT, "kind": self.kind, "config": self.config, "about": self.about}
         Path(f"{description}.tmp").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(f"{weights}.tmp", weights)
-        os.replace(f"{description}.tmp", description)
+        Path(f"{weights}.tmp").replace(weights)
+        Path(f"{description}.tmp").replace(description)
 
     @classmethod
     def load(cls, path: Path) -> DecodeTrace:
@@ -154,20 +153,20 @@ class DecodeTrace:
                 raise FileNotFoundError(f"no trace at {path}: {file.name} is missing")
         try:
             content = json.loads(description.read_text(encoding="utf-8"))
-            tensors = load_file(weights)
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, this version reads {FORMAT}")
+            tensors = load_file(weights)
             columns = [tensors[name].unbind(0) for name in _STEP_FIELDS]
+            return cls(
+                history=tensors["history"],
+                config=content["config"],
+                steps=tuple(DecodeStep(*values) for values in zip(*columns, strict=True)),
+                filled_at=tensors["filled_at"],
+                kind=content["kind"],
+                about=content["about"],
+            )
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"the trace {path} cannot be read ({error}): decode the user again") from error
-        return cls(
-            history=tensors["history"],
-            config=content["config"],
-            steps=tuple(DecodeStep(*values) for values in zip(*columns, strict=True)),
-            filled_at=tensors["filled_at"],
-            kind=content["kind"],
-            about=content["about"],
-        )
 
 
 _STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(DecodeStep))

@@ -43,7 +43,9 @@ class Vocabulary:
         if values.dtype.kind in "iu":
             return cls(np.unique(values.astype(np.int64)))
         if not all(isinstance(value, str) for value in values.tolist()):
-            raise ValueError("item ids must be all integers or all strings: convert the column to one of them")
+            raise ValueError(
+                "item ids must be all integers or all strings: convert the column to one of them"
+            )
         return cls(np.unique(values.astype(str)))
 
     @property

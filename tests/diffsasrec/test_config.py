@@ -74,7 +74,6 @@ def test_a_key_that_resembles_nothing_lists_what_there_is() -> None:
         ("is_on", "true"),
         ("loss", "mse"),
         ("sizes", 3),
-        ("sizes", ["a"]),
         ("inner", 3),
         ("extra", [1]),
     ],
@@ -151,3 +150,8 @@ def test_any_valid_config_survives_json_and_keeps_its_hash(size, limit, sizes, r
     assert again == config
     first, second = (config_hash(json.loads(json.dumps(to_dict(one)))) for one in (config, again))
     assert first == second
+
+
+def test_a_wrong_element_of_a_tuple_is_refused_with_its_place_and_value() -> None:
+    with pytest.raises(ValueError, match=r"sizes\[1\] must be int, got 'a'"):
+        from_dict(Outer, {"sizes": [1, "a"]})

@@ -1,0 +1,150 @@
+"""The transformer that every sequence model here shares: tokens in, hidden states out, logits on demand.
+
+Letters: B users, L positions, D width, H heads, N real items, M hidden states that need logits.
+Pre-norm blocks as in SASRec (Kang and McAuley 2018), with fused attention; PAD is never attended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from diffsasrec.config import unknown_name
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
+
+ATTENTION = ("causal", "bidirectional")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """The size of the network."""
+
+    max_length: int  # L, positions that have an embedding
+    width: int = 64  # D
+    num_blocks: int = 2
+    num_heads: int = 2
+    dropout: float = 0.2
+    attention: str = "causal"  # causal | bidirectional
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTION:
+            raise unknown_name("attention", self.attention, ATTENTION)
+        for name in ("max_length", "width", "num_blocks", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"width must be a multiple of num_heads={self.num_heads}, got {self.width}: "
+                f"take {self.width - self.width % self.num_heads or self.num_heads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+
+class Transformer(nn.Module):
+    """Tokens (B, L) to hidden states (B, L, D), and hidden states to logits over the real items.
+
+    Positions count from the right end, so that left padding of any length changes nothing.
+    """
+
+    def __init__(self, config: BackboneConfig, num_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_items = num_items
+        num_tokens = Vocabulary.mask_id_of(num_items) + 1
+        self.item_embedding = nn.Embedding(num_tokens, config.width, padding_idx=PAD_ID)
+        self.position_embedding = nn.Embedding(config.max_length, config.width)
+        self.embedding_dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_blocks))
+        self.final_norm = nn.LayerNorm(config.width)
+        self.apply(_initialize)
+        with torch.no_grad():
+            self.item_embedding.weight[PAD_ID].zero_()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the hidden states (B, L, D) of tokens (B, L) long, left-padded.
+
+        Raises:
+            ValueError: more positions than ``max_length``.
+        """
+        num_positions = tokens.shape[1]
+        if num_positions > self.config.max_length:
+            raise ValueError(
+                f"{num_positions} positions are more than max_length={self.config.max_length}: "
+                "shorten the history"
+            )
+        from_right = torch.arange(num_positions - 1, -1, -1, device=tokens.device)
+        hidden = self.item_embedding(tokens) + self.position_embedding(from_right)
+        hidden = self.embedding_dropout(hidden)
+        allowed, is_causal = self._attention_pattern(tokens)
+        for block in self.blocks:
+            hidden = block(hidden, allowed, is_causal)
+        return self.final_norm(hidden)
+
+    def item_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return logits (..., N) of hidden states (..., D): the output weights are the item embeddings."""
+        first = Vocabulary.to_token(0)
+        return functional.linear(hidden, self.item_embedding.weight[first : first + self.num_items])
+
+    def _attention_pattern(self, tokens: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
+        """Return (allowed (B, 1, L, L) or None where every key is seen, whether the kernel is causal).
+
+        A padded position attends to itself alone, so that no row of the softmax is empty.
+        """
+        is_causal = self.config.attention == "causal"
+        is_item = tokens != PAD_ID
+        if bool(is_item.all()):
+            return None, is_causal
+        itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
+        allowed = is_item[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)  # (B, 1, L, L)
+        if is_causal:
+            allowed = allowed.tril()
+        return allowed | itself, False
+
+
+class _Block(nn.Module):
+    """Attention and a feed-forward layer, each behind a layer norm and in front of a residual."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        self.attention_output = nn.Linear(config.width, config.width)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(config.width, 4 * config.width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * config.width, config.width),
+        )
+        self.residual_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: torch.Tensor, allowed: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
+        hidden = hidden + self.residual_dropout(self._attend(self.attention_norm(hidden), allowed, is_causal))
+        return hidden + self.residual_dropout(self.feed_forward(self.feed_forward_norm(hidden)))
+
+    def _attend(self, hidden: torch.Tensor, allowed: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
+        split = self.query_key_value(hidden).unflatten(-1, (3, self.num_heads, -1))  # (B, L, 3, H, D / H)
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
+        attended = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=allowed,
+            is_causal=is_causal,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.attention_output(attended.transpose(1, 2).flatten(2))
+
+
+def _initialize(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02), biases 0, as transformers usually start."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

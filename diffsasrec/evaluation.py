@@ -1,0 +1,251 @@
+"""The one protocol that judges every model: per-user values over the full catalogue first, then their means.
+
+Letters: B users of a batch, N real items, K length of the list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from diffsasrec.config import to_dict
+from diffsasrec.decoding import DecodeConfig, forbidden_pairs
+from diffsasrec.metrics import PER_USER, bootstrap_interval, coverage, impossible, rank_of_target
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.randomness import user_seeds
+from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
+from diffsasrec.splits import Split
+from diffsasrec.vocabulary import Vocabulary
+
+KS = (1, 5, 10, 20)
+MISS = math.inf  # the rank of a target that is not in the list, or that no model could know
+NO_SLOT = -1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on one part in one way of recommending."""
+
+    protocol: dict[str, Any]  # all that decides the figures
+    figures: dict[str, dict[str, float | None]]  # name -> value, low, high (95 %; None where undefined)
+    per_user: pd.DataFrame
+    seconds: float
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the entry of metrics.json."""
+        return {
+            "part": self.protocol["part"],
+            "recommend": self.protocol["recommend"],
+            "protocol": self.protocol,
+            "figures": self.figures,
+            "seconds": self.seconds,
+        }
+
+
+@torch.no_grad()
+def evaluate(
+    model: SequentialModel,
+    split: Split,
+    part: str,
+    *,
+    recommend: str = "topk",
+    filter_seen: bool = True,
+    num_recommendations: int = 20,
+    decode_config: DecodeConfig | None = None,
+    batch_size: int = 256,
+    max_users: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Judge ``model`` on the ``validation`` or ``test`` part.
+
+    Args:
+        recommend: a way that the model has; ``diffusion`` takes its K from ``decode_config``.
+        filter_seen: forbid every item of the user's whole history before the target. In ``topk`` a target that
+            repeats an item of the history is exempt; in a decoded list it stays forbidden: a miss.
+        max_users: judge that many users, at equal distances (for quick looks; part of the protocol).
+        seed: of the bootstrap.
+        progress: called with the users done and their total.
+
+    Raises:
+        ValueError: an unknown way, or a list longer than the catalogue.
+    """
+    judged = split.part(part)
+    if max_users is not None:
+        num_judged = min(max_users, len(judged))
+        judged = judged.take(np.arange(num_judged) * len(judged) // num_judged)
+    num_items = split.interactions.num_items
+    if recommend == "diffusion":
+        decode_config = decode_config or DecodeConfig(num_slots=num_recommendations)
+        num_recommendations = decode_config.num_slots
+    elif decode_config is not None:
+        raise ValueError(f"decode_config has no effect on {recommend!r}: it belongs to 'diffusion'")
+    if num_recommendations > num_items:
+        raise ValueError(
+            f"num_recommendations={num_recommendations} is larger than the catalogue of {num_items} items"
+        )
+    was_training, started = model.training, time.perf_counter()
+    model.eval()
+    judge = _judge_ranking if recommend == "topk" else _judge_list
+    rows, lists = [], []
+    for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
+        asked = _Asked(recommend, num_recommendations, decode_config, seen if filter_seen else None)
+        frame, items = judge(model, batch, asked, split)
+        frame["row"], frame["target"] = batch.user.numpy(), batch.target[:, 0].numpy()
+        frame["repeats"] = _repeats(batch.target[:, 0], seen)
+        rows.append(frame)
+        lists.append(items.numpy())
+        if progress is not None:
+            progress(sum(map(len, rows)), len(judged))
+    model.train(was_training)
+    per_user = pd.concat(rows, ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
+    per_user.loc[judged.cold[np.searchsorted(judged.rows, per_user["row"])], ["rank", "slot"]] = [
+        MISS,
+        NO_SLOT,
+    ]
+    protocol = {
+        "part": part,
+        "recommend": recommend,
+        "filter_seen": filter_seen,
+        "split": to_dict(split.config),
+        "ranking": "full catalogue",
+        "list_length": num_recommendations,
+        "decode": to_dict(decode_config) if decode_config else None,
+        "max_length": model.max_length,
+        "catalogue_size": num_items,
+        "num_users": len(judged),
+        "max_users": max_users,
+        "num_cold_targets": int(judged.cold.sum()),
+        "num_repeated_targets": int(per_user["repeats"].sum()),
+        "target_hash": split.target_hash(part),
+        "bootstrap_seed": seed,
+    }
+    figures = _figures(per_user, np.concatenate(lists), protocol)
+    return Evaluation(protocol, figures, _table(per_user, split, protocol), time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a model is asked for one batch."""
+
+    way: str
+    num_recommendations: int  # K
+    decode_config: DecodeConfig | None
+    forbidden: Forbidden | None
+
+
+def _judge_ranking(
+    model: SequentialModel, batch: Batch, asked: _Asked, split: Split
+) -> tuple[pd.DataFrame, torch.Tensor]:
+    """Rank the target among the whole catalogue; return the rows of per_user and the lists (B, K)."""
+    logits = model.next_item_logits(batch.history.to(_device(model))).cpu()
+    target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
+    own = logits.gather(1, target)
+    user, column = forbidden_pairs(
+        asked.forbidden,
+        len(batch),
+        num_needed=asked.num_recommendations,
+        num_items=split.interactions.num_items,
+    )
+    logits[user, column] = -math.inf
+    confidence = logits.softmax(dim=1).amax(dim=1)
+    items = Vocabulary.to_token(logits.topk(asked.num_recommendations, dim=1).indices)
+    logits.scatter_(1, target, own)  # a target that repeats an item of the history is exempt
+    rank = rank_of_target(logits, target[:, 0])
+    frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence, "history_length": batch.lengths}
+    return pd.DataFrame(frame), items
+
+
+def _judge_list(
+    model: SequentialModel, batch: Batch, asked: _Asked, split: Split
+) -> tuple[pd.DataFrame, torch.Tensor]:
+    """Look the target up in the list; return the rows of per_user and the lists (B, K)."""
+    device = _device(model)
+    made = model.recommend(
+        batch.history.to(device),
+        num_recommendations=asked.num_recommendations,
+        way=asked.way,
+        forbidden=Forbidden(*(part.to(device) for part in asked.forbidden)) if asked.forbidden else None,
+        user_seeds=user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device),
+        decode_config=asked.decode_config and dataclasses.replace(asked.decode_config, num_candidates=1),
+    )
+    target = batch.target[:, :1]
+    is_target = made.items.cpu() == target
+    found = is_target.any(dim=1)
+    place = is_target.int().argmax(dim=1)
+    frame = {
+        "rank": torch.where(found, place.double() + 1, MISS),
+        "slot": NO_SLOT,
+        "confidence": made.scores.cpu().amax(dim=1),
+        "history_length": batch.lengths,
+    }
+    if made.trace is not None:
+        last = made.trace.steps[-1]
+        in_slot = last.tokens.cpu() == target
+        frame["slot"] = torch.where(found, in_slot.int().argmax(dim=1), NO_SLOT)
+        frame["first_slot_most_confident"] = (last.probability.argmax(dim=1) == 0).cpu()
+        frame["steps"] = (made.trace.filled_at.amax(dim=1) + 1).cpu()
+    return pd.DataFrame(frame), made.items.cpu()
+
+
+def _device(model: SequentialModel) -> torch.device:
+    """Return where the model's weights are; the CPU for a model without any."""
+    return next((value.device for value in model.state_dict().values()), torch.device("cpu"))
+
+
+def _repeats(target: torch.Tensor, seen: Forbidden) -> np.ndarray:
+    """Return (B,) bool, True where the target stands in the user's history already."""
+    user = torch.repeat_interleave(torch.arange(len(target)), seen.offsets.diff())
+    repeated = user[seen.items == target[user]]
+    return np.isin(np.arange(len(target)), repeated.numpy())
+
+
+def _figures(per_user: pd.DataFrame, lists: np.ndarray, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return every figure with its interval; assert that no bound is broken."""
+    rank = per_user["rank"].to_numpy(dtype=np.float64)
+    seed, length = protocol["bootstrap_seed"], protocol["list_length"]
+    values = {f"{name}@{k}": figure(rank, k) for k in KS if k <= length for name, figure in PER_USER.items()}
+    if "steps" in per_user:
+        values["FirstSlotMostConfident"] = per_user["first_slot_most_confident"].to_numpy(dtype=np.float64)
+        values["Steps"] = per_user["steps"].to_numpy(dtype=np.float64)
+    figures: dict[str, Any] = {}
+    for name, value in values.items():
+        low, high = bootstrap_interval(value, seed=seed)
+        figures[name] = {"value": float(value.mean()), "low": low, "high": high}
+    broken = impossible({name: figure["value"] for name, figure in figures.items()}, whole_ranks=False)
+    assert not broken, broken
+    for k in (k for k in KS if k <= length):
+        share = coverage(lists[:, :k], protocol["catalogue_size"])
+        figures[f"Coverage@{k}"] = {
+            "value": share,
+            "low": None,
+            "high": None,
+        }  # no mean over users: no interval
+    return figures
+
+
+def _table(per_user: pd.DataFrame, split: Split, protocol: dict[str, Any]) -> pd.DataFrame:
+    """Return the columns of per_user.parquet, with ids in the place of rows and tokens."""
+    interactions = split.interactions
+    return pd.DataFrame(
+        {
+            "part": protocol["part"],
+            "recommend": protocol["recommend"],
+            "filter_seen": protocol["filter_seen"],
+            "user_id": interactions.user_ids[per_user["row"]],
+            "target": interactions.vocabulary.decode(per_user["target"]),
+            "rank": per_user["rank"],
+            "history_length": per_user["history_length"],
+            "slot": per_user["slot"],
+            "confidence": per_user["confidence"],
+            **{name: per_user[name] for name in ("first_slot_most_confident", "steps") if name in per_user},
+        }
+    )

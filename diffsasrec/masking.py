@@ -1,0 +1,70 @@
+"""Masked diffusion, forward: how much of a sequence is masked, which items, and the loss on them.
+
+Letters: B sequences, L positions, M masked items, N real items.
+Source: LLaDA (Nie et al. 2025), equations 1 to 3 and algorithm 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from diffsasrec.vocabulary import Vocabulary
+
+MASK_EPSILON = 1e-3  # eps: no sequence is masked with a smaller probability, so 1 / p stays finite
+
+
+def draw_times(num_sequences: int, *, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """Return t ~ U(0, 1) per sequence, (B,) float: stratified, one draw in each of B equal parts.
+
+    Each t alone is uniform; together they cover (0, 1) evenly, which lowers the variance of the loss
+    (low-discrepancy sampling, Kingma et al. 2021). Their order is shuffled.
+    """
+    offset = torch.rand((), generator=generator)
+    order = torch.randperm(num_sequences, generator=generator)
+    return ((order + offset) / num_sequences).to(device)
+
+
+def mask_probability(times: torch.Tensor, *, epsilon: float = MASK_EPSILON) -> torch.Tensor:
+    """Return p = (1 - eps) t + eps: the probability that an item is masked at time t; same shape."""
+    return (1 - epsilon) * times + epsilon
+
+
+def mask_tokens(
+    tokens: torch.Tensor,
+    *,
+    maskable: torch.Tensor,
+    probability: torch.Tensor,
+    mask_id: int,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Replace each maskable item by MASK with its sequence's probability.
+
+    Args:
+        tokens: (B, L) long.
+        maskable: (B, L) bool, True where an item may be masked; never at PAD.
+        probability: (B,) float, p of each sequence.
+        mask_id: the token of MASK.
+        generator: draws the masks, on the CPU.
+
+    Returns:
+        The noised tokens (B, L) long, and masked (B, L) bool, True where MASK was put.
+    """
+    draw = torch.rand(tokens.shape, generator=generator).to(tokens.device)
+    masked = maskable & (draw < probability[:, None])
+    return tokens.masked_fill(masked, mask_id), masked
+
+
+def masked_cross_entropy(
+    logits: torch.Tensor, tokens: torch.Tensor, *, weight: torch.Tensor, normalizer: torch.Tensor | float
+) -> torch.Tensor:
+    """Return sum of weight * CE over the masked items, divided by ``normalizer``: a scalar.
+
+    Args:
+        logits: (M, N) of the masked items alone.
+        tokens: (M,) long, the items that were masked.
+        weight: (M,) float, 1 / p of each item's sequence.
+        normalizer: the number of real items in the batch (pre-training), as in LLaDA's equation 3.
+    """
+    losses = functional.cross_entropy(logits, Vocabulary.to_column(tokens), reduction="none")
+    return (losses * weight).sum() / normalizer

@@ -1,0 +1,145 @@
+"""Figures of ranked lists: per user first, means later, and the bounds that no table of them can break.
+
+Letters: B users, N real items, K length of the list.
+Ranks count from 1; a miss has rank infinity. There is one target per user.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def rank_of_target(scores: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+    """Return the rank of each user's target: 1 + better items + half of the others with the same score.
+
+    Args:
+        scores: (B, N) over the whole catalogue, -inf for what does not compete.
+        column: (B,) long, the target's column.
+
+    Returns:
+        (B,) float64.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    own = scores.gather(1, column[:, None])  # (B, 1)
+    if torch.isnan(scores).any():
+        raise ValueError("scores hold NaN: the model is broken, its ranks would mean nothing")
+    num_better = (scores > own).sum(dim=1)
+    num_equal = (scores == own).sum(dim=1) - 1
+    return 1 + num_better.double() + num_equal.double() / 2
+
+
+def hit_rate(rank: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Return 1 for each user whose target is among the first k, else 0: (B,)."""
+    return (np.asarray(rank) <= k).astype(np.float64)
+
+
+def ndcg(rank: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Return 1 / log2(rank + 1) where the rank is at most k, else 0: (B,). One relevant item, ideal DCG 1."""
+    return hit_rate(rank, k) / np.log2(np.asarray(rank) + 1)
+
+
+def mrr(rank: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Return 1 / rank where the rank is at most k, else 0: (B,)."""
+    return hit_rate(rank, k) / np.asarray(rank)
+
+
+PER_USER = {"HR": hit_rate, "NDCG": ndcg, "MRR": mrr}
+
+
+def coverage(items: NDArray[np.int64], num_items: int) -> float:
+    """Return the share of the N real items that occur in anybody's list, (B, K) tokens.
+
+    Raises:
+        ValueError: a list holds PAD or MASK.
+    """
+    different = np.unique(items)
+    if len(different) and not (different[0] >= 1 and different[-1] <= num_items):
+        raise ValueError(f"lists hold tokens {different[0]}..{different[-1]}, the items are 1..{num_items}")
+    return len(different) / num_items
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, num_samples: int = 1000
+) -> tuple[float, float]:
+    """Return the percentile interval of the mean of (B,) values, over users drawn with replacement."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        raise ValueError("an interval needs at least one user, got none")
+    different, counts = np.unique(values, return_counts=True)  # a resample is a multinomial over the values
+    draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=num_samples)
+    means = draws @ different / len(values)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def impossible(
+    figures: Mapping[str, float], *, digits: int | None = None, whole_ranks: bool = True
+) -> list[str]:
+    """Return a sentence for each bound of single-target figures that the row breaks; an empty list is good.
+
+    ``figures`` maps HR@K, NDCG@K, MRR@K and other names to fractions. ``digits`` is how many were printed: half a
+    unit of the last one is allowed on each figure. With ``whole_ranks`` off, ranks may be halves, as ours are where
+    scores tie. Source of the bounds: docs/decisions/0003.
+    """
+    slack = 1e-9 if digits is None else 0.5 * 10.0**-digits + 1e-12
+    known = {
+        (match[1], int(match[2])): value
+        for name, value in figures.items()
+        if (match := re.fullmatch(r"(HR|NDCG|MRR|Coverage|COV)@(\d+)", name)) and math.isfinite(value)
+    }
+    broken = [
+        f"{name}@{k} = {value:g} is not between 0 and 1"
+        for (name, k), value in known.items()
+        if not -slack <= value <= 1 + slack
+    ]
+
+    def require(small: str, large: str, k: int, factor: float, words: str) -> None:
+        """Add a sentence if factor * small@k > large@k beyond the slack."""
+        if (small, k) in known and (large, k) in known:
+            low, high = known[small, k], known[large, k]
+            if factor * (low - slack) > high + slack:
+                broken.append(f"{words}: {small}@{k} = {low:g}, {large}@{k} = {high:g}")
+
+    for k in sorted({k for _, k in known}):
+        require("MRR", "NDCG", k, 1, "MRR is above NDCG")
+        require("NDCG", "HR", k, 1, "NDCG is above HR")
+        require("MRR", "HR", k, 1, "MRR is above HR")
+        require("HR", "NDCG", k, 1 / math.log2(k + 1), f"NDCG is below HR / log2({k + 1})")
+        require("HR", "MRR", k, 1 / k, f"MRR is below HR / {k}")
+    return broken + _broken_growth(known, slack, next_rank=1.0 if whole_ranks else 0.5)
+
+
+def _broken_growth(known: Mapping[tuple[str, int], float], slack: float, *, next_rank: float) -> list[str]:
+    """Return a sentence for each figure that falls with K, or whose NDCG grows out of step with its HR.
+
+    ``next_rank`` is the distance from K to the smallest rank beyond it.
+    """
+    broken = []
+    for name in ("HR", "NDCG", "MRR"):
+        lengths = sorted(k for other, k in known if other == name)
+        for k1, k2 in itertools.combinations(lengths, 2):
+            if known[name, k2] + slack < known[name, k1] - slack:
+                broken.append(f"{name}@{k2} = {known[name, k2]:g} is below {name}@{k1} = {known[name, k1]:g}")
+    lengths = sorted({k for name, k in known if name == "HR"} & {k for name, k in known if name == "NDCG"})
+    for k1, k2 in itertools.combinations(lengths, 2):
+        more_hits = known["HR", k2] - known["HR", k1]
+        more_gain = known["NDCG", k2] - known["NDCG", k1]
+        least = (more_hits - 2 * slack) / math.log2(k2 + 1)
+        most = (more_hits + 2 * slack) / math.log2(k1 + 1 + next_rank)
+        if not least - 2 * slack <= more_gain <= most + 2 * slack:
+            low, high = more_hits / math.log2(k2 + 1), more_hits / math.log2(k1 + 1 + next_rank)
+            broken.append(
+                f"NDCG grows by {more_gain:g} from {k1} to {k2} where HR grows by {more_hits:g}: "
+                f"it must lie between {low:g} and {high:g}"
+            )
+    return broken

@@ -1,0 +1,35 @@
+"""The models, by name. A family is a file; families never import each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from diffsasrec.config import from_dict, unknown_name
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.models.baselines import Popularity, PopularityConfig, Random, RandomConfig
+from diffsasrec.models.masked import DiffSASRec, DiffSASRecConfig
+from diffsasrec.models.sasrec import SASRec, SASRecConfig
+
+MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
+    "random": (RandomConfig, Random),
+    "popularity": (PopularityConfig, Popularity),
+    "sasrec": (SASRecConfig, SASRec),
+    "diffsasrec": (DiffSASRecConfig, DiffSASRec),
+}
+
+
+def build_model(name: str, config: Mapping[str, Any], num_items: int, *, seed: int = 0) -> SequentialModel:
+    """Return a fresh model whose weights depend on ``seed`` alone.
+
+    Raises:
+        ValueError: an unknown name or parameter, with the nearest one named.
+    """
+    if name not in MODELS:
+        raise unknown_name("model", name, MODELS)
+    config_class, model_class = MODELS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model_class(from_dict(config_class, config), num_items)

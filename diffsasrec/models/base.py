@@ -1,0 +1,138 @@
+"""What every model here can do: give a loss, score the next item, recommend a list.
+
+Letters: B users, L history length, K length of the list, N real items, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from diffsasrec.config import unknown_name
+from diffsasrec.decoding import DecodeConfig, forbidden_pairs
+from diffsasrec.sequences import Batch, Forbidden
+from diffsasrec.splits import Split
+from diffsasrec.trace import DecodeTrace, Recommendations
+from diffsasrec.vocabulary import Vocabulary
+
+WAYS = ("topk", "autoregressive", "diffusion")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss to call backward on, and its parts for the log."""
+
+    value: torch.Tensor  # scalar
+    parts: dict[str, torch.Tensor]  # detached scalars
+
+
+Objective = Callable[..., Loss]
+
+
+class SequentialModel(nn.Module, ABC):
+    """A recommender over N real items. ``config`` is its own frozen dataclass."""
+
+    trainable: ClassVar[bool] = True  # False: nothing to learn by gradients, ``count`` is called once
+    ways: ClassVar[tuple[str, ...]] = ("topk",)  # the ways it can recommend, out of WAYS
+
+    def __init__(self, config: Any, num_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_items = num_items
+
+    @property
+    def max_length(self) -> int:
+        """The most recent items of a history that it reads; older ones are cut off."""
+        return self.config.max_length
+
+    @property
+    def window(self) -> int:
+        """Items in a training window."""
+        return self.max_length
+
+    @abstractmethod
+    def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+        """Return the scores (B, N) of the item that follows each history (B, L) long, left-padded."""
+
+    def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
+        """Return the training loss of a batch of windows; ``generator`` (CPU) makes every draw."""
+        raise NotImplementedError(f"{type(self).__name__} is not trained by gradients")
+
+    def objectives(self) -> dict[str, Objective]:
+        """Return the losses of the training stages, by name; ``pretrain`` is always there."""
+        return {"pretrain": self.loss}
+
+    def count(self, split: Split) -> None:
+        """Take what a model without gradients needs from the training part."""
+
+    def decode(
+        self,
+        history: torch.Tensor,
+        *,
+        forbidden: Forbidden | None,
+        user_seeds: torch.Tensor,
+        config: DecodeConfig,
+    ) -> DecodeTrace:
+        """Return the reverse process behind each history; only for models with ``diffusion`` among their ways."""
+        raise unknown_name(f"way to recommend of {type(self).__name__}", "diffusion", self.ways)
+
+    @torch.no_grad()
+    def recommend(
+        self,
+        history: torch.Tensor,
+        *,
+        num_recommendations: int,
+        way: str = "topk",
+        forbidden: Forbidden | None = None,
+        user_seeds: torch.Tensor | None = None,
+        decode_config: DecodeConfig | None = None,
+    ) -> Recommendations:
+        """Return ``num_recommendations`` different items per history (B, L), never a forbidden one.
+
+        ``way`` is one of ``ways``. ``diffusion`` takes K from ``decode_config`` (default: that of DecodeConfig
+        with K = num_recommendations) and needs ``user_seeds`` (B,) long; it returns its trace as well.
+
+        Raises:
+            ValueError: a way that the model does not have, or more items than are left for a user.
+        """
+        if way not in self.ways:
+            raise unknown_name(f"way to recommend of {type(self).__name__}", way, self.ways)
+        if way == "diffusion":
+            config = decode_config or DecodeConfig(num_slots=num_recommendations)
+            seeds = torch.zeros(len(history), dtype=torch.long) if user_seeds is None else user_seeds
+            trace = self.decode(history, forbidden=forbidden, user_seeds=seeds, config=config)
+            return trace.recommendations()
+        blocked = forbidden_pairs(
+            forbidden, len(history), num_needed=num_recommendations, num_items=self.num_items
+        )
+        if way == "autoregressive":
+            return self._one_after_the_other(history, num_recommendations, blocked)
+        logits = self.next_item_logits(history)
+        logits[blocked] = -math.inf
+        best = logits.topk(num_recommendations, dim=1)
+        return Recommendations(
+            Vocabulary.to_token(best.indices), logits.softmax(dim=1).gather(1, best.indices)
+        )
+
+    def _one_after_the_other(
+        self, history: torch.Tensor, num_recommendations: int, blocked: tuple[torch.Tensor, torch.Tensor]
+    ) -> Recommendations:
+        """Predict an item, append it, and again: K passes; ``scores`` are the probabilities at each pass."""
+        chosen, probabilities = [], []
+        user = torch.arange(len(history), device=history.device)
+        is_blocked = torch.zeros(len(history), self.num_items, dtype=torch.bool, device=history.device)
+        is_blocked[blocked] = True
+        for _ in range(num_recommendations):
+            logits = self.next_item_logits(history).masked_fill(is_blocked, -math.inf)
+            probability, column = logits.softmax(dim=1).max(dim=1)
+            chosen.append(Vocabulary.to_token(column))
+            probabilities.append(probability)
+            is_blocked[user, column] = True
+            history = torch.cat([history, chosen[-1][:, None]], dim=1)
+        return Recommendations(torch.stack(chosen, dim=1), torch.stack(probabilities, dim=1))

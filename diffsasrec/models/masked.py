@@ -1,0 +1,153 @@
+"""DiffSASRec: masked diffusion over the items of a history, on a bidirectional SASRec backbone.
+
+The forward process masks real items at random (masking.py), one network restores them all at once, and K masked
+slots behind a history are unmasked step by step (decoding.py). Source: LLaDA (Nie et al. 2025).
+Letters: B users, L positions, K slots, N real items, D width, M masked items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from diffsasrec.backbone import BackboneConfig, Transformer
+from diffsasrec.decoding import DecodeConfig, decode
+from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
+from diffsasrec.models.base import Loss, Objective, SequentialModel
+from diffsasrec.sequences import Batch, Forbidden
+from diffsasrec.trace import DecodeTrace
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffSASRecConfig:
+    """Size of the network, and how many slots the fine-tuning stage prepares it for."""
+
+    max_length: int = 50  # history and slots together
+    width: int = 64
+    num_blocks: int = 2
+    num_heads: int = 2
+    dropout: float = 0.2
+    fine_tune_slots: int = 10  # K: the fine-tuning stage masks among the last 1..K items
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fine_tune_slots < self.max_length:
+            raise ValueError(
+                f"fine_tune_slots must be between 1 and max_length - 1 = {self.max_length - 1}, "
+                f"got {self.fine_tune_slots}"
+            )
+        self.backbone()
+
+    def backbone(self) -> BackboneConfig:
+        """Return the config of the transformer."""
+        return BackboneConfig(
+            max_length=self.max_length,
+            width=self.width,
+            num_blocks=self.num_blocks,
+            num_heads=self.num_heads,
+            dropout=self.dropout,
+            attention="bidirectional",
+        )
+
+
+class DiffSASRec(SequentialModel):
+    """A mask predictor: tokens with MASKs in, logits of the masked items out."""
+
+    ways = ("topk", "diffusion")
+
+    def __init__(self, config: DiffSASRecConfig, num_items: int) -> None:
+        super().__init__(config, num_items)
+        self.mask_id = Vocabulary.mask_id_of(num_items)
+        self.transformer = Transformer(config.backbone(), num_items)
+
+    def slot_logits(self, tokens: torch.Tensor, *, num_slots: int) -> torch.Tensor:
+        """Return the logits (B, K, N) of the last K positions of tokens (B, L + K)."""
+        return self.transformer.item_logits(self.transformer(tokens)[:, -num_slots:])
+
+    def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, N) of one MASK behind the history; its oldest items give way."""
+        mask = history.new_full((len(history), 1), self.mask_id)
+        tokens = torch.cat([history, mask], dim=1)[:, -self.max_length :]
+        return self.slot_logits(tokens, num_slots=1).squeeze(1)
+
+    def decode(
+        self,
+        history: torch.Tensor,
+        *,
+        forbidden: Forbidden | None,
+        user_seeds: torch.Tensor,
+        config: DecodeConfig,
+    ) -> DecodeTrace:
+        """Return the reverse process of K slots behind each history (B, L): its last L - K items are read.
+
+        Raises:
+            ValueError: K does not leave room for a single item of the history.
+        """
+        room = self.max_length - config.num_slots
+        if room < 1:
+            raise ValueError(
+                f"num_slots must be between 1 and {self.max_length - 1}, for max_length={self.max_length} holds "
+                f"history and slots, got {config.num_slots}"
+            )
+        return decode(
+            lambda tokens: self.slot_logits(tokens, num_slots=config.num_slots),
+            history[:, -room:],
+            num_items=self.num_items,
+            forbidden=forbidden,
+            user_seeds=user_seeds,
+            config=config,
+        )
+
+    def objectives(self) -> dict[str, Objective]:
+        """Return pre-training and the suffix fine-tuning that may follow it."""
+        return {"pretrain": self.loss, "fine_tune": self.fine_tune_loss}
+
+    def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
+        """Return sum of CE / p over the masked items, by the number of real items (LLaDA's equation 3)."""
+        tokens = batch.history
+        is_real = tokens != PAD_ID
+        times = draw_times(len(tokens), generator=generator, device=tokens.device)
+        probability = mask_probability(times)
+        noised, masked = mask_tokens(
+            tokens, maskable=is_real, probability=probability, mask_id=self.mask_id, generator=generator
+        )
+        weight = (1 / probability)[:, None].expand_as(tokens)[masked]
+        return self._restore(noised, tokens, masked, weight, is_real.sum())
+
+    def fine_tune_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
+        """Return LLaDA's supervised loss: history clean, the next R in 1..K items masked with probability p.
+
+        Sum of CE / p over the masked items, divided by R, mean over sequences; at least one item is masked.
+        A row keeps at least one item of history.
+        """
+        tokens = batch.history
+        num_rows, device = len(tokens), tokens.device
+        most = (batch.lengths - 1).clamp(max=self.config.fine_tune_slots)
+        draw = torch.rand(num_rows, generator=generator).to(device)
+        num_answers = (draw * most).long() + 1  # R, (B,)
+        from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=device)
+        is_answer = from_right < num_answers[:, None]
+        probability = mask_probability(draw_times(num_rows, generator=generator, device=device))
+        noised, masked = mask_tokens(
+            tokens, maskable=is_answer, probability=probability, mask_id=self.mask_id, generator=generator
+        )
+        fallback = (torch.rand(num_rows, generator=generator).to(device) * num_answers).long()
+        none_masked = ~masked.any(dim=1)
+        masked = masked | (none_masked[:, None] & (from_right == fallback[:, None]))
+        noised = noised.masked_fill(masked, self.mask_id)
+        weight = (1 / (probability * num_answers))[:, None].expand_as(tokens)[masked]
+        return self._restore(noised, tokens, masked, weight, num_rows)
+
+    def _restore(
+        self,
+        noised: torch.Tensor,
+        tokens: torch.Tensor,
+        masked: torch.Tensor,
+        weight: torch.Tensor,
+        normalizer: torch.Tensor | float,
+    ) -> Loss:
+        """Return the weighted loss of restoring the masked items; logits are computed for those alone."""
+        logits = self.transformer.item_logits(self.transformer(noised)[masked])  # (M, N)
+        value = masked_cross_entropy(logits, tokens[masked], weight=weight, normalizer=normalizer)
+        return Loss(value, {"restoration": value.detach()})

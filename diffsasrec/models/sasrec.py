@@ -1,0 +1,111 @@
+"""SASRec (Kang and McAuley 2018): a causal transformer that predicts the next item at every position.
+
+With ``loss="ce"``, cross entropy over the whole catalogue, it is the strong baseline called SASRec+; with
+``loss="bce"`` it is the original, one sampled negative per positive. Letters: B, L, N as in base.py, M predictions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from diffsasrec.backbone import BackboneConfig, Transformer
+from diffsasrec.config import unknown_name
+from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.sequences import Batch
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
+
+LOSSES = ("ce", "bce")
+_NEGATIVE_TRIES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SASRecConfig:
+    """Size and loss of SASRec."""
+
+    max_length: int = 50  # items of the history that are read
+    width: int = 64
+    num_blocks: int = 2
+    num_heads: int = 2
+    dropout: float = 0.2
+    loss: str = "ce"  # ce: whole catalogue | bce: one negative per positive
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise unknown_name("loss", self.loss, LOSSES)
+        self.backbone()
+
+    def backbone(self) -> BackboneConfig:
+        """Return the config of the transformer."""
+        return BackboneConfig(
+            max_length=self.max_length,
+            width=self.width,
+            num_blocks=self.num_blocks,
+            num_heads=self.num_heads,
+            dropout=self.dropout,
+            attention="causal",
+        )
+
+
+class SASRec(SequentialModel):
+    """A causal transformer with tied output weights."""
+
+    ways = ("topk", "autoregressive")
+
+    def __init__(self, config: SASRecConfig, num_items: int) -> None:
+        super().__init__(config, num_items)
+        self.transformer = Transformer(config.backbone(), num_items)
+        self._loss_at = {"ce": self._cross_entropy, "bce": self._binary_cross_entropy}[config.loss]
+
+    @property
+    def window(self) -> int:
+        """One more than it reads: each item but the last is an input, each but the first a target."""
+        return self.max_length + 1
+
+    def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+        hidden = self.transformer(history[:, -self.max_length :])
+        return self.transformer.item_logits(hidden[:, -1])
+
+    def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
+        """Return the mean loss over all real positions: logits are computed for those alone."""
+        inputs, targets = batch.history[:, :-1], batch.history[:, 1:]
+        is_real = inputs != PAD_ID
+        hidden = self.transformer(inputs)[is_real]  # (M, D)
+        value = self._loss_at(hidden, targets, is_real, generator)
+        return Loss(value, {"prediction": value.detach()})
+
+    def _cross_entropy(
+        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the cross entropy over the whole catalogue."""
+        return functional.cross_entropy(
+            self.transformer.item_logits(hidden), Vocabulary.to_column(targets[is_real])
+        )
+
+    def _binary_cross_entropy(
+        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return -log s(positive) - log(1 - s(negative)), the negative not among the window's items."""
+        negatives = draw_negatives(targets, num_items=self.num_items, generator=generator)[is_real]
+        weight = self.transformer.item_embedding.weight
+        positive_logit = (hidden * weight[targets[is_real]]).sum(-1)
+        negative_logit = (hidden * weight[negatives]).sum(-1)
+        has_negative = negatives != PAD_ID
+        losses = functional.softplus(-positive_logit) + functional.softplus(negative_logit) * has_negative
+        return losses.mean()
+
+
+def draw_negatives(items: torch.Tensor, *, num_items: int, generator: torch.Generator) -> torch.Tensor:
+    """Return a token per position of ``items`` (B, L) that does not occur in its row, uniform over the others.
+
+    A position that found none in ten tries (a catalogue hardly larger than the row) gets PAD, to be left out.
+    """
+    first = Vocabulary.to_token(0)
+    negatives = torch.full_like(items, PAD_ID)
+    for _ in range(_NEGATIVE_TRIES):
+        draw = torch.randint(first, first + num_items, items.shape, generator=generator).to(items.device)
+        is_fine = (draw[:, :, None] != items[:, None, :]).all(-1)
+        negatives = torch.where((negatives == PAD_ID) & is_fine, draw, negatives)
+    return negatives

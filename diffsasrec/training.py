@@ -1,0 +1,395 @@
+"""Training: the only file that calls backward. It sees the training and validation parts, never the test part.
+
+An epoch is a pure function of (seed, epoch, weights): the order of windows, the masks and the dropout are seeded
+anew at its start. So resuming needs no more than what ``last/`` holds from the end of an epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffsasrec.checkpoint import load_state, save_checkpoint, save_state
+from diffsasrec.config import config_hash, to_dict
+from diffsasrec.evaluation import evaluate
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.sequences import TrainingBatches
+from diffsasrec.splits import Split
+
+logger = logging.getLogger(__name__)
+
+SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered
+HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    max_epochs: int = 100
+    max_minutes: float | None = None  # all stages together, evaluation included; None is no limit
+    batch_size: int = 128  # windows
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0  # AdamW; 0 is Adam
+    warmup_steps: int = 100  # the learning rate grows linearly until then
+    clip_norm: float = 1.0
+    evaluate_every: int = 1  # epochs
+    patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
+    max_validation_users: int | None = None  # None is all of them
+    fine_tune: bool = False  # a second stage, for models that have one, from the best weights of the first
+    fine_tune_epochs: int = 20
+    fine_tune_share: float = 0.3  # of max_minutes, kept for the second stage
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "evaluate_every", "patience", "fine_tune_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
+        if self.weight_decay < 0 or self.warmup_steps < 0:
+            raise ValueError(
+                f"weight_decay and warmup_steps must be at least 0, got {self.weight_decay}, {self.warmup_steps}"
+            )
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes must be above 0, or None for no limit, got {self.max_minutes}")
+        if not 0 < self.fine_tune_share < 1:
+            raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, after every step."""
+
+    stage: str
+    epoch: int  # from 0, over all stages
+    batch: int  # from 1
+    num_batches: int
+    loss: float
+    real_items: int  # trained on so far
+    seconds: float
+    best_figure: float | None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How training ended; the model then holds the best weights."""
+
+    stopped: str  # finished | early | time | interrupted | nan
+    epochs: int
+    steps: int
+    best_step: int | None  # None: never evaluated
+    best_figure: float | None  # NDCG@10 on validation
+    seconds: float
+    message: str  # one sentence for people
+
+
+class _NotANumber(ArithmeticError):
+    """The loss is NaN or infinite; no step was made with it."""
+
+
+@dataclass
+class _State:
+    """What training carries from epoch to epoch, beside the weights and the optimiser."""
+
+    stage: int = 0
+    stage_epoch: int = 0  # whole epochs of this stage
+    stage_step: int = 0
+    epoch: int = 0  # whole epochs of all stages
+    step: int = 0
+    real_items: int = 0
+    seconds: float = 0.0
+    best_figure: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+
+
+def fit(
+    model: SequentialModel,
+    split: Split,
+    config: TrainConfig,
+    *,
+    folder: Path,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[dict[str, Any]], None] | None = None,
+) -> TrainingResult:
+    """Train ``model`` and leave ``best/``, ``last/`` and ``history.jsonl`` in ``folder``.
+
+    The best weights are those of the highest NDCG@10 on validation (top-K, seen items filtered); the model holds
+    them at the end. With ``resume`` training goes on after the last whole epoch found in ``folder``, with the
+    numbers it would have had without the interruption. Ctrl-C, a NaN loss and the time limit leave a usable
+    checkpoint: ``stopped`` of the result says which it was.
+
+    Args:
+        on_progress: called after each step.
+        on_evaluation: called with each row of ``history.jsonl``.
+
+    Raises:
+        ValueError: a model without gradients, no such stage, or a ``last/`` of another configuration.
+    """
+    if not model.trainable:
+        raise ValueError(f"{type(model).__name__} has nothing to train: call count(split) instead")
+    if config.fine_tune and "fine_tune" not in model.objectives():
+        raise ValueError(f"{type(model).__name__} has no fine-tuning stage: set fine_tune to false")
+    return _Trainer(model, split, config, folder, on_progress, on_evaluation).run(resume)
+
+
+class _Trainer:
+    """One call of ``fit``."""
+
+    def __init__(
+        self,
+        model: SequentialModel,
+        split: Split,
+        config: TrainConfig,
+        folder: Path,
+        on_progress: Callable[[Progress], None] | None,
+        on_evaluation: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        self.model, self.split, self.config, self.folder = model, split, config, folder
+        self.on_progress, self.on_evaluation = on_progress, on_evaluation
+        self.device = next(model.parameters()).device
+        self.stages = ["pretrain", "fine_tune"] if config.fine_tune else ["pretrain"]
+        self.batches = TrainingBatches(
+            split, window=model.window, batch_size=config.batch_size, seed=config.seed
+        )
+        self.state = _State()
+        self.optimizer = self._new_optimizer()
+        self.best_weights: dict[str, torch.Tensor] | None = None
+        self.started = 0.0
+
+    def run(self, resume: bool) -> TrainingResult:
+        """Go through the stages; whatever ends them, the best weights are in place."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if resume and (self.folder / LAST / STATE).is_file():
+            self._restore()
+        else:
+            (self.folder / HISTORY).write_text("", encoding="utf-8")
+        self.started = time.perf_counter() - self.state.seconds
+        stopped = "finished"
+        try:
+            for stage in range(self.state.stage, len(self.stages)):
+                if stage > self.state.stage:
+                    self._enter_stage(stage)
+                stopped = self._run_stage()
+        except _NotANumber:
+            stopped = "nan"
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            if self.best_weights is None:  # nothing was evaluated yet: what there is can be looked at
+                save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        return self._result(stopped)
+
+    def _run_stage(self) -> str:
+        """Train until the stage's epochs, patience or time are used up; return which."""
+        state, config = self.state, self.config
+        num_epochs = config.max_epochs if state.stage == 0 else config.fine_tune_epochs
+        while state.stage_epoch < num_epochs:
+            if state.evaluations_without_gain >= config.patience:
+                return "early"
+            loss, is_whole = self._run_epoch()
+            if is_whole:
+                state.epoch += 1
+                state.stage_epoch += 1
+            is_due = state.stage_epoch % config.evaluate_every == 0 or state.stage_epoch == num_epochs
+            if is_due or self._is_out_of_time():
+                self._evaluate(loss)
+            if is_whole:
+                self._save_last()
+            if self._is_out_of_time():
+                return "time"
+        return "finished"
+
+    def _run_epoch(self) -> tuple[float, bool]:
+        """Return the mean loss, and whether there was time for the whole epoch."""
+        state = self.state
+        objective = self.model.objectives()[self.stages[state.stage]]
+        seed = int(config_hash([self.config.seed, state.epoch]), 16) % 2**63
+        generator = torch.Generator().manual_seed(seed)
+        total = 0.0
+        self.model.train()
+        with torch.random.fork_rng():  # dropout draws from the global generator
+            torch.manual_seed(seed)
+            for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
+                loss = objective(batch.to(self.device), generator=generator).value
+                total += self._update(loss)
+                state.real_items += int(batch.lengths.sum())
+                if self.on_progress is not None:
+                    self.on_progress(self._progress(index, total / index))
+                if self._is_out_of_time():
+                    return total / index, False
+        return total / self.batches.num_batches, True
+
+    def _update(self, loss: torch.Tensor) -> float:
+        """Make one step down the gradient and return the loss."""
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _NotANumber
+        warmth = min(1.0, (self.state.stage_step + 1) / max(1, self.config.warmup_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warmth
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.state.step += 1
+        self.state.stage_step += 1
+        return value
+
+    def _evaluate(self, train_loss: float) -> None:
+        """Judge the weights on validation, keep them if they are the best, and note it in the history."""
+        state = self.state
+        evaluation = evaluate(
+            self.model,
+            self.split,
+            "validation",
+            num_recommendations=min(10, self.split.interactions.num_items),
+            max_users=self.config.max_validation_users,
+        )
+        figures = {name: figure["value"] for name, figure in evaluation.figures.items()}
+        selection = figures.get(SELECTION_FIGURE, figures["HR@1"])  # a catalogue below ten items has no @10
+        state.evaluations_without_gain += 1
+        if state.best_figure is None or selection > state.best_figure:
+            state.best_figure, state.best_step, state.evaluations_without_gain = selection, state.step, 0
+            self.best_weights = {
+                name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
+            }
+            save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
+        row = {
+            "step": state.step,
+            "epoch": state.epoch,
+            "stage": self.stages[state.stage],
+            "seconds": round(self._seconds(), 3),
+            "real_items": state.real_items,
+            "train_loss": train_loss,
+            "figures": figures,
+        }
+        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        logger.info("step %d: %s %.4f on validation", state.step, SELECTION_FIGURE, selection)
+        if self.on_evaluation is not None:
+            self.on_evaluation(row)
+
+    def _enter_stage(self, stage: int) -> None:
+        """Start a later stage from the best weights, with a fresh optimiser."""
+        self.state.stage, self.state.stage_epoch, self.state.stage_step = stage, 0, 0
+        self.state.evaluations_without_gain = 0
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        self.optimizer = self._new_optimizer()
+
+    def _save_last(self) -> None:
+        """Write all that resuming needs; ``trainer.pt`` alone is read back, so it is written last."""
+        self.state.seconds = self._seconds()
+        save_checkpoint(self.folder / LAST, self.model, self.split.interactions.vocabulary)
+        content = {
+            "format": 1,
+            "identity": self._identity(),
+            "state": asdict(self.state),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+        }
+        save_state(self.folder / LAST / STATE, content)
+
+    def _restore(self) -> None:
+        """Go back to the end of the last whole epoch: weights, optimiser, best checkpoint and history."""
+        path = self.folder / LAST / STATE
+        content = load_state(path)
+        if content.get("identity") != self._identity():
+            raise ValueError(
+                f"{path} belongs to another configuration: start again without resume, or use its own config"
+            )
+        self.state = _State(**content["state"])
+        self.model.load_state_dict(content["model"])
+        self.optimizer = self._new_optimizer()
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.best_weights = content["best_weights"]
+        vocabulary = self.split.interactions.vocabulary
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+            save_checkpoint(self.folder / BEST, self.model, vocabulary)
+            self.model.load_state_dict(content["model"])
+        rows = (self.folder / HISTORY).read_text(encoding="utf-8").splitlines()
+        kept = [row for row in rows if _step_of(row) <= self.state.step]
+        (self.folder / HISTORY).write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+
+    def _result(self, stopped: str) -> TrainingResult:
+        """Say in one sentence how training ended."""
+        state = self.state
+        kept = (
+            f"the weights of step {state.best_step} are kept ({SELECTION_FIGURE} {state.best_figure:.4f})"
+            if state.best_figure is not None
+            else "no checkpoint was evaluated"
+        )
+        message = {
+            "finished": f"all epochs done: {kept}",
+            "early": f"no gain in {self.config.patience} evaluations: {kept}",
+            "time": f"the time of {self.config.max_minutes} minutes is used up: {kept}",
+            "interrupted": f"interrupted at step {state.step}: {kept}",
+            "nan": f"the loss became NaN or infinite at step {state.step + 1}: lower "
+            f"learning_rate={self.config.learning_rate}; {kept}",
+        }[stopped]
+        return TrainingResult(
+            stopped=stopped,
+            epochs=state.epoch,
+            steps=state.step,
+            best_step=state.best_step,
+            best_figure=state.best_figure,
+            seconds=self._seconds(),
+            message=message,
+        )
+
+    def _progress(self, batch: int, loss: float) -> Progress:
+        state = self.state
+        return Progress(
+            stage=self.stages[state.stage],
+            epoch=state.epoch,
+            batch=batch,
+            num_batches=self.batches.num_batches,
+            loss=loss,
+            real_items=state.real_items,
+            seconds=self._seconds(),
+            best_figure=state.best_figure,
+        )
+
+    def _is_out_of_time(self) -> bool:
+        """Say whether the current stage has used its share of max_minutes."""
+        if self.config.max_minutes is None:
+            return False
+        is_last = self.state.stage == len(self.stages) - 1
+        share = 1.0 if is_last else 1 - self.config.fine_tune_share
+        return self._seconds() >= 60 * self.config.max_minutes * share
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+
+    def _identity(self) -> str:
+        """Hash what a resumed training must share with the interrupted one: all but how long it goes on."""
+        duration = {"max_epochs": 0, "max_minutes": 0, "patience": 0, "fine_tune_epochs": 0}
+        return config_hash({"model": to_dict(self.model.config), "train": to_dict(self.config) | duration})
+
+
+def _step_of(row: str) -> float:
+    """Return the step of a row of the history; a row cut short by a crash counts as beyond every step."""
+    try:
+        return json.loads(row)["step"]
+    except ValueError:
+        return math.inf
