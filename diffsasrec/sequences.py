@@ -105,14 +105,17 @@ class TrainingBatches:
     def _most_windows(self) -> int:
         """Return a number of windows that no epoch exceeds, but for a chance below one in a billion.
 
-        A sequence of m whole windows and r items more is cut once more when the shift is in 1..r-1.
+        Beside its m - 1 whole windows a sequence has r items, r in 1..window. A shift of 1..r-1 cuts it into m + 1
+        pieces, any other into m; a shift of 1 and one of r-1 make a piece of one item, which is dropped.
         """
         lengths = self._lengths[self._lengths >= 2]
         whole = -(-lengths // self.window)
         rest = lengths - (whole - 1) * self.window
-        chance = np.where(lengths > self.window, (rest - 1) / self.window, 0.0)
-        likely = chance.sum() + 6.0 * np.sqrt((chance * (1.0 - chance)).sum())
-        return int(whole.sum()) + min(int(np.ceil(likely)), int(np.count_nonzero(chance)))
+        more = np.where(
+            lengths > self.window, (rest - 3) / self.window, 0.0
+        )  # expected; one less where negative
+        likely = more.sum() + 6.0 * np.sqrt((np.abs(more) * (1.0 - np.abs(more))).sum())
+        return int(whole.sum()) + min(int(np.ceil(likely)), int(np.count_nonzero(more > 0)))
 
     def _draw(self, number: int, purpose: int, count: int) -> NDArray[np.float64]:
         """Return ``count`` draws from (0, 1) that depend on the seed, the epoch and the purpose alone."""

@@ -1,0 +1,175 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffsasrec.interactions import Interactions, check_table, drop_consecutive_repeats, k_core
+
+ROWS = [("ann", "b", 20), ("bob", "a", 10), ("ann", "a", 10), ("ann", "c", 20)]
+
+
+def table_of(rows):
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+
+
+def tables(max_users=6, max_items=8, max_time=12, max_rows=40):
+    row = st.tuples(st.integers(1, max_users), st.integers(1, max_items), st.integers(0, max_time))
+    return st.lists(row, min_size=1, max_size=max_rows).map(table_of)
+
+
+def test_users_and_times_are_sorted_and_ties_keep_the_order_of_rows():
+    interactions = Interactions.from_table(table_of(ROWS))
+    assert interactions.user_ids.tolist() == ["ann", "bob"]
+    assert interactions.offsets.tolist() == [0, 3, 4]
+    assert interactions.vocabulary.decode(interactions.tokens).tolist() == ["a", "b", "c", "a"]
+    assert interactions.timestamps.tolist() == [10, 20, 20, 10]
+    assert (interactions.num_users, interactions.num_items, interactions.num_interactions) == (2, 3, 4)
+    assert (interactions.tokens.dtype, interactions.timestamps.dtype) == (np.int32, np.int64)
+
+
+@given(tables())
+def test_the_flat_form_holds_what_a_plain_sort_of_the_table_holds(table):
+    interactions = Interactions.from_table(table)
+    for row, user_id in enumerate(interactions.user_ids):
+        tokens, timestamps = interactions.sequence(row)
+        expected = sorted(
+            (time, place, item)
+            for place, (user, item, time) in enumerate(table.itertuples(index=False))
+            if user == user_id
+        )
+        assert interactions.vocabulary.decode(tokens).tolist() == [item for _, _, item in expected]
+        assert timestamps.tolist() == [time for time, _, _ in expected]
+
+
+def test_a_sequence_is_a_view_and_not_a_copy():
+    interactions = Interactions.from_table(table_of(ROWS))
+    assert np.shares_memory(interactions.sequence(0)[0], interactions.tokens)
+
+
+def test_arrays_may_be_read_only_memory_maps(tmp_path):
+    made = Interactions.from_table(table_of(ROWS))
+    maps = []
+    for place, array in enumerate((made.user_ids, made.offsets, made.tokens, made.timestamps)):
+        np.save(tmp_path / f"{place}.npy", array)
+        maps.append(np.load(tmp_path / f"{place}.npy", mmap_mode="r"))
+    opened = Interactions(*maps, made.vocabulary)
+    assert opened.tokens is maps[2]
+    assert opened.user_row("bob") == 1
+    assert opened.sequence(1)[0].tolist() == [1]
+
+
+@pytest.mark.parametrize("user_id", [7, "7", np.int64(7)])
+def test_digits_stand_for_an_integer_user(user_id):
+    interactions = Interactions.from_table(table_of([(3, 1, 1), (7, 1, 1)]))
+    assert interactions.user_row(user_id) == 1
+
+
+@pytest.mark.parametrize("user_id", [71, "71", "seven", "", None, 7.0, True, 10**30, -1])
+def test_an_unknown_user_is_named(user_id):
+    interactions = Interactions.from_table(table_of([(3, 1, 1), (7, 1, 1), (1, 1, 1)]))
+    with pytest.raises(ValueError, match="unknown user"):
+        interactions.user_row(user_id)
+
+
+def test_an_unknown_user_comes_with_the_nearest_one():
+    interactions = Interactions.from_table(table_of([("anna", 1, 1), ("bob", 1, 1), ("zoe", 1, 1)]))
+    with pytest.raises(ValueError, match="nearest known id is anna"):
+        interactions.user_row("annna")
+    integers = Interactions.from_table(table_of([(1234, 1, 1), (9876, 1, 1)]))
+    with pytest.raises(ValueError, match="nearest known id is 1234"):
+        integers.user_row("123")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("timestamp", ["1", "soon", "3"], "row 2: timestamp 'soon' is not a number of seconds"),
+        ("timestamp", [1, None, 3], "row 2: timestamp is missing"),
+        ("timestamp", [1.0, 2.0, np.nan], "row 3: timestamp is missing"),
+        ("timestamp", [1, 2, 2.5], "row 3: timestamp '2.5' is not a number"),
+        ("timestamp", [1, -2, 3], "row 2: timestamp '-2' lies before 1970"),
+        ("timestamp", [10**30, 1, 2], "row 1: timestamp '1000000000000000000000000000000' is not a number"),
+        ("timestamp", [1.0, np.inf, 2.0], "row 2: timestamp 'inf'"),
+        ("timestamp", [True, False, True], "true and false"),
+        ("timestamp", pd.to_datetime(["2020-01-01", "1969-12-31", "2020-01-01"]), "row 2: timestamp '1969"),
+        ("user_id", ["u", None, "v"], "row 2: user_id is missing"),
+        ("item_id", [1, 2, None], "row 3: item_id is missing"),
+        ("item_id", ["a", "", "b"], "row 2: item_id '' is missing"),
+        ("item_id", ["a", 1, "b"], "'item_id' holds mixed-integer values"),
+        ("item_id", [1.0, 2.0, 3.0], "'item_id' holds floating values"),
+        ("user_id", ["a", "a\0", "b"], "row 2: user_id .* holds a NUL character"),
+        ("user_id", np.array([1, 2, 2**64 - 1], dtype=np.uint64), "row 3: user_id .* beyond 64 bits"),
+    ],
+)
+def test_bad_values_are_named_with_row_value_and_fix(column, values, message):
+    table = table_of([(1, 1, 1), (1, 2, 2), (2, 1, 3)]).assign(**{column: values})
+    with pytest.raises(ValueError, match=f"ratings.csv: .*{message}"):
+        check_table(table, source="ratings.csv")
+    with pytest.raises(ValueError, match=message):
+        Interactions.from_table(table)
+
+
+def test_a_missing_column_is_named_with_the_nearest_one():
+    with pytest.raises(ValueError, match="column 'item_id' is missing: did you mean 'itemId'"):
+        check_table(table_of(ROWS).rename(columns={"item_id": "itemId"}))
+
+
+def test_a_column_that_occurs_twice_is_named():
+    table = table_of(ROWS)
+    with pytest.raises(ValueError, match="'user_id' occurs 2 times"):
+        check_table(pd.concat([table, table], axis=1))
+
+
+def test_an_empty_table_is_refused():
+    with pytest.raises(ValueError, match="no interactions"):
+        check_table(table_of([]))
+
+
+@pytest.mark.parametrize(
+    "timestamps",
+    [
+        ["1577836800", "0"],
+        [1577836800.0, 0.0],
+        pd.array([1577836800, 0], dtype="Int64"),
+        pd.to_datetime(["2020-01-01", "1970-01-01"]),
+        pd.to_datetime(["2020-01-01", "1970-01-01"], utc=True),
+        pd.to_datetime(["2020-01-01 01:00", "1970-01-01 01:00"]).tz_localize("Etc/GMT-1"),
+    ],
+)
+def test_numbers_strings_of_digits_and_dates_are_seconds(timestamps):
+    table = table_of([("u", "a", 0), ("v", "b", 0)]).assign(timestamp=timestamps)
+    assert Interactions.from_table(table).timestamps.tolist() == [1577836800, 0]
+
+
+@given(tables(), st.integers(1, 4))
+def test_the_k_core_is_the_fixed_point_of_dropping_rare_users_and_items(table, k):
+    expected = table
+    while True:
+        users = expected.groupby("user_id")["item_id"].transform("size") >= k
+        items = expected.groupby("item_id")["user_id"].transform("size") >= k
+        if (users & items).all():
+            break
+        expected = expected[users & items]
+    if len(expected) == 0:
+        with pytest.raises(ValueError, match=f"the {k}-core is empty"):
+            k_core(table, k)
+    else:
+        pd.testing.assert_frame_equal(k_core(table, k), expected)
+
+
+def test_a_core_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        k_core(table_of(ROWS), 0)
+
+
+@given(tables(max_items=3))
+def test_consecutive_repeats_leave_and_everything_else_stays(table):
+    kept = drop_consecutive_repeats(table)
+    assert kept.index.is_monotonic_increasing
+    before, after = Interactions.from_table(table), Interactions.from_table(kept)
+    assert before.user_ids.tolist() == after.user_ids.tolist()
+    for row in range(before.num_users):
+        items = before.vocabulary.decode(before.sequence(row)[0]).tolist()
+        expected = [item for place, item in enumerate(items) if place == 0 or items[place - 1] != item]
+        assert after.vocabulary.decode(after.sequence(row)[0]).tolist() == expected
