@@ -86,8 +86,13 @@ class Transformer(nn.Module):
 
     def item_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits (..., N) of hidden states (..., D): the output weights are the item embeddings."""
+        return functional.linear(hidden, self.item_weight)
+
+    @property
+    def item_weight(self) -> torch.Tensor:
+        """The output weights (N, D): the embeddings of the real items, so PAD and MASK have no logit."""
         first = Vocabulary.to_token(0)
-        return functional.linear(hidden, self.item_embedding.weight[first : first + self.num_items])
+        return self.item_embedding.weight[first : first + self.num_items]
 
     def _attention_pattern(self, tokens: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
         """Return (allowed (B, 1, L, L) or None where every key is seen, whether the kernel is causal).
@@ -119,7 +124,6 @@ class _Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(config.width, 4 * config.width),
             nn.GELU(),
-            nn.Dropout(config.dropout),
             nn.Linear(4 * config.width, config.width),
         )
         self.residual_dropout = nn.Dropout(config.dropout)

@@ -1,14 +1,14 @@
 """Masked diffusion, forward: how much of a sequence is masked, which items, and the loss on them.
 
-Letters: B sequences, L positions, M masked items, N real items.
+Letters: B sequences, L positions, D width, M masked items, N real items.
 Source: LLaDA (Nie et al. 2025), equations 1 to 3 and algorithm 1.
 """
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
+from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.vocabulary import Vocabulary
 
 MASK_EPSILON = 1e-3  # eps: no sequence is masked with a smaller probability, so 1 / p stays finite
@@ -56,15 +56,21 @@ def mask_tokens(
 
 
 def masked_cross_entropy(
-    logits: torch.Tensor, tokens: torch.Tensor, *, weight: torch.Tensor, normalizer: torch.Tensor | float
+    hidden: torch.Tensor,
+    item_weight: torch.Tensor,
+    tokens: torch.Tensor,
+    *,
+    weight: torch.Tensor,
+    normalizer: torch.Tensor | float,
 ) -> torch.Tensor:
     """Return sum of weight * CE over the masked items, divided by ``normalizer``: a scalar.
 
     Args:
-        logits: (M, N) of the masked items alone.
+        hidden: (M, D), the network's states at the masked items alone.
+        item_weight: (N, D), the output weights; logits are hidden @ item_weight.T.
         tokens: (M,) long, the items that were masked.
         weight: (M,) float, 1 / p of each item's sequence.
         normalizer: the number of real items in the batch (pre-training), as in LLaDA's equation 3.
     """
-    losses = functional.cross_entropy(logits, Vocabulary.to_column(tokens), reduction="none")
-    return (losses * weight).sum() / normalizer
+    columns = Vocabulary.to_column(tokens)
+    return linear_cross_entropy(hidden, item_weight, columns, row_weight=weight) / normalizer

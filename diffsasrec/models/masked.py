@@ -148,6 +148,8 @@ class DiffSASRec(SequentialModel):
         normalizer: torch.Tensor | float,
     ) -> Loss:
         """Return the weighted loss of restoring the masked items; logits are computed for those alone."""
-        logits = self.transformer.item_logits(self.transformer(noised)[masked])  # (M, N)
-        value = masked_cross_entropy(logits, tokens[masked], weight=weight, normalizer=normalizer)
+        hidden = self.transformer(noised)[masked]  # (M, D)
+        value = masked_cross_entropy(
+            hidden, self.transformer.item_weight, tokens[masked], weight=weight, normalizer=normalizer
+        )
         return Loss(value, {"restoration": value.detach()})

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
+from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.models.base import Loss, SequentialModel
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -79,10 +80,10 @@ class SASRec(SequentialModel):
     def _cross_entropy(
         self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Return the cross entropy over the whole catalogue."""
-        return functional.cross_entropy(
-            self.transformer.item_logits(hidden), Vocabulary.to_column(targets[is_real])
-        )
+        """Return the mean cross entropy over the whole catalogue."""
+        columns = Vocabulary.to_column(targets[is_real])
+        row_weight = hidden.new_full(columns.shape, 1 / max(1, len(columns)))
+        return linear_cross_entropy(hidden, self.transformer.item_weight, columns, row_weight=row_weight)
 
     def _binary_cross_entropy(
         self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
