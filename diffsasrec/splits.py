@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class Split:
     train_start: NDArray[np.int64]  # (M,)
     train_end: NDArray[np.int64]  # (M,)
     validation: Part
-    test: Part
+    test: Part | None  # None where it must not be seen: in training
     validation_cutoff: int | None = None  # seconds; global_time only
     test_cutoff: int | None = None
 
@@ -76,7 +76,14 @@ class Split:
         """Return ``validation`` or ``test``; raise ``ValueError`` for another name."""
         if name not in PARTS:
             raise unknown_name("part", name, PARTS)
-        return self.test if name == "test" else self.validation
+        part = self.test if name == "test" else self.validation
+        if part is None:
+            raise ValueError("this split was made without its test part: training must not see it")
+        return part
+
+    def without_test(self) -> Split:
+        """Return the split as training sees it."""
+        return replace(self, test=None)
 
     def target_hash(self, name: str) -> str:
         """Return 16 hex digits over the (user id, target item id) pairs, ordered by user."""
@@ -226,6 +233,7 @@ def _assert_promises(split: Split) -> None:
     assert np.all(split.train_start == interactions.offsets[split.train_rows])
     assert np.all(split.train_end > split.train_start)
     assert np.all(np.diff(split.train_rows) > 0), "one sequence per user"
+    assert split.test is not None
     for part in (split.validation, split.test):
         assert np.all(np.diff(part.rows) > 0), "one target per user"
         assert np.all(part.start == interactions.offsets[part.rows])

@@ -141,7 +141,7 @@ def fit(
         raise ValueError(f"{type(model).__name__} has nothing to train: call count(split) instead")
     if config.fine_tune and "fine_tune" not in model.objectives():
         raise ValueError(f"{type(model).__name__} has no fine-tuning stage: set fine_tune to false")
-    return _Trainer(model, split, config, folder, on_progress, on_evaluation).run(resume)
+    return _Trainer(model, split.without_test(), config, folder, on_progress, on_evaluation).run(resume)
 
 
 class _Trainer:
