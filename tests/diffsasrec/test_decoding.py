@@ -1,0 +1,939 @@
+"""The reverse process: golden traces by hand, a plain reference, and every promise over random logits.
+
+Letters: B users, L history length, K slots, N items (V in the papers), C candidates, S steps.
+A toy mask predictor is a pure function of one user's tokens, so a batch cannot matter and equality is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffsasrec.decoding import RULES, DecodeConfig, decode, decode_steps
+from diffsasrec.randomness import gumbel, uniform
+from diffsasrec.sequences import Forbidden
+from diffsasrec.trace import DecodeStep, DecodeTrace
+
+LogitsOf = Callable[[torch.Tensor], torch.Tensor]
+FIELDS = [field.name for field in dataclasses.fields(DecodeStep)]
+DETERMINISTIC = ("threshold_decay", "low_confidence", "left_to_right")
+
+
+# --- toys
+
+
+def random_logits(
+    seed: int, *, num_items: int, num_slots: int, spread: float, shared: float, levels: int = 0
+):
+    """Return a mask predictor whose logits are drawn from a generator seeded by the user's tokens.
+
+    ``spread`` makes slots confident, ``shared`` makes them want the same items, ``levels`` > 0 makes ties.
+    """
+
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for row in tokens.tolist():
+            draws = np.random.default_rng([seed, *row])
+            common = draws.normal(size=num_items)
+            own = draws.normal(size=(num_slots, num_items)) * draws.uniform(0.2, 1.8, size=(num_slots, 1))
+            logits = spread * (shared * common + (1 - shared) * own)
+            rows.append(np.round(logits * levels) / levels if levels else logits)
+        return torch.from_numpy(np.stack(rows)).float()
+
+    return logits_of
+
+
+def table_logits(*tables: list[dict[int, float]], num_items: int = 6) -> LogitsOf:
+    """Return a predictor by hand: ``tables[f][slot]`` maps items to probabilities when f slots are filled.
+
+    The last table holds for all later states; items that a slot does not name have probability 1e-9.
+    """
+
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        num_slots = len(tables[0])
+        rows = []
+        for row in tokens[:, -num_slots:]:
+            num_filled = int((row <= num_items).sum())
+            probability = torch.full((num_slots, num_items), 1e-9, dtype=torch.float64)
+            for slot, named in enumerate(tables[min(num_filled, len(tables) - 1)]):
+                for item, value in named.items():
+                    probability[slot, item - 1] = value
+            rows.append(probability.log())
+        return torch.stack(rows).float()
+
+    return logits_of
+
+
+def ragged(items: list[list[int]]) -> Forbidden:
+    flat = [item for user in items for item in user]
+    offsets = [0, *np.cumsum([len(user) for user in items]).tolist()]
+    return Forbidden(torch.tensor(flat, dtype=torch.long), torch.tensor(offsets, dtype=torch.long))
+
+
+def make_config(**knobs) -> DecodeConfig:
+    """Return a config without the warning for knobs that its rule does not read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return DecodeConfig(**knobs)
+
+
+def decode_one(logits_of: LogitsOf, config: DecodeConfig, *, num_items: int = 6, forbidden=()) -> DecodeTrace:
+    return decode(
+        logits_of,
+        torch.tensor([[1, 2]]),
+        num_items=num_items,
+        forbidden=ragged([list(forbidden)]),
+        user_seeds=torch.tensor([5]),
+        config=config,
+    )
+
+
+def story(trace: DecodeTrace) -> list[dict[int, tuple[int, float]]]:
+    """Return for each step which slots were filled (user 0), with what, at what probability."""
+    return [
+        {
+            slot: (int(step.tokens[0, slot]), round(float(step.probability[0, slot]), 4))
+            for slot in step.unmasked[0].nonzero().flatten().tolist()
+        }
+        for step in trace.steps
+    ]
+
+
+# --- golden traces: K = 4 slots, N = 6 items, the probabilities below whatever has been filled
+# When items leave, the rest is renormalised: p = p_item / (1 - sum of what has left).
+
+BY_HAND = [
+    {1: 0.40, 2: 0.30, 3: 0.10, 4: 0.10, 5: 0.06, 6: 0.04},
+    {1: 0.60, 3: 0.20, 2: 0.10, 4: 0.05, 5: 0.03, 6: 0.02},
+    {4: 0.92, 1: 0.02, 2: 0.02, 3: 0.02, 5: 0.01, 6: 0.01},
+    {5: 0.45, 6: 0.35, 1: 0.05, 2: 0.05, 3: 0.05, 4: 0.05},
+]
+
+
+def test_low_confidence_fills_one_slot_a_step_when_steps_equal_slots() -> None:
+    trace = decode_one(table_logits(BY_HAND), make_config(rule="low_confidence", num_slots=4))
+    assert story(trace) == [
+        {2: (4, 0.92)},  # .40 .60 .92 .45: slot 2
+        {1: (1, 0.6316)},  # without 4: .40/.90 = .4444, .60/.95 = .6316, .45/.95 = .4737
+        {0: (2, 0.6)},  # without 4, 1: slot 0 .30/.50 = .60, slot 3 .45/.90 = .50
+        {3: (5, 0.5294)},  # without 4, 1, 2: .45/.85
+    ]
+    assert trace.filled_at.tolist() == [[2, 1, 0, 3]]
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "expected"),
+    [
+        # n = 4 // 3 + (s < 1) = 2, 1, 1
+        (3, [{2: (4, 0.92), 1: (1, 0.6)}, {0: (2, 0.6)}, {3: (5, 0.5294)}]),
+        # n = 2, 2: in the second step slot 0 .30/.50, slot 3 .45/.90
+        (2, [{2: (4, 0.92), 1: (1, 0.6)}, {0: (2, 0.6), 3: (5, 0.5)}]),
+        # n = 4: slots 0 and 1 both want 1; slot 1 is surer, slot 0 takes its next, 2 at .30 of the same softmax
+        (1, [{0: (2, 0.3), 1: (1, 0.6), 2: (4, 0.92), 3: (5, 0.45)}]),
+    ],
+)
+def test_low_confidence_spreads_the_slots_over_fewer_steps(num_steps: int, expected: list) -> None:
+    config = make_config(rule="low_confidence", num_slots=4, num_steps=num_steps)
+    assert story(decode_one(table_logits(BY_HAND), config)) == expected
+
+
+def test_left_to_right_fills_the_first_empty_slot() -> None:
+    trace = decode_one(table_logits(BY_HAND), make_config(rule="left_to_right", num_slots=4))
+    assert story(trace) == [
+        {0: (1, 0.4)},
+        {1: (3, 0.5)},  # without 1: .20/.40
+        {2: (4, 0.9583)},  # without 1, 3: .92/.96
+        {3: (5, 0.5294)},  # without 1, 3, 4: .45/.85
+    ]
+
+
+def test_random_fills_the_slots_with_the_largest_draws() -> None:
+    config = make_config(rule="random", num_slots=4, num_steps=2, seed=3)
+    trace = decode_one(table_logits(BY_HAND), config)
+    draws = uniform(3, torch.tensor(5), torch.arange(2)[:, None], torch.arange(4))
+    first = set(draws[0].topk(2).indices.tolist())
+    assert [set(step) for step in story(trace)] == [first, {0, 1, 2, 3} - first]
+    for step, drawn in zip(trace.steps, draws, strict=True):
+        new = step.unmasked[0]
+        assert torch.equal(step.score[0][new], drawn[new])  # the draw, never shown as the model's confidence
+        assert not torch.equal(step.score[0][new], step.probability[0][new].double())
+
+
+def test_random_takes_each_slots_best_allowed_item() -> None:
+    """Over many users each order of the slots comes up, and each gives the items worked out by hand."""
+    items_of_order = {
+        (2, 1, 0, 3): [2, 1, 4, 5],  # as low_confidence
+        (0, 1, 2, 3): [1, 3, 4, 5],  # as left_to_right
+        (3, 2, 1, 0): [2, 1, 4, 5],  # 5, 4, then 1 at .60/.92, then 2 at .30/.44
+        (1, 0, 3, 2): [2, 1, 4, 5],  # 1, then 2 at .30/.60, 5, 4
+    }
+    trace = decode(
+        table_logits(BY_HAND),
+        torch.ones(200, 1, dtype=torch.long),
+        num_items=6,
+        user_seeds=torch.arange(200),
+        config=make_config(rule="random", num_slots=4),
+    )
+    orders = [tuple(order) for order in trace.filled_at.argsort(dim=1).tolist()]
+    seen = dict(zip(orders, trace.steps[-1].tokens.tolist(), strict=True))
+    assert len(seen) == 24
+    for order, items in items_of_order.items():
+        assert seen[order] == items
+
+
+def test_threshold_decay_lowers_the_threshold_inside_the_step_until_one_passes() -> None:
+    trace = decode_one(table_logits(BY_HAND), make_config(rule="threshold_decay", num_slots=4))
+    assert story(trace) == [
+        {2: (4, 0.92)},  # .92 >= .9
+        {1: (1, 0.6316)},  # .9 .81 .729 .6561 .59049: .6316 passes, .4737 and .4444 do not
+        {0: (2, 0.6)},  # the threshold is back at .9, and falls to .59049 again: .60 passes, .50 does not
+        {3: (5, 0.5294)},  # ... .531441 .478297
+    ]
+
+
+def test_threshold_decay_fills_every_slot_that_passes() -> None:
+    # tau .9, decay .5: .92 passes at .9. Then .45: .6316 and .4737 pass, .4444 does not. Then slot 0
+    # without 4, 1, 5: .30 / .44 = .6818 at .45.
+    trace = decode_one(table_logits(BY_HAND), make_config(rule="threshold_decay", num_slots=4, decay=0.5))
+    assert story(trace) == [{2: (4, 0.92)}, {1: (1, 0.6316), 3: (5, 0.4737)}, {0: (2, 0.6818)}]
+
+
+def test_threshold_decay_with_a_low_threshold_fills_all_at_once_but_not_twice_the_same() -> None:
+    # tau .25: all pass; slots 0 and 1 want 1, slot 0's next is 2 at .30 >= .25
+    config = make_config(rule="threshold_decay", num_slots=4, threshold=0.25)
+    assert story(decode_one(table_logits(BY_HAND), config)) == [
+        {0: (2, 0.3), 1: (1, 0.6), 2: (4, 0.92), 3: (5, 0.45)}
+    ]
+
+
+def test_decay_as_a_step_records_empty_steps_and_reuses_the_pass() -> None:
+    passes = []
+
+    def counting(tokens: torch.Tensor) -> torch.Tensor:
+        passes.append(tokens.tolist())
+        return table_logits(BY_HAND)(tokens)
+
+    config = make_config(rule="threshold_decay", num_slots=4, decay_is_a_step=True)
+    # step 0 fills slot 2. Steps 1..4 fail at .9 .81 .729 .6561, step 5 fills slot 1 (.6316 >= .59049).
+    # Steps 6..9 fail likewise, step 10 fills slot 0 (.60). Steps 11..16 fail at .9 .81 .729 .6561 .59049
+    # .531441 (.5294 is less), step 17 fills slot 3 at .478297.
+    found = story(decode_one(counting, config))
+    filled = {0: {2: (4, 0.92)}, 5: {1: (1, 0.6316)}, 10: {0: (2, 0.6)}, 17: {3: (5, 0.5294)}}
+    assert found == [filled.get(step, {}) for step in range(18)]
+    assert len(passes) == 4
+
+
+def test_the_last_of_max_steps_fills_the_rest() -> None:
+    # step 1, the last: slot 1 takes 1 (.6316), slot 3 takes 5 (.4737), slot 0 wants 1 (.4444), takes 2 (.30/.90)
+    config = make_config(rule="threshold_decay", num_slots=4, max_steps=2)
+    assert story(decode_one(table_logits(BY_HAND), config)) == [
+        {2: (4, 0.92)},
+        {0: (2, 0.3333), 1: (1, 0.6316), 3: (5, 0.4737)},
+    ]
+
+
+def test_a_single_step_fills_everything() -> None:
+    config = make_config(rule="threshold_decay", num_slots=4, max_steps=1)
+    assert story(decode_one(table_logits(BY_HAND), config)) == [
+        {0: (2, 0.3), 1: (1, 0.6), 2: (4, 0.92), 3: (5, 0.45)}
+    ]
+
+
+def test_empty_steps_count_towards_max_steps_and_the_last_still_fills_the_rest() -> None:
+    config = make_config(rule="threshold_decay", num_slots=4, decay_is_a_step=True, max_steps=4)
+    assert story(decode_one(table_logits(BY_HAND), config)) == [
+        {2: (4, 0.92)},
+        {},
+        {},
+        {0: (2, 0.3333), 1: (1, 0.6316), 3: (5, 0.4737)},
+    ]
+
+
+PHASES = [  # what the slots want when 0, 1, 2, 3 of them are filled
+    [{1: 0.5, 5: 0.3, 6: 0.2}, *({item: 0.3, 5: 0.25, 6: 0.25, 1: 0.2} for item in (2, 3, 4))],
+    [{5: 1.0}, {2: 0.8, 5: 0.2}, {3: 0.7, 5: 0.3}, {4: 0.3, 5: 0.25, 6: 0.25, 3: 0.2}],
+    [{5: 1.0}, {5: 1.0}, {3: 0.7, 5: 0.3}, {4: 0.3, 5: 0.25, 6: 0.25, 3: 0.2}],
+    [{5: 1.0}, {5: 1.0}, {5: 1.0}, {4: 0.6, 5: 0.4}],
+]
+
+
+def filled_slots(trace: DecodeTrace) -> list[list[int]]:
+    return [step.unmasked[0].nonzero().flatten().tolist() for step in trace.steps]
+
+
+def test_the_threshold_returns_to_tau_after_a_step_that_filled_something() -> None:
+    # step 0: .9 falls to .4783 for slot 0 (.5). step 1: from .9 to .729, slot 1 (.8) passes, slot 2 (.7) not.
+    # step 2: slot 2 passes at .6561. step 3: slot 3 at .59049.
+    config = make_config(rule="threshold_decay", num_slots=4)
+    assert filled_slots(decode_one(table_logits(*PHASES), config)) == [[0], [1], [2], [3]]
+
+
+def test_keep_tau_leaves_the_threshold_lowered() -> None:
+    # step 0 lowers to .4783; step 1: .8 and .7 pass at once; step 2: slot 3 (.6) passes too.
+    config = make_config(rule="threshold_decay", num_slots=4, keep_tau=True)
+    assert filled_slots(decode_one(table_logits(*PHASES), config)) == [[0], [1, 2], [3]]
+
+
+def test_keep_tau_leaves_it_lowered_when_decays_are_steps_too() -> None:
+    config = make_config(rule="threshold_decay", num_slots=4, keep_tau=True, decay_is_a_step=True)
+    # .9 .81 .729 .6561 .59049 .531441 fail, .4783 passes in step 6
+    found = filled_slots(decode_one(table_logits(*PHASES), config))
+    assert found == [[], [], [], [], [], [], [0], [1, 2], [3]]
+
+
+def test_the_threshold_belongs_to_the_user() -> None:
+    """The published code lowers it for the whole batch: here user 0's second slot must wait for its own tau."""
+
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        sure = table_logits([{1: 0.95, 6: 0.05}, {2: 0.5, 6: 0.3, 5: 0.2}])
+        unsure = table_logits([{3: 0.4, 6: 0.35, 5: 0.25}, {4: 0.4, 6: 0.35, 5: 0.25}])
+        return torch.cat([(sure if row[0] == 1 else unsure)(row[None]) for row in tokens])
+
+    for keep_tau in (False, True):
+        trace = decode(
+            logits_of,
+            torch.tensor([[1], [2]]),
+            num_items=6,
+            user_seeds=torch.tensor([1, 2]),
+            config=make_config(num_slots=2, keep_tau=keep_tau),
+        )
+        assert trace.steps[0].unmasked.tolist() == [[True, False], [True, True]]
+
+
+# --- two slots want the same item in one step
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.45])
+def test_the_more_confident_slot_has_the_item_and_the_other_its_next_one_if_that_passes(threshold) -> None:
+    logits_of = table_logits([{1: 0.5, 3: 0.4, 4: 0.1}, {1: 0.6, 2: 0.35, 4: 0.05}])
+    config = make_config(rule="threshold_decay", num_slots=2, threshold=threshold)
+    found = story(decode_one(logits_of, config))
+    if threshold == 0.3:
+        assert found == [{0: (3, 0.4), 1: (1, 0.6)}]  # .40 of the same softmax, not .40/.50
+    else:
+        assert found == [{1: (1, 0.6)}, {0: (3, 0.8)}]  # .40 < .45: it waits, and is asked anew
+
+
+def test_the_loser_is_judged_by_the_threshold_as_it_was_lowered_in_the_step() -> None:
+    # tau .9 falls to .45: .6 and .5 pass, both want 1; the loser's .40 < .45 waits. With decay .4 it is .36: .40 passes
+    logits_of = table_logits([{1: 0.5, 3: 0.4, 4: 0.1}, {1: 0.6, 2: 0.35, 4: 0.05}])
+    halved = make_config(rule="threshold_decay", num_slots=2, decay=0.5)
+    assert story(decode_one(logits_of, halved)) == [{1: (1, 0.6)}, {0: (3, 0.8)}]
+    lower = make_config(rule="threshold_decay", num_slots=2, decay=0.4)
+    assert story(decode_one(logits_of, lower)) == [{0: (3, 0.4), 1: (1, 0.6)}]
+
+
+def test_under_low_confidence_the_loser_stays_masked_when_another_slot_is_now_surer() -> None:
+    # n = 2, 2. Slots 0 and 1 lead and both want 1. Slot 0's next is .15, so slot 2 with .40 is the second.
+    logits_of = table_logits(
+        [
+            {1: 0.60, 5: 0.15, 6: 0.13, 4: 0.12},
+            {1: 0.70, 5: 0.30},
+            {2: 0.40, 5: 0.30, 6: 0.30},
+            {3: 0.30, 5: 0.25, 6: 0.25, 4: 0.20},
+        ]
+    )
+    config = make_config(rule="low_confidence", num_slots=4, num_steps=2)
+    found = story(decode_one(logits_of, config))
+    assert found[0] == {1: (1, 0.7), 2: (2, 0.4)}
+    assert found[1] == {0: (5, 0.375), 3: (3, 0.3)}  # .15/.40; .30/1.00: the loser is asked anew
+
+
+def test_under_random_the_loser_takes_its_next_item() -> None:
+    logits_of = table_logits([{1: 0.5, 3: 0.4, 4: 0.1}, {1: 0.6, 2: 0.35, 4: 0.05}])
+    config = make_config(rule="random", num_slots=2, num_steps=1)
+    assert story(decode_one(logits_of, config)) == [{0: (3, 0.4), 1: (1, 0.6)}]
+
+
+def test_the_first_of_two_equally_confident_slots_has_the_item() -> None:
+    logits_of = table_logits([{1: 0.6, 2: 0.4}, {1: 0.6, 2: 0.4}])
+    config = make_config(rule="threshold_decay", num_slots=2, threshold=0.3)
+    assert decode_one(logits_of, config).steps[-1].tokens.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"rule": "threshold_decay", "threshold": 0.3},
+        {"rule": "low_confidence", "num_steps": 1},
+        {"rule": "random", "num_steps": 1},
+    ],
+)
+def test_a_loser_with_a_surer_second_wish_displaces_the_slot_that_wanted_it_first(knobs: dict) -> None:
+    # Slot 0 has 1 (.50). Slot 1 loses it (.48) and wants 2 at .46. Slot 2 wants 2 at .40: the surer one is slot 1.
+    logits_of = table_logits(
+        [{1: 0.50, 6: 0.50 - 1e-3}, {1: 0.48, 2: 0.46, 5: 0.06}, {2: 0.40, 3: 0.35, 4: 0.25}]
+    )
+    found = decode_one(logits_of, make_config(num_slots=3, **knobs))
+    assert found.steps[0].tokens.tolist() == [[1, 2, 3]]
+
+
+# --- what a step records
+
+
+def test_a_step_records_probability_entropy_margin_and_candidates_over_the_allowed_items() -> None:
+    logits_of = table_logits([{1: 0.5, 2: 0.25, 3: 0.125, 4: 0.125}, {6: 0.75, 5: 0.25}])
+    config = make_config(rule="low_confidence", num_slots=2, num_candidates=3)
+    step = decode_one(logits_of, config, forbidden=[3, 4]).steps[0]
+    # slot 0 without 3 and 4: 2/3, 1/3; slot 1: 3/4, 1/4
+    entropy = [math.log(3) - 2 / 3 * math.log(2), math.log(4) - 0.75 * math.log(3)]
+    assert step.probability[0].tolist() == pytest.approx([2 / 3, 0.75], abs=1e-6)
+    assert step.score[0].tolist() == pytest.approx([2 / 3, 0.75], abs=1e-6)
+    assert step.margin[0].tolist() == pytest.approx([1 / 3, 0.5], abs=1e-6)
+    assert step.entropy[0].tolist() == pytest.approx(entropy, abs=1e-6)
+    assert step.candidates[0, :, :2].tolist() == [[1, 2], [6, 5]]
+    assert step.candidate_probability[0, :, :2].tolist() == [
+        pytest.approx([2 / 3, 1 / 3], abs=1e-6),
+        pytest.approx([0.75, 0.25], abs=1e-6),
+    ]
+
+
+def test_shapes_and_types_are_those_of_the_contract() -> None:
+    trace = decode(
+        random_logits(0, num_items=9, num_slots=3, spread=1.0, shared=0.3),
+        torch.tensor([[0, 4], [2, 3]]),
+        num_items=9,
+        user_seeds=torch.tensor([1, 2]),
+        config=make_config(num_slots=3, num_candidates=4),
+    )
+    for step in trace.steps:
+        for name in ("tokens", "unmasked", "remasked", "probability", "score", "entropy", "margin"):
+            assert getattr(step, name).shape == (2, 3), name
+        assert step.candidates.shape == step.candidate_probability.shape == (2, 3, 4)
+        assert step.tokens.dtype == step.candidates.dtype == torch.long
+        assert step.unmasked.dtype == step.remasked.dtype == torch.bool
+    assert trace.config == dataclasses.asdict(make_config(num_slots=3, num_candidates=4))
+    assert trace.history.tolist() == [[0, 4], [2, 3]]
+
+
+def test_the_generator_yields_what_the_trace_keeps() -> None:
+    logits_of = random_logits(3, num_items=9, num_slots=3, spread=2.0, shared=0.5)
+    arguments = {"num_items": 9, "user_seeds": torch.tensor([1]), "config": make_config(num_slots=3)}
+    history = torch.tensor([[1, 2]])
+    steps = list(decode_steps(logits_of, history, **arguments))
+    assert_same_steps(steps, decode(logits_of, history, **arguments).steps)
+
+
+def test_the_network_sees_history_and_slots_with_mask_where_they_are_empty() -> None:
+    seen = []
+
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        seen.append(tokens.tolist())
+        return table_logits(BY_HAND)(tokens)
+
+    decode_one(logits_of, make_config(rule="low_confidence", num_slots=4))
+    assert seen == [[[1, 2, 7, 7, 7, 7]], [[1, 2, 7, 7, 4, 7]], [[1, 2, 7, 1, 4, 7]], [[1, 2, 2, 1, 4, 7]]]
+
+
+def test_finished_users_leave_the_batch() -> None:
+    sizes = []
+
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(tokens))
+        sure = table_logits([{1: 0.95, 6: 0.05}, {2: 0.96, 6: 0.04}])
+        unsure = table_logits([{3: 0.4, 6: 0.35, 5: 0.25}, {4: 0.5, 6: 0.3, 5: 0.2}])
+        return torch.cat([(sure if row[0] == 1 else unsure)(row[None]) for row in tokens])
+
+    trace = decode(
+        logits_of,
+        torch.tensor([[1], [2], [1]]),
+        num_items=6,
+        user_seeds=torch.tensor([1, 2, 3]),
+        config=make_config(num_slots=2),
+    )
+    assert sizes == [3, 1]
+    assert trace.filled_at.tolist() == [[0, 0], [1, 0], [0, 0]]
+
+
+# --- promises, over random logits
+
+
+@dataclass(frozen=True)
+class Case:
+    """A random problem: some users, their forbidden items, a predictor and a config."""
+
+    logits_of: LogitsOf
+    history: torch.Tensor
+    num_items: int
+    forbidden: list[list[int]]
+    user_seeds: torch.Tensor
+    config: DecodeConfig
+
+    def decode(self, users: list[int] | None = None, **knobs) -> DecodeTrace:
+        """Decode some of the users, with some knobs changed."""
+        users = list(range(len(self.history))) if users is None else users
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = dataclasses.replace(self.config, **knobs)
+        return decode(
+            self.logits_of,
+            self.history[users],
+            num_items=self.num_items,
+            forbidden=ragged([self.forbidden[user] for user in users]),
+            user_seeds=self.user_seeds[users],
+            config=config,
+        )
+
+
+@st.composite
+def cases(draw, rules: tuple[str, ...] = tuple(RULES), temperatures=(0.0, 0.0, 0.7)) -> Case:
+    num_slots = draw(st.integers(1, 5), label="num_slots")
+    num_items = draw(st.integers(num_slots, num_slots + 8), label="num_items")
+    num_users = draw(st.integers(1, 4), label="num_users")
+    rule = draw(st.sampled_from(rules), label="rule")
+    seed = draw(st.integers(0, 2**32), label="logits seed")
+    plain = np.random.default_rng(seed)
+    num_forbidden = plain.integers(0, num_items - num_slots + 1, size=num_users)
+    forbidden = [(plain.permutation(num_items)[:count] + 1).tolist() for count in num_forbidden]
+    knobs = {
+        "rule": rule,
+        "num_slots": num_slots,
+        "temperature": draw(st.sampled_from(temperatures), label="temperature"),
+        "seed": draw(st.integers(0, 3), label="seed"),
+        "num_candidates": draw(st.sampled_from([1, 3, 30]), label="num_candidates"),
+    }
+    if "num_steps" in RULES[rule].knobs:
+        knobs["num_steps"] = draw(st.none() | st.integers(1, num_slots), label="num_steps")
+    if rule == "threshold_decay":
+        knobs["threshold"] = draw(st.sampled_from([0.2, 0.4, 0.9]), label="threshold")
+        knobs["decay"] = draw(st.sampled_from([0.5, 0.9]), label="decay")
+        knobs["max_steps"] = draw(st.sampled_from([1, 2, 5, 20]), label="max_steps")
+        knobs["decay_is_a_step"] = draw(st.booleans(), label="decay_is_a_step")
+        knobs["keep_tau"] = draw(st.booleans(), label="keep_tau")
+    return Case(
+        logits_of=random_logits(
+            seed,
+            num_items=num_items,
+            num_slots=num_slots,
+            spread=draw(st.sampled_from([0.5, 2.0, 6.0]), label="spread"),
+            shared=draw(st.sampled_from([0.0, 0.5, 0.9]), label="shared"),
+            levels=draw(st.sampled_from([0, 0, 1]), label="levels"),
+        ),
+        history=torch.from_numpy(
+            np.stack([plain.permutation(50)[:3] for _ in range(num_users)])
+        ),  # what the toy sees, not items: it only has to tell users apart
+        num_items=num_items,
+        forbidden=forbidden,
+        user_seeds=torch.from_numpy(plain.integers(-(2**62), 2**62, size=num_users)),
+        config=DecodeConfig(**knobs),
+    )
+
+
+def assert_same_steps(left, right, *, names: list[str] | None = None) -> None:
+    """Check that two sequences of steps hold the same bits."""
+    assert len(left) == len(right)
+    for number, (one, other) in enumerate(zip(left, right, strict=True)):
+        for name in names or FIELDS:
+            ours, theirs = getattr(one, name), getattr(other, name)
+            assert torch.equal(ours, theirs), f"{name} differs in step {number}: {ours} and {theirs}"
+
+
+quick = settings(max_examples=40, deadline=None)
+
+
+@given(case=cases())
+@quick
+def test_every_slot_is_filled_exactly_once(case: Case) -> None:
+    trace = case.decode()
+    filled = torch.stack([step.unmasked for step in trace.steps])
+    assert bool((filled.sum(dim=0) == 1).all())
+    assert torch.equal(filled.int().argmax(dim=0), trace.filled_at)
+    assert not any(bool(step.remasked.any()) for step in trace.steps)
+    mask_id = case.num_items + 1
+    for number, step in enumerate(trace.steps):
+        assert torch.equal(step.tokens == mask_id, trace.filled_at > number)
+
+
+@given(case=cases())
+@quick
+def test_no_pad_no_mask_no_forbidden_and_no_repeated_item(case: Case) -> None:
+    for user, items in enumerate(case.decode().recommendations().items.tolist()):
+        assert len(set(items)) == len(items) == case.config.num_slots
+        assert all(1 <= item <= case.num_items for item in items)
+        assert not set(items) & set(case.forbidden[user])
+
+
+@given(case=cases())
+@quick
+def test_no_candidate_is_pad_mask_forbidden_or_in_a_slot_already(case: Case) -> None:
+    trace = case.decode()
+    for number, step in enumerate(trace.steps):
+        earlier = trace.steps[number - 1].tokens.tolist() if number else None
+        for user in range(trace.num_users):
+            for slot in range(trace.num_slots):
+                if trace.filled_at[user, slot] < number:
+                    continue
+                chance = step.candidate_probability[user, slot]
+                named = step.candidates[user, slot][chance > 0].tolist()
+                assert len(set(named)) == len(named) > 0
+                assert all(1 <= item <= case.num_items for item in named)
+                assert not set(named) & set(case.forbidden[user])
+                assert not (earlier and set(named) & set(earlier[user]))
+                assert bool((chance.diff() <= 0).all())
+
+
+@given(case=cases(), order=st.randoms(use_true_random=False))
+@settings(max_examples=80, deadline=None)
+def test_a_user_gets_the_same_list_trace_and_draws_in_any_batch(case: Case, order) -> None:
+    users = list(range(len(case.history)))
+    order.shuffle(users)
+    whole = case.decode(users)
+    for place, user in enumerate(users):
+        alone = case.decode([user])
+        assert_same_steps(whole.user(place).steps, alone.steps)
+        assert torch.equal(whole.filled_at[place], alone.filled_at[0])
+        assert torch.equal(whole.recommendations().items[place], alone.recommendations().items[0])
+        assert torch.equal(whole.recommendations().scores[place], alone.recommendations().scores[0])
+
+
+@given(case=cases())
+@quick
+def test_a_step_beyond_a_users_last_changes_nothing_for_that_user(case: Case) -> None:
+    trace = case.decode()
+    last = trace.filled_at.amax(dim=1)
+    for number, step in enumerate(trace.steps[1:], start=1):
+        done = last < number
+        for name in FIELDS:
+            if name != "unmasked":
+                now, before = getattr(step, name)[done], getattr(trace.steps[number - 1], name)[done]
+                assert torch.equal(now, before), name
+
+
+@given(case=cases())
+@quick
+def test_a_filled_slot_keeps_its_item_and_the_values_of_its_commit(case: Case) -> None:
+    trace = case.decode()
+    for number, step in enumerate(trace.steps):
+        for user, slot in (trace.filled_at < number).nonzero().tolist():
+            committed = trace.steps[int(trace.filled_at[user, slot])]
+            for name in ("tokens", "probability", "score", "entropy", "margin", "candidates"):
+                assert torch.equal(getattr(step, name)[user, slot], getattr(committed, name)[user, slot]), (
+                    name
+                )
+
+
+@given(case=cases())
+@quick
+def test_the_same_seed_gives_the_same_trace(case: Case) -> None:
+    torch.manual_seed(1)
+    first = case.decode()
+    torch.manual_seed(2)
+    assert_same_steps(first.steps, case.decode().steps)
+
+
+@given(case=cases(rules=DETERMINISTIC, temperatures=(0.0,)))
+@quick
+def test_without_temperature_a_deterministic_rule_does_not_depend_on_the_seed(case: Case) -> None:
+    assert_same_steps(case.decode().steps, case.decode(seed=case.config.seed + 1).steps)
+    case.user_seeds.add_(1)
+    assert_same_steps(case.decode(seed=0).steps, case.decode(seed=9).steps)
+
+
+def test_rules_say_whether_they_are_random() -> None:
+    assert {name for name, rule in RULES.items() if not rule.random} == set(DETERMINISTIC)
+    assert RULES["random"].random
+
+
+def test_with_temperature_and_under_a_random_rule_the_seed_and_the_user_matter() -> None:
+    logits_of = random_logits(1, num_items=30, num_slots=5, spread=0.5, shared=0.0)
+    for knobs in ({"rule": "random"}, *({"rule": rule, "temperature": 1.0} for rule in RULES)):
+        lists = set()
+        for seed, user in [(0, 0), (1, 0), (0, 1)]:
+            trace = decode(
+                logits_of,
+                torch.tensor([[1, 2]]),
+                num_items=30,
+                user_seeds=torch.tensor([user]),
+                config=make_config(num_slots=5, seed=seed, **knobs),
+            )
+            lists.add((tuple(trace.steps[-1].tokens[0].tolist()), tuple(trace.filled_at[0].tolist())))
+        assert len(lists) == 3, knobs
+
+
+@given(case=cases(), num_candidates=st.integers(1, 40))
+@quick
+def test_keeping_more_candidates_changes_nothing_but_how_many_are_kept(case: Case, num_candidates) -> None:
+    names = [name for name in FIELDS if not name.startswith("candidate")]
+    few, many = case.decode(), case.decode(num_candidates=num_candidates)
+    assert_same_steps(few.steps, many.steps, names=names)
+    both = min(few.steps[0].candidates.shape[2], many.steps[0].candidates.shape[2])
+    for one, other in zip(few.steps, many.steps, strict=True):
+        kept = slice(None), slice(None), slice(both)
+        assert torch.equal(one.candidate_probability[kept], other.candidate_probability[kept])
+
+
+@given(case=cases(rules=("low_confidence", "random", "left_to_right")))
+@quick
+def test_the_schedule_gives_step_s_its_share_of_the_slots(case: Case) -> None:
+    num_slots = case.config.num_slots
+    num_steps = num_slots if case.config.rule == "left_to_right" else case.config.num_steps or num_slots
+    shares = [num_slots // num_steps + (1 if s < num_slots % num_steps else 0) for s in range(num_steps)]
+    assert sum(shares) == num_slots
+    for step, share in zip(case.decode().steps, shares, strict=True):
+        assert step.unmasked.sum(dim=1).tolist() == [share] * len(case.history)
+
+
+@given(case=cases(rules=("threshold_decay",)))
+@quick
+def test_threshold_decay_ends_within_max_steps_and_fills_in_every_step_unless_decays_are_steps(
+    case: Case,
+) -> None:
+    trace = case.decode()
+    assert trace.num_steps <= case.config.max_steps
+    if not case.config.decay_is_a_step:
+        for number, step in enumerate(trace.steps):
+            unfinished = trace.filled_at.amax(dim=1) >= number
+            assert bool(step.unmasked.any(dim=1)[unfinished].all())
+
+
+@given(case=cases(temperatures=(0.0,)))
+@settings(max_examples=120, deadline=None)
+def test_every_trace_equals_that_of_plain_loops(case: Case) -> None:
+    trace = case.decode()
+    for user in range(len(case.history)):
+        expected = plain_decode(case, user)
+        found = [
+            {
+                slot: (int(step.tokens[0, slot]), float(step.probability[0, slot]))
+                for slot in step.unmasked[0].nonzero().flatten().tolist()
+            }
+            for step in trace.user(user).steps
+        ]
+        assert found == expected
+
+
+@given(case=cases(rules=("left_to_right",), temperatures=(0.3, 1.0, 2.5)))
+@quick
+def test_temperature_samples_by_gumbel_max_in_float64(case: Case) -> None:
+    """One slot a step, so nothing competes: item = argmax(log p / temperature + Gumbel(seed, user, step, slot))."""
+    trace = case.decode()
+    columns = torch.arange(case.num_items)
+    for user in range(len(case.history)):
+        tokens = [case.num_items + 1] * case.config.num_slots
+        for slot in range(case.config.num_slots):
+            logits = allowed_logits(case, user, tokens)[slot].double()
+            counters = (case.user_seeds[user], torch.tensor(slot), torch.tensor(slot), columns)
+            noisy = logits.log_softmax(dim=0) / case.config.temperature + gumbel(case.config.seed, *counters)
+            tokens[slot] = int(noisy.argmax()) + 1
+        assert trace.steps[-1].tokens[user].tolist() == tokens
+
+
+def allowed_logits(case: Case, user: int, tokens: list[int]) -> torch.Tensor:
+    """Return the logits (K, N) of one user, -inf for what is forbidden or stands in a slot."""
+    row = torch.cat([case.history[user], torch.tensor(tokens)])
+    logits = case.logits_of(row[None])[0]
+    for item in {*case.forbidden[user], *tokens}:
+        if item <= case.num_items:
+            logits[:, item - 1] = -math.inf
+    return logits
+
+
+def plain_decode(case: Case, user: int) -> list[dict[int, tuple[int, float]]]:
+    """Decode one user with loops and no temperature, straight from the table of rules."""
+    config, mask_id = case.config, case.num_items + 1
+    tokens = [mask_id] * config.num_slots
+    is_threshold = config.rule == "threshold_decay"
+    num_steps = config.num_steps if "num_steps" in RULES[config.rule].knobs else None
+    limit = config.max_steps if is_threshold else num_steps or config.num_slots
+    tau, steps, probability = config.threshold, [], None
+    for step in range(limit):
+        if probability is None:
+            probability = allowed_logits(case, user, tokens).softmax(dim=-1).tolist()
+            order = allowed_logits(case, user, tokens).topk(config.num_slots, dim=-1).indices.tolist()
+        masked = [slot for slot, token in enumerate(tokens) if token == mask_id]
+        best = max(probability[slot][order[slot][0]] for slot in masked)
+        if is_threshold:
+            if step == limit - 1:
+                needed = 0.0
+            elif config.decay_is_a_step:
+                needed = tau
+            else:
+                while best < tau:
+                    tau *= config.decay
+                needed = tau
+            filled = greedily(probability, order, masked, lambda chance, needed=needed: chance >= needed)
+            if not filled:
+                tau *= config.decay
+        else:
+            quota = config.num_slots // limit + (1 if step < config.num_slots % limit else 0)
+            chosen = masked
+            if config.rule == "left_to_right":
+                chosen = masked[:quota]
+            if config.rule == "random":
+                draws = uniform(
+                    config.seed,
+                    case.user_seeds[user],
+                    torch.tensor(step),
+                    torch.arange(config.num_slots),
+                )
+                chosen = sorted(masked, key=lambda slot, draws=draws: -draws[slot])[:quota]
+            filled = greedily(probability, order, chosen, lambda chance: True, at_most=quota)
+        steps.append(filled)
+        for slot, (item, _) in filled.items():
+            tokens[slot] = item
+        if filled:
+            probability = None
+            if not config.keep_tau:
+                tau = config.threshold
+        if mask_id not in tokens:
+            return steps
+    raise AssertionError("the last step must fill the rest")
+
+
+def greedily(probability, order, slots, passes, *, at_most: int | None = None) -> dict:
+    """Fill the surest slot with its best free item, then the surest of the rest, while one passes."""
+    filled: dict[int, tuple[int, float]] = {}
+    while len(filled) < (len(slots) if at_most is None else at_most):
+        taken = {item - 1 for item, _ in filled.values()}
+        wishes = {}
+        for slot in slots:
+            if slot not in filled:
+                column = next(column for column in order[slot] if column not in taken)
+                if passes(probability[slot][column]):
+                    wishes[slot] = (column + 1, probability[slot][column])
+        if not wishes:
+            break
+        surest = max(wishes, key=lambda slot: (wishes[slot][1], -slot))
+        filled[surest] = wishes[surest]
+    return dict(sorted(filled.items()))
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_nan_logits_are_an_error(rule: str) -> None:
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(tokens), 2, 6)
+        logits[-1, 1, 3] = math.nan
+        return logits
+
+    with pytest.raises(ValueError, match="NaN"):
+        decode_one(logits_of, make_config(rule=rule, num_slots=2))
+
+
+def test_nan_in_a_later_step_is_an_error_too() -> None:
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(tokens), 2, 6)
+        if bool((tokens[:, -2:] <= 6).any()):
+            logits[:] = math.nan
+        return logits
+
+    with pytest.raises(ValueError, match="NaN"):
+        decode_one(logits_of, make_config(rule="left_to_right", num_slots=2))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"num_slots": 0}, r"num_slots.*1.*0"),
+        ({"num_slots": 4, "rule": "low_confidence", "num_steps": 5}, r"num_steps.*1.*num_slots=4.*5"),
+        ({"num_slots": 4, "rule": "low_confidence", "num_steps": 0}, r"num_steps.*1.*4.*0"),
+        ({"threshold": 1.5}, r"threshold.*0.*1.*1\.5"),
+        ({"threshold": 0.0}, r"threshold.*0.*0\.0"),
+        ({"threshold": math.nan}, r"threshold.*nan"),
+        ({"decay": 1.0}, r"decay.*0.*1.*1\.0"),
+        ({"decay": 0.0}, r"decay.*0.*1"),
+        ({"decay": math.nan}, r"decay.*nan"),
+        ({"max_steps": 0}, r"max_steps.*1.*0"),
+        ({"temperature": -0.1}, r"temperature.*0.*-0\.1"),
+        ({"temperature": math.nan}, r"temperature.*nan"),
+        ({"temperature": math.inf}, r"temperature.*inf"),
+        ({"num_candidates": 0}, r"num_candidates.*1.*0"),
+        ({"rule": "low_confidance"}, r"low_confidance.*did you mean 'low_confidence'"),
+        ({"rank_by": "confidense"}, r"confidense.*did you mean 'confidence'"),
+    ],
+)
+def test_a_bad_knob_names_its_range_and_the_value(knobs: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DecodeConfig(**knobs)
+
+
+@pytest.mark.parametrize(
+    ("rule", "knob", "value"),
+    [
+        ("left_to_right", "num_steps", 2),
+        ("threshold_decay", "num_steps", 2),
+        ("low_confidence", "threshold", 0.5),
+        ("random", "keep_tau", True),
+    ],
+)
+def test_a_knob_without_effect_warns(rule: str, knob: str, value) -> None:
+    with pytest.warns(UserWarning, match=f"{knob}.*no effect.*{rule}"):
+        DecodeConfig(rule=rule, **{knob: value})
+
+
+def test_the_defaults_are_the_published_rule() -> None:
+    config = DecodeConfig()
+    assert (config.rule, config.threshold, config.decay, config.max_steps) == (
+        "threshold_decay",
+        0.9,
+        0.9,
+        20,
+    )
+    assert (config.num_slots, config.temperature, config.keep_tau, config.decay_is_a_step) == (
+        10,
+        0,
+        False,
+        False,
+    )
+
+
+def test_more_slots_than_items_left_is_an_error_that_says_how_many_are() -> None:
+    logits_of = random_logits(0, num_items=6, num_slots=4, spread=1.0, shared=0.0)
+    config = make_config(rule="low_confidence", num_slots=4)
+    with pytest.raises(ValueError, match=r"4.*3"):
+        decode_one(logits_of, config, forbidden=[1, 2, 3])
+    left = decode_one(logits_of, config, forbidden=[1, 2])
+    assert sorted(left.recommendations().items[0].tolist()) == [3, 4, 5, 6]
+
+
+def test_without_forbidden_items_every_item_may_come() -> None:
+    trace = decode(
+        random_logits(0, num_items=4, num_slots=4, spread=1.0, shared=0.0),
+        torch.tensor([[1, 2]]),
+        num_items=4,
+        user_seeds=torch.tensor([0]),
+        config=make_config(num_slots=4),
+    )
+    assert sorted(trace.recommendations().items[0].tolist()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("rank_by", ["slot", "confidence"])
+def test_the_list_is_ordered_as_the_config_says(rank_by: str) -> None:
+    config = make_config(rule="low_confidence", num_slots=4, rank_by=rank_by)
+    items = decode_one(table_logits(BY_HAND), config).recommendations().items[0].tolist()
+    # at commit: slot 2 .92, slot 1 .6316, slot 0 .60, slot 3 .5294
+    assert items == {"slot": [2, 1, 4, 5], "confidence": [4, 1, 2, 5]}[rank_by]
+
+
+def test_half_precision_logits_are_read_as_float() -> None:
+    exact = random_logits(7, num_items=9, num_slots=3, spread=2.0, shared=0.3)
+    arguments = {"num_items": 9, "user_seeds": torch.tensor([1]), "config": make_config(num_slots=3)}
+    history = torch.tensor([[1, 2]])
+    half = decode(lambda tokens: exact(tokens).bfloat16(), history, **arguments)
+    whole = decode(lambda tokens: exact(tokens).bfloat16().float(), history, **arguments)
+    assert_same_steps(half.steps, whole.steps)
+
+
+def test_the_callers_logits_and_history_are_left_alone() -> None:
+    logits, history = torch.zeros(1, 2, 6), torch.tensor([[1, 2]])
+    decode(
+        lambda tokens: logits,
+        history,
+        num_items=6,
+        forbidden=ragged([[1, 2]]),
+        user_seeds=torch.tensor([0]),
+        config=make_config(num_slots=2),
+    )
+    assert bool((logits == 0).all())
+    assert history.tolist() == [[1, 2]]
