@@ -307,6 +307,24 @@ def test_figures_of_any_ranks_are_possible_also_when_rounded(ranks, digits) -> N
     assert impossible(figures, digits=digits) == []
 
 
+half_ranks = st.lists(
+    st.integers(2, 60).map(lambda twice: twice / 2) | st.just(MISS), min_size=1, max_size=60
+)
+
+
+@given(ranks=half_ranks)
+@settings(max_examples=100, deadline=None)
+def test_figures_of_tied_ranks_are_possible_when_halves_are_allowed_for(ranks: list[float]) -> None:
+    assert impossible(figures_of(ranks), whole_ranks=False) == []
+
+
+def test_a_half_rank_just_beyond_k_breaks_the_bound_of_whole_ranks_only() -> None:
+    # everybody at rank 1.5: HR@1 0, HR@5 1, NDCG@5 1 / log2(2.5) = .756 > 1 / log2(3) = .631
+    figures = figures_of([1.5])
+    assert impossible(figures) != []
+    assert impossible(figures, whole_ranks=False) == []
+
+
 @given(ranks=some_ranks, name=st.sampled_from(["HR", "NDCG", "MRR"]), k=st.sampled_from(LENGTHS))
 @settings(max_examples=60, deadline=None)
 def test_a_figure_set_above_one_is_always_found(ranks, name, k) -> None:
