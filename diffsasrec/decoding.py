@@ -18,11 +18,11 @@ import torch
 from diffsasrec.config import to_dict
 from diffsasrec.randomness import gumbel, uniform
 from diffsasrec.rules import RULES, DecodeConfig, Selection, StepView
-from diffsasrec.sequences import Forbidden
+from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
-__all__ = ["RULES", "DecodeConfig", "decode", "decode_steps", "forbidden_pairs"]
+__all__ = ["RULES", "DecodeConfig", "decode", "decode_steps"]
 
 LogitsOf = Callable[[torch.Tensor], torch.Tensor]
 
@@ -78,9 +78,7 @@ def decode_steps(
             filled=torch.zeros_like(needs_pass),
             is_last=step == limit - 1,
         )
-        unmasked, items, view, selection = _fill(
-            view, prediction.choices, prediction.choice_probability, config
-        )
+        unmasked, items, view, selection = _fill(view, prediction, config)
         tokens = items.where(unmasked, tokens)
         probability = view.probability if probability is None else view.probability.where(masked, probability)
         new_score = selection.score.double()
@@ -171,46 +169,49 @@ def _predict(logits: torch.Tensor, noise: torch.Tensor | None, config: DecodeCon
 
 
 def _fill(
-    view: StepView, choices: torch.Tensor, choice_probability: torch.Tensor, config: DecodeConfig
+    view: StepView, prediction: _Prediction, config: DecodeConfig
 ) -> tuple[torch.Tensor, torch.Tensor, StepView, Selection]:
-    """Ask the rule, give every item to its most confident slot, and ask again for the slots that lost theirs.
+    """Fill the slots that the rule selects, one at a time: the most confident takes its item, and the rule looks
+    again at the user's other slots, which now go without that item.
 
-    Returns the slots filled (B, K), their items (B, K), the last view and what the rule said of it. A slot
-    that lost is judged by its next free item, under the same softmax.
+    Returns the slots filled (B, K), their items (B, K), and for every user the last view and what the rule said.
+    A slot that lost its item is judged by its next free one, under the same softmax.
     """
-    masked, quota = view.masked, view.quota
-    filled = torch.zeros_like(masked)
-    items = choices[..., 0]
-    while True:
-        selection = RULES[config.rule].select(view, config)
-        assert not (selection.fill & ~view.masked).any(), "a rule may fill empty slots only"
-        won = _most_confident_of_its_item(selection.fill, items, view.probability)
-        filled = filled | won
-        if torch.equal(won, selection.fill):
-            return filled, items, view, selection
-        is_taken = (choices[..., None] == items.where(filled, -1)[:, None, None, :]).any(dim=-1)  # (B, K, K)
-        first_free = (~is_taken).int().argmax(dim=-1, keepdim=True)
-        items = choices.gather(-1, first_free).squeeze(-1).where(~filled, items)
-        next_probability = choice_probability.gather(-1, first_free).squeeze(-1)
+    rule, quota, still_masked = RULES[config.rule], view.quota, view.masked
+    items = prediction.choices[..., 0]
+    filled = torch.zeros_like(still_masked)
+    is_taken = torch.zeros_like(prediction.choices, dtype=torch.bool)
+    selection = rule.select(view, config)
+    asked = selection.fill
+    while asked.any():
+        goes_on = asked.any(dim=1, keepdim=True)  # (B, 1): the others are left as they are
+        first = view.probability.masked_fill(~asked, -math.inf).argmax(dim=1, keepdim=True)
+        filled = filled.scatter(1, first, filled.gather(1, first) | goes_on)
+        is_taken |= (prediction.choices == items.gather(1, first)[..., None]) & goes_on[..., None]
+        choice = (~is_taken).int().argmax(dim=-1, keepdim=True)  # the first free one
+        changes = goes_on & ~filled
+        items = prediction.choices.gather(-1, choice).squeeze(-1).where(changes, items)
+        probability = prediction.choice_probability.gather(-1, choice).squeeze(-1)
         view = dataclasses.replace(
             view,
-            masked=masked & ~filled,
-            probability=next_probability.where(~filled, view.probability),
+            masked=still_masked & ~filled,
+            probability=probability.where(changes, view.probability),
             quota=quota - filled.sum(dim=1),
             threshold=selection.threshold,
             filled=filled.any(dim=1),
         )
+        selection = _where(goes_on, rule.select(view, config), selection)
+        asked = selection.fill & goes_on & view.masked
+    return filled, items, view, selection
 
 
-def _most_confident_of_its_item(
-    fill: torch.Tensor, items: torch.Tensor, probability: torch.Tensor
-) -> torch.Tensor:
-    """Return which of the slots to fill (B, K) keep their item: of two with the same one, the more confident."""
-    index = torch.arange(fill.shape[1], device=fill.device)
-    same_item = (items[:, :, None] == items[:, None, :]) & fill[:, :, None] & fill[:, None, :]
-    other, own = probability[:, None, :], probability[:, :, None]
-    other_is_ahead = (other > own) | ((other == own) & (index[None, :] < index[:, None]))
-    return fill & ~(same_item & other_is_ahead).any(dim=-1)
+def _where(users: torch.Tensor, new: Selection, old: Selection) -> Selection:
+    """Return what the rule said last: ``new`` for the ``users`` (B, 1) that were asked again."""
+    return Selection(
+        fill=new.fill.where(users, old.fill),
+        score=new.score.where(users, old.score),
+        threshold=new.threshold.where(users[:, 0], old.threshold),
+    )
 
 
 def _num_steps(config: DecodeConfig) -> int:
@@ -231,34 +232,6 @@ def _noise(config: DecodeConfig, user_seeds: torch.Tensor, step: int, num_items:
     slot = torch.arange(config.num_slots, device=user_seeds.device)[:, None]
     column = torch.arange(num_items, device=user_seeds.device)
     return gumbel(config.seed, user_seeds[:, None, None], torch.full_like(slot, step), slot, column)
-
-
-def forbidden_pairs(
-    forbidden: Forbidden | None, num_users: int, *, num_needed: int, num_items: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the distinct forbidden (user, column) pairs, two (P,) long tensors in ascending order.
-
-    Raises:
-        ValueError: a user has fewer than ``num_needed`` items left, or a token is no item.
-    """
-    if forbidden is None:
-        forbidden = Forbidden(torch.zeros(0, dtype=torch.long), torch.zeros(num_users + 1, dtype=torch.long))
-    items, offsets = forbidden
-    columns = Vocabulary.to_column(items)
-    if bool(((columns < 0) | (columns >= num_items)).any()):
-        raise ValueError(
-            f"forbidden holds a token that is none of the {num_items} items: PAD and MASK never compete"
-        )
-    user = torch.repeat_interleave(torch.arange(num_users, device=items.device), offsets.diff())
-    pairs = torch.unique(user * num_items + columns)
-    counts = torch.bincount(pairs // num_items, minlength=num_users)
-    num_left = num_items - int(counts.max()) if num_users else num_items
-    if num_left < num_needed:
-        raise ValueError(
-            f"{num_needed} recommendations are more than the {num_left} items left for user {int(counts.argmax())} "
-            f"of the batch, out of {num_items}: ask for at most {num_left}"
-        )
-    return pairs // num_items, pairs % num_items
 
 
 def _without(

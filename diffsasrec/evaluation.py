@@ -17,13 +17,13 @@ import pandas as pd
 import torch
 
 from diffsasrec.config import to_dict
-from diffsasrec.decoding import DecodeConfig, forbidden_pairs
+from diffsasrec.decoding import DecodeConfig
 from diffsasrec.metrics import PER_USER, bootstrap_interval, coverage, impossible, rank_of_target
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
-from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
+from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_pairs
 from diffsasrec.splits import Split
-from diffsasrec.vocabulary import Vocabulary
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 KS = (1, 5, 10, 20)
 MISS = math.inf  # the rank of a target that is not in the list, or that no model could know
@@ -100,6 +100,7 @@ def evaluate(
         asked = _Asked(recommend, num_recommendations, decode_config, seen if filter_seen else None)
         frame, items = judge(model, batch, asked, split)
         frame["row"], frame["target"] = batch.user.numpy(), batch.target[:, 0].numpy()
+        frame["history_length"] = (judged.end - judged.start)[np.searchsorted(judged.rows, frame["row"])]
         frame["repeats"] = _repeats(batch.target[:, 0], seen)
         rows.append(frame)
         lists.append(items.numpy())
@@ -152,15 +153,16 @@ def _judge_ranking(
     user, column = forbidden_pairs(
         asked.forbidden,
         len(batch),
-        num_needed=asked.num_recommendations,
+        num_needed=1,
         num_items=split.interactions.num_items,
     )
     logits[user, column] = -math.inf
     confidence = logits.softmax(dim=1).amax(dim=1)
-    items = Vocabulary.to_token(logits.topk(asked.num_recommendations, dim=1).indices)
+    best = logits.topk(asked.num_recommendations, dim=1)
+    items = Vocabulary.to_token(best.indices).where(best.values > -math.inf, PAD_ID)  # PAD: fewer were left
     logits.scatter_(1, target, own)  # a target that repeats an item of the history is exempt
     rank = rank_of_target(logits, target[:, 0])
-    frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence, "history_length": batch.lengths}
+    frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence}
     return pd.DataFrame(frame), items
 
 
@@ -185,7 +187,6 @@ def _judge_list(
         "rank": torch.where(found, place.double() + 1, MISS),
         "slot": NO_SLOT,
         "confidence": made.scores.cpu().amax(dim=1),
-        "history_length": batch.lengths,
     }
     if made.trace is not None:
         last = made.trace.steps[-1]
@@ -223,7 +224,8 @@ def _figures(per_user: pd.DataFrame, lists: np.ndarray, protocol: dict[str, Any]
     broken = impossible({name: figure["value"] for name, figure in figures.items()}, whole_ranks=False)
     assert not broken, broken
     for k in (k for k in KS if k <= length):
-        share = coverage(lists[:, :k], protocol["catalogue_size"])
+        first = lists[:, :k]
+        share = coverage(first[first != PAD_ID], protocol["catalogue_size"])
         figures[f"Coverage@{k}"] = {
             "value": share,
             "low": None,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diffsasrec.interactions import Interactions
 from diffsasrec.randomness import uniform
 from diffsasrec.splits import Part, Split
-from diffsasrec.vocabulary import PAD_ID
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 _POOL = 32  # batches whose windows are sorted by length together
 _SHIFT, _ORDER, _BATCH_ORDER = 0, 1, 2  # what a draw is for
@@ -167,6 +167,34 @@ def forbidden_of(interactions: Interactions, start: NDArray[np.int64], end: NDAr
     counts = np.bincount(distinct // width, minlength=len(start))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return Forbidden(_as_long(distinct % width), _as_long(offsets))
+
+
+def forbidden_pairs(
+    forbidden: Forbidden | None, num_users: int, *, num_needed: int, num_items: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the distinct forbidden (user, column) pairs, two (P,) long tensors in ascending order.
+
+    Raises:
+        ValueError: a user has fewer than ``num_needed`` items left, or a token is no item.
+    """
+    if forbidden is None:
+        forbidden = Forbidden(torch.zeros(0, dtype=torch.long), torch.zeros(num_users + 1, dtype=torch.long))
+    items, offsets = forbidden
+    columns = Vocabulary.to_column(items)
+    if bool(((columns < 0) | (columns >= num_items)).any()):
+        raise ValueError(
+            f"forbidden holds a token that is none of the {num_items} items: PAD and MASK never compete"
+        )
+    user = torch.repeat_interleave(torch.arange(num_users, device=items.device), offsets.diff())
+    pairs = torch.unique(user * num_items + columns)
+    counts = torch.bincount(pairs // num_items, minlength=num_users)
+    num_left = num_items - int(counts.max()) if num_users else num_items
+    if num_left < num_needed:
+        raise ValueError(
+            f"{num_needed} recommendations are more than the {num_left} items left for user {int(counts.argmax())} "
+            f"of the batch, out of {num_items}: ask for at most {num_left}"
+        )
+    return pairs // num_items, pairs % num_items
 
 
 def pad_left(sequences: Sequence[NDArray], length: int) -> torch.Tensor:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from diffsasrec.config import unknown_name
-from diffsasrec.decoding import DecodeConfig, forbidden_pairs
-from diffsasrec.sequences import Batch, Forbidden
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.vocabulary import Vocabulary
@@ -103,6 +103,11 @@ class SequentialModel(nn.Module, ABC):
         """
         if way not in self.ways:
             raise unknown_name(f"way to recommend of {type(self).__name__}", way, self.ways)
+        if decode_config is not None and (way, decode_config.num_slots) != ("diffusion", num_recommendations):
+            raise ValueError(
+                f"decode_config with num_slots={decode_config.num_slots} does not fit way={way!r} and "
+                f"num_recommendations={num_recommendations}: it belongs to 'diffusion', with as many slots as items"
+            )
         if way == "diffusion":
             config = decode_config or DecodeConfig(num_slots=num_recommendations)
             seeds = torch.zeros(len(history), dtype=torch.long) if user_seeds is None else user_seeds
