@@ -1,0 +1,141 @@
+"""What every adapter gives and what every reader gets. Reading formats belongs to the adapters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diffsasrec.interactions import Interactions, check_table
+from diffsasrec.vocabulary import Vocabulary
+
+
+class Raw(NamedTuple):
+    """A data set as its files tell it."""
+
+    table: pd.DataFrame  # user_id, item_id, timestamp, in the order of the file
+    items: pd.DataFrame  # item_id, title, categories joined by "|", and more where the source has it
+    facts: dict[str, Any]  # known_counts, source_hash, notes ...: JSON values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """How one data set comes from its own format."""
+
+    name: str
+    read: Callable[[Path], Raw]  # from the folder of raw files
+    version: int  # of what ``read`` returns: prepared data of another version is prepared again
+    files: tuple[str, ...] = ()  # that ``read`` needs; none for a generated world
+    address: str = ""  # of the archive that holds them
+    licence: str = ""
+
+    def missing(self, folder: Path) -> list[str]:
+        """Return the files that are not in the folder."""
+        return [name for name in self.files if not (folder / name).is_file()]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions that are ready, with what a person wants to read about the items."""
+
+    name: str
+    interactions: Interactions
+    items: pd.DataFrame  # one row per token, in token order: item_id, title, categories ...
+    fingerprint: str  # 16 hex digits of all of the above but the name
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def title(self, token: int) -> str:
+        """Return an item's title; raise ``ValueError`` for PAD, MASK and anything beyond."""
+        return self.titles([token])[0]
+
+    def titles(self, tokens: Iterable[int]) -> list[str]:
+        """Return the titles of tokens, in their order."""
+        wanted = np.asarray(list(tokens), dtype=np.int64)
+        self.interactions.vocabulary.decode(wanted)  # refuses what is no item
+        return self.items["title"].iloc[Vocabulary.to_column(wanted)].tolist()
+
+
+def assemble(name: str, raw: Raw) -> Dataset:
+    """Return the data set of a raw one: checked, sorted, counted, with one row of ``items`` per token."""
+    check_table(raw.table, source=name)
+    interactions = Interactions.from_table(raw.table)
+    items, untitled = _in_token_order(name, raw.items, interactions.vocabulary)
+    facts = dict(raw.facts)
+    if untitled > 0:
+        facts["notes"] = [*facts.get("notes", []), f"{untitled} items have no title: their ids are shown"]
+    counts = {
+        "users": interactions.num_users,
+        "items": interactions.num_items,
+        "interactions": interactions.num_interactions,
+        **facts.get("counts", {}),
+    }
+    facts["counts"] = counts
+    facts["differences"] = [
+        f"{key}: {counts[key]} here, {known} known"
+        for key, known in facts.get("known_counts", {}).items()
+        if counts[key] != known
+    ]
+    facts["first_day"] = _day(int(interactions.timestamps.min()))
+    facts["last_day"] = _day(int(interactions.timestamps.max()))
+    return Dataset(name, interactions, items, fingerprint(interactions, items), facts)
+
+
+def fingerprint(interactions: Interactions, items: pd.DataFrame) -> str:
+    """Return 16 hex digits that change with any interaction, id, title or category."""
+    digest = hashlib.sha256()
+    ids = interactions.vocabulary.item_ids
+    for array in (
+        interactions.user_ids,
+        interactions.offsets,
+        interactions.tokens,
+        interactions.timestamps,
+        ids,
+    ):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data.cast("B") if array.dtype.kind != "U" else _text(array))
+    digest.update(items.to_csv(index=False, lineterminator="\n").encode())
+    return digest.hexdigest()[:16]
+
+
+def hash_files(folder: Path, names: Iterable[str]) -> str:
+    """Return 16 hex digits of the names and the content of raw files."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name}:{(folder / name).stat().st_size}:".encode())
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _in_token_order(name: str, items: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, int]:
+    """Return one row per token and how many items had none; an id stands for the title that is missing."""
+    twice = items["item_id"].duplicated()
+    if twice.any():
+        raise ValueError(
+            f"{name}: item {items.loc[twice, 'item_id'].iloc[0]!r} is described twice: drop one row"
+        )
+    ordered = items.set_index("item_id").reindex(pd.Index(vocabulary.item_ids, name="item_id")).reset_index()
+    untitled = ordered["title"].isna().to_numpy()
+    ordered["title"] = ordered["title"].where(~untitled, ordered["item_id"].astype("str")).astype("str")
+    ordered["categories"] = ordered["categories"].fillna("").astype("str")
+    return ordered, int(np.count_nonzero(untitled))
+
+
+def _text(ids: NDArray) -> bytes:
+    return "\0".join(ids.tolist()).encode()
+
+
+def _day(timestamp: int) -> str:
+    """Return the day as text; seconds beyond the calendar stay a number."""
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+    except (OverflowError, ValueError, OSError):
+        return str(timestamp)
