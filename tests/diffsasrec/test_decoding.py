@@ -537,7 +537,7 @@ def assert_same_steps(left, right, *, names: list[str] | None = None) -> None:
             assert torch.equal(ours, theirs), f"{name} differs in step {number}: {ours} and {theirs}"
 
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 @given(case=cases())
@@ -582,7 +582,7 @@ def test_no_candidate_is_pad_mask_forbidden_or_in_a_slot_already(case: Case) -> 
 
 
 @given(case=cases(), order=st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_a_user_gets_the_same_list_trace_and_draws_in_any_batch(case: Case, order) -> None:
     users = list(range(len(case.history)))
     order.shuffle(users)
@@ -696,7 +696,7 @@ def test_threshold_decay_ends_within_max_steps_and_fills_in_every_step_unless_de
 
 
 @given(case=cases(temperatures=(0.0,)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_every_trace_equals_that_of_plain_loops(case: Case) -> None:
     trace = case.decode()
     for user in range(len(case.history)):

@@ -1,0 +1,500 @@
+"""The protocol: figures known from models made by hand, on a circle of items where item i is followed by i + 1."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.evaluation import evaluate
+from diffsasrec.interactions import Interactions
+from diffsasrec.metrics import coverage, impossible
+from diffsasrec.models import build_model
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.randomness import user_seeds
+from diffsasrec.sequences import evaluation_batches
+from diffsasrec.splits import Split, SplitConfig, make_split
+
+PER_USER_COLUMNS = [
+    "part",
+    "recommend",
+    "filter_seen",
+    "user_id",
+    "target",
+    "rank",
+    "history_length",
+    "slot",
+    "confidence",
+]
+
+
+@dataclass(frozen=True)
+class StubConfig:
+    max_length: int = 50
+
+
+class Stub(SequentialModel):
+    """A model by hand: scores (N,) from the real tokens of one history, a plain list."""
+
+    trainable = False
+    ways = ("topk", "autoregressive")
+
+    def __init__(self, score, num_items: int, *, max_length: int = 50) -> None:
+        super().__init__(StubConfig(max_length), num_items)
+        self.score = score
+        self.calls: list[int] = []
+
+    def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(history))
+        rows = [self.score([token for token in row if token != 0]) for row in history.tolist()]
+        return torch.tensor(np.stack(rows), dtype=torch.float32)
+
+
+def ahead(num_items: int, *, places: int = 1):
+    """Return scores that fall along the circle, highest ``places`` after the last item of the history."""
+
+    def score(history: list[int]) -> np.ndarray:
+        first = history[-1] - 1 + places
+        return -((np.arange(num_items) - first) % num_items).astype(float)
+
+    return score
+
+
+def split_of(sequences: dict[str, list[str]], **config) -> Split:
+    rows = [
+        (user, item, place) for user, items in sequences.items() for place, item in enumerate(items, start=1)
+    ]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    return make_split(Interactions.from_table(table), SplitConfig(**config))
+
+
+def value(evaluation, name: str) -> float:
+    return evaluation.figures[name]["value"]
+
+
+# --- known figures
+
+
+def test_a_model_that_knows_the_rule_is_always_right(cycle_split: Split) -> None:
+    found = evaluate(Stub(ahead(40), 40), cycle_split, "test")
+    for name in ("HR", "NDCG", "MRR"):
+        for k in (1, 5, 10, 20):
+            assert found.figures[f"{name}@{k}"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found.per_user["rank"].tolist() == [1.0] * 80
+
+
+def test_a_target_three_places_down_has_rank_three_everywhere(cycle_split: Split) -> None:
+    found = evaluate(Stub(ahead(40, places=-1), 40), cycle_split, "test", filter_seen=False)
+    # the order is: the item before the last, the last, then the target
+    assert value(found, "HR@1") == 0.0
+    assert value(found, "HR@5") == 1.0
+    assert value(found, "NDCG@5") == pytest.approx(0.5)  # 1 / log2(4)
+    assert value(found, "MRR@20") == pytest.approx(1 / 3)
+
+
+def test_filtering_removes_what_the_user_has_seen_from_the_ranking(cycle_split: Split) -> None:
+    found = evaluate(Stub(ahead(40, places=-1), 40), cycle_split, "test", filter_seen=True)
+    assert value(found, "HR@1") == 1.0
+
+
+def test_filtering_knows_the_whole_history_not_the_part_that_the_model_reads(cycle_split: Split) -> None:
+    """The model reads two items and rates the ten before them highest; they are all seen."""
+    stub = Stub(ahead(40, places=-10), 40, max_length=2)
+    unfiltered = evaluate(stub, cycle_split, "test", filter_seen=False)
+    filtered = evaluate(stub, cycle_split, "test", filter_seen=True)
+    assert value(unfiltered, "MRR@20") == pytest.approx(1 / 12)
+    full = cycle_split.test.end - cycle_split.test.start
+    # rank 1 + the items of the last ten that the user never had
+    expected = 1 + np.maximum(0, 11 - full)
+    assert filtered.per_user["rank"].tolist() == expected.tolist()
+
+
+def test_the_model_reads_no_more_than_its_length(cycle_split: Split) -> None:
+    lengths = set()
+
+    def score(history: list[int]) -> np.ndarray:
+        lengths.add(len(history))
+        return np.zeros(40)
+
+    evaluate(Stub(score, 40, max_length=9), cycle_split, "test")
+    assert max(lengths) == 9
+
+
+def test_the_validation_target_belongs_to_the_test_history(cycle_split: Split) -> None:
+    histories = {}
+    for part in ("validation", "test"):
+        seen: list[list[int]] = []
+
+        def score(history: list[int], seen=seen) -> np.ndarray:
+            seen.append(history)
+            return ahead(40)(history)
+
+        found = evaluate(Stub(score, 40), cycle_split, part)
+        assert value(found, "HR@1") == 1.0
+        histories[part] = seen
+    lengths = {part: sorted(map(len, rows)) for part, rows in histories.items()}
+    assert lengths["test"] == [length + 1 for length in lengths["validation"]]
+
+
+def test_constant_scores_put_the_target_in_the_middle_and_not_in_front(cycle_split: Split) -> None:
+    found = evaluate(Stub(lambda history: np.zeros(40), 40), cycle_split, "test", filter_seen=False)
+    assert found.per_user["rank"].tolist() == [20.5] * 80  # 1 + 39 / 2
+    assert value(found, "HR@20") == 0.0
+
+
+def test_ties_at_a_cut_off_are_honest_figures_not_an_error(cycle_split: Split) -> None:
+    """Everybody at rank 1.5: a row that whole ranks could not give."""
+
+    def top_two_equal(history: list[int]) -> np.ndarray:
+        scores = ahead(40)(history)
+        scores[scores.argmax()] = -1.0
+        return scores
+
+    found = evaluate(Stub(top_two_equal, 40), cycle_split, "test")
+    assert found.per_user["rank"].tolist() == [1.5] * 80
+    assert (value(found, "HR@1"), value(found, "HR@5")) == (0.0, 1.0)
+
+
+def test_a_nan_score_is_an_error(cycle_split: Split) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        evaluate(Stub(lambda history: np.full(40, math.nan), 40), cycle_split, "test")
+
+
+def test_a_nan_score_of_an_item_that_the_user_has_seen_is_an_error_too(cycle_split: Split) -> None:
+    """Masking what was seen must not hide that the model is broken."""
+
+    def score(history: list[int]) -> np.ndarray:
+        scores = ahead(40)(history)
+        scores[history[0] - 1] = math.nan
+        return scores
+
+    with pytest.raises(ValueError, match="NaN"):
+        evaluate(Stub(score, 40), cycle_split, "test")
+
+
+# --- means, intervals, coverage
+
+
+def test_figures_are_sums_over_users_whatever_the_batches(cycle_split: Split) -> None:
+    model = build_model("random", {}, 40)
+    found = [evaluate(model, cycle_split, "test", batch_size=size) for size in (1, 7, 33, 256)]
+    for one in found[1:]:
+        assert one.figures == found[0].figures
+        pd.testing.assert_frame_equal(one.per_user, found[0].per_user)
+
+
+def test_a_figure_is_the_mean_of_the_per_user_table(cycle_split: Split) -> None:
+    found = evaluate(build_model("random", {}, 40), cycle_split, "test", filter_seen=False)
+    rank = found.per_user["rank"].to_numpy()
+    assert value(found, "HR@10") == pytest.approx((rank <= 10).mean())
+    assert value(found, "MRR@10") == pytest.approx(np.where(rank <= 10, 1 / rank, 0).mean())
+    assert value(found, "NDCG@10") == pytest.approx(np.where(rank <= 10, 1 / np.log2(rank + 1), 0).mean())
+    for name, figure in found.figures.items():
+        if figure["low"] is not None:
+            assert figure["low"] <= figure["value"] <= figure["high"], name
+
+
+def test_every_figure_of_the_contract_is_there_and_none_beyond_the_list(cycle_split: Split) -> None:
+    names = {f"{name}@{k}" for name in ("HR", "NDCG", "MRR", "Coverage") for k in (1, 5, 10, 20)}
+    assert set(evaluate(Stub(ahead(40), 40), cycle_split, "test").figures) == names
+    short = evaluate(Stub(ahead(40), 40), cycle_split, "test", num_recommendations=7)
+    assert set(short.figures) == {name for name in names if int(name.split("@")[1]) <= 5}
+
+
+def test_coverage_counts_the_items_that_anybody_is_shown(cycle_split: Split) -> None:
+    same_for_all = Stub(lambda history: -np.arange(40.0), 40)
+    found = evaluate(same_for_all, cycle_split, "test", filter_seen=False)
+    assert [value(found, f"Coverage@{k}") for k in (1, 5, 10, 20)] == [1 / 40, 5 / 40, 10 / 40, 20 / 40]
+    always_right = evaluate(Stub(ahead(40), 40), cycle_split, "test")
+    assert value(always_right, "Coverage@1") == always_right.per_user["target"].nunique() / 40
+
+
+def test_the_figures_of_a_run_are_possible(cycle_split: Split) -> None:
+    found = evaluate(build_model("random", {}, 40), cycle_split, "test")
+    assert impossible({name: figure["value"] for name, figure in found.figures.items()}) == []
+
+
+# --- the table per user
+
+
+def test_the_table_has_the_columns_of_the_contract_and_a_row_per_user(cycle_split: Split) -> None:
+    found = evaluate(Stub(ahead(40), 40), cycle_split, "validation", filter_seen=False)
+    table = found.per_user
+    assert list(table.columns) == PER_USER_COLUMNS
+    assert table["user_id"].tolist() == cycle_split.interactions.user_ids.tolist()
+    assert set(table["part"]) == {"validation"}
+    assert set(table["recommend"]) == {"topk"}
+    assert set(table["filter_seen"]) == {False}
+    assert set(table["slot"]) == {-1}
+
+
+def test_the_table_names_item_ids_and_whole_histories(cycle_split: Split) -> None:
+    interactions = cycle_split.interactions
+    table = evaluate(Stub(ahead(40), 40, max_length=3), cycle_split, "test").per_user
+    for row in (0, 17, 79):
+        tokens, _ = interactions.sequence(row)
+        assert table["target"][row] == interactions.vocabulary.decode(tokens[-1])
+        assert table["history_length"][row] == len(tokens) - 1
+
+
+def test_the_table_goes_to_parquet_and_back(cycle_split: Split, tmp_path) -> None:
+    pytest.importorskip("pyarrow")
+    table = evaluate(Stub(ahead(40), 40), cycle_split, "test", recommend="autoregressive").per_user
+    table.to_parquet(tmp_path / "per_user.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "per_user.parquet"), table)
+
+
+# --- the protocol
+
+
+def test_the_protocol_says_all_that_decides_the_figures(cycle_split: Split) -> None:
+    protocol = evaluate(Stub(ahead(40), 40), cycle_split, "test", filter_seen=False).protocol
+    assert protocol["part"] == "test"
+    assert protocol["recommend"] == "topk"
+    assert protocol["filter_seen"] is False
+    assert protocol["split"] == {"name": "leave_one_out", "quantile": 0.95, "refit": False}
+    assert protocol["catalogue_size"] == 40
+    assert protocol["num_users"] == 80
+    assert protocol["num_cold_targets"] == 0
+    assert protocol["target_hash"] == cycle_split.target_hash("test")
+
+
+def test_two_parts_have_two_target_hashes(cycle_split: Split) -> None:
+    hashes = {
+        evaluate(Stub(ahead(40), 40), cycle_split, part).protocol["target_hash"]
+        for part in ("validation", "test")
+    }
+    assert len(hashes) == 2
+
+
+def test_the_result_is_an_entry_of_metrics_json(cycle_split: Split) -> None:
+    result = evaluate(Stub(ahead(40), 40), cycle_split, "test").to_result()
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert (result["part"], result["recommend"]) == ("test", "topk")
+    assert result["protocol"]["filter_seen"] is True
+    assert set(result["figures"]["HR@10"]) == {"value", "low", "high"}
+
+
+def test_fewer_users_are_judged_when_asked_and_the_protocol_says_so(cycle_split: Split) -> None:
+    found = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=9)
+    assert len(found.per_user) == found.protocol["num_users"] == 9
+    assert found.protocol["max_users"] == 9
+    whole = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=1000)
+    assert whole.protocol["num_users"] == 80
+
+
+def test_progress_is_told_up_to_the_number_of_users(cycle_split: Split) -> None:
+    told: list[tuple[int, int]] = []
+    evaluate(
+        Stub(ahead(40), 40), cycle_split, "test", batch_size=30, progress=lambda *done: told.append(done)
+    )
+    assert told == [(30, 80), (60, 80), (80, 80)]
+
+
+def test_the_bootstrap_seed_moves_the_interval_and_nothing_else(cycle_split: Split) -> None:
+    one, other = (
+        evaluate(build_model("random", {}, 40), cycle_split, "test", seed=seed, filter_seen=False)
+        for seed in (0, 1)
+    )
+    assert value(one, "MRR@20") == value(other, "MRR@20")
+    assert one.figures["MRR@20"] != other.figures["MRR@20"]
+
+
+def test_the_models_mode_is_put_back_and_dropout_is_off(cycle_split: Split) -> None:
+    model = build_model("sasrec", {"max_length": 8, "width": 8, "num_blocks": 1, "dropout": 0.5}, 40)
+    first = evaluate(model.train(), cycle_split, "test")
+    assert model.training
+    assert evaluate(model, cycle_split, "test").figures == first.figures
+    evaluate(model.eval(), cycle_split, "test")
+    assert not model.training
+
+
+# --- cold and repeated targets
+
+COLD = {
+    "a": ["i1", "i2", "i3", "i4"],
+    "b": ["i2", "i3", "i4", "new"],  # nobody's training holds "new"
+    "c": ["i3", "i4", "i1", "i2"],
+}
+
+
+@pytest.mark.parametrize("recommend", ["topk", "autoregressive"])
+def test_a_cold_target_counts_as_a_miss_and_is_counted(recommend: str) -> None:
+    split = split_of(COLD)
+    cold = int(split.interactions.vocabulary.encode("new")) - 1
+
+    def score(history: list[int]) -> np.ndarray:
+        scores = np.zeros(5)
+        scores[cold] = 1.0  # the model puts the cold item first; it cannot know it
+        return scores
+
+    found = evaluate(Stub(score, 5), split, "test", recommend=recommend, num_recommendations=1)
+    assert found.protocol["num_cold_targets"] == 1
+    assert found.protocol["num_users"] == 3
+    assert math.isinf(found.per_user["rank"][1])
+    assert value(found, "HR@1") == 0.0
+
+
+REPEATING = {
+    "a": ["i1", "i2", "i3", "i1"],  # the target is in the history
+    "b": ["i2", "i3", "i4", "i1"],
+    "c": ["i4", "i5", "i3", "i2"],
+}
+
+
+def prefer_first(history: list[int]) -> np.ndarray:
+    return -np.arange(5.0)
+
+
+def test_in_topk_a_repeated_target_is_exempt_from_the_filter_and_counted() -> None:
+    found = evaluate(Stub(prefer_first, 5), split_of(REPEATING), "test", num_recommendations=1)
+    assert found.protocol["num_repeated_targets"] == 1
+    # a: i1 leads although it was seen; b: i1 leads; c: i1 leads and i2 is second
+    assert found.per_user["rank"].tolist() == [1.0, 1.0, 2.0]
+
+
+def test_in_a_decoded_list_a_repeated_target_stays_forbidden_and_is_a_miss() -> None:
+    arguments = {"recommend": "autoregressive", "num_recommendations": 2}
+    split = split_of(REPEATING)
+    found = evaluate(Stub(prefer_first, 5), split, "test", **arguments)
+    assert found.per_user["rank"].tolist() == [math.inf, 1.0, 2.0]
+    assert found.protocol["num_repeated_targets"] == 1
+    unfiltered = evaluate(Stub(prefer_first, 5), split, "test", filter_seen=False, **arguments)
+    assert unfiltered.per_user["rank"].tolist() == [1.0, 1.0, 2.0]
+
+
+def test_a_catalogue_hardly_larger_than_a_history_can_be_judged() -> None:
+    """A rank needs no list: two items are left for user a, and five are asked for."""
+    sequences = {
+        "a": ["i1", "i2", "i3", "i4"],  # left: i4, i5
+        "b": ["i2", "i3", "i4", "i5"],  # left: i1, i5
+        "c": ["i5", "i4", "i3", "i1", "i2"],  # left: i2
+    }
+    found = evaluate(Stub(prefer_first, 5), split_of(sequences), "test", num_recommendations=5)
+    assert found.per_user["rank"].tolist() == [1.0, 2.0, 1.0]
+    assert value(found, "Coverage@5") <= 1.0
+
+
+def test_a_split_by_time_is_judged_the_same_way() -> None:
+    rows = [
+        (f"u{user:02d}", f"i{(user + place) % 12:02d}", 100 * place + user)
+        for user in range(30)
+        for place in range(10)
+    ]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    split = make_split(Interactions.from_table(table), SplitConfig(name="global_time", quantile=0.8))
+    found = evaluate(Stub(ahead(12), 12), split, "test", num_recommendations=1)
+    assert found.protocol["split"]["name"] == "global_time"
+    assert found.protocol["num_cold_targets"] == 0
+    assert value(found, "HR@1") == 1.0
+
+
+# --- lists: autoregressive and diffusion
+
+
+def test_a_list_that_walks_the_circle_finds_the_target_at_its_place(cycle_split: Split) -> None:
+    found = evaluate(
+        Stub(ahead(40, places=39), 40),  # one step back: the first item is forbidden, then the target
+        cycle_split,
+        "test",
+        recommend="autoregressive",
+        num_recommendations=5,
+    )
+    assert found.protocol["recommend"] == "autoregressive"
+    assert found.per_user["rank"].tolist() == [1.0] * 80
+    assert set(found.figures) >= {"HR@5", "Coverage@5"}
+    assert "HR@10" not in found.figures
+
+
+@pytest.fixture(scope="module")
+def diffusion(cycle_split: Split) -> SequentialModel:
+    torch.manual_seed(0)
+    config = {"max_length": 12, "width": 16, "num_blocks": 1, "fine_tune_slots": 4}
+    return build_model("diffsasrec", config, 40).eval()
+
+
+def test_a_decoded_list_is_ranked_as_its_config_says_and_knows_the_slot(
+    cycle_split: Split, diffusion
+) -> None:
+    for rank_by in ("slot", "confidence"):
+        config = DecodeConfig(num_slots=10, rank_by=rank_by, temperature=1.0)
+        found = evaluate(diffusion, cycle_split, "test", recommend="diffusion", decode_config=config)
+        assert found.protocol["decode"]["rank_by"] == rank_by
+        assert found.protocol["decode"]["num_candidates"] == config.num_candidates
+        assert found.protocol["list_length"] == 10
+        table = found.per_user.set_index("user_id")
+        hits = table[np.isfinite(table["rank"])]
+        assert len(hits) > 0
+        assert set(table[~np.isfinite(table["rank"])]["slot"]) == {-1}
+        assert set(hits["slot"]) <= set(range(10))
+        same = (hits["slot"] + 1 == hits["rank"]).all()
+        assert same if rank_by == "slot" else not same
+
+
+def test_a_decoded_user_is_the_same_as_decoded_alone_with_the_seed_of_the_users_id(
+    cycle_split: Split, diffusion
+) -> None:
+    config = DecodeConfig(num_slots=10, temperature=1.0, seed=4)
+    found = evaluate(diffusion, cycle_split, "test", recommend="diffusion", decode_config=config)
+    for user in (0, 31, 79):
+        part = cycle_split.test.take(np.array([user]))
+        batch, forbidden = next(evaluation_batches(cycle_split, part, max_length=12, batch_size=1))
+        seeds = user_seeds(cycle_split.interactions.user_ids[[user]])
+        trace = diffusion.decode(batch.history, forbidden=forbidden, user_seeds=seeds, config=config)
+        items = trace.recommendations().items[0].tolist()
+        target = int(batch.target[0, 0])
+        expected = items.index(target) + 1 if target in items else math.inf
+        assert found.per_user["rank"][user] == expected
+
+
+def test_hr_of_a_list_needs_no_ranking(cycle_split: Split, diffusion) -> None:
+    found = [
+        evaluate(
+            diffusion,
+            cycle_split,
+            "test",
+            recommend="diffusion",
+            decode_config=DecodeConfig(num_slots=10, rank_by=rank_by),
+        )
+        for rank_by in ("slot", "confidence")
+    ]
+    assert value(found[0], "HR@10") == value(found[1], "HR@10")
+    assert value(found[0], "Coverage@10") == value(found[1], "Coverage@10")
+
+
+# --- asking for what cannot be had
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"recommend": "diffusion"}, r"diffusion.*topk"),
+        ({"recommend": "top-k"}, r"top-k.*topk"),
+        ({"num_recommendations": 41}, r"41.*40"),
+        ({"decode_config": DecodeConfig()}, r"decode_config.*topk"),
+    ],
+)
+def test_what_the_model_or_the_data_cannot_give_is_refused(cycle_split: Split, arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(Stub(ahead(40), 40), cycle_split, "test", **arguments)
+
+
+def test_an_unknown_part_names_the_nearest(cycle_split: Split) -> None:
+    with pytest.raises(ValueError, match=r"vali.*validation"):
+        evaluate(Stub(ahead(40), 40), cycle_split, "vali")
+
+
+def test_coverage_of_lists_equals_the_figure(cycle_split: Split, diffusion) -> None:
+    config = DecodeConfig(num_slots=5)
+    found = evaluate(diffusion, cycle_split, "test", recommend="diffusion", decode_config=config)
+    batches = evaluation_batches(cycle_split, cycle_split.test, max_length=12, batch_size=256)
+    batch, forbidden = next(batches)
+    seeds = user_seeds(cycle_split.interactions.user_ids[batch.user.numpy()])
+    trace = diffusion.decode(batch.history, forbidden=forbidden, user_seeds=seeds, config=config)
+    assert value(found, "Coverage@5") == coverage(trace.recommendations().items.numpy(), 40)
