@@ -108,6 +108,25 @@ class DecodeTrace:
             states.append(state.masked_fill(step.remasked, emptied).masked_fill(step.unmasked, new))
         return torch.stack(states)
 
+    def leading_items(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what every slot holds or leans to after every step, and the model's probability of it: (T, B, K).
+
+        An empty slot leans to its best candidate that no filled slot has; 0 where none of the kept ones is left.
+        """
+        tokens = torch.stack([step.tokens for step in self.steps])
+        candidates = torch.stack([step.candidates for step in self.steps])  # (T, B, K, C)
+        likelihood = torch.stack([step.candidate_probability for step in self.steps])
+        states = self.slot_states()
+        filled = (states == SLOT_STATES.index("new")) | (states == SLOT_STATES.index("kept"))
+        held = tokens.where(filled, -1)[:, :, None, None, :]
+        free = (candidates > 0) & ~(candidates[..., None] == held).any(dim=-1)
+        first = free.int().argmax(dim=-1, keepdim=True)
+        leaning = candidates.gather(-1, first).where(free.any(dim=-1, keepdim=True), 0).squeeze(-1)
+        committed = torch.stack([step.probability for step in self.steps])
+        share = likelihood.gather(-1, first).squeeze(-1).where(leaning > 0, 0)
+        is_open = ~filled if self.kind == "masked" else torch.zeros_like(filled)
+        return leaning.where(is_open, tokens), share.where(is_open, committed)
+
     def target_rank(self, target: torch.Tensor) -> torch.Tensor:
         """Return where the target (B,) stood among the candidates: (T, B, K) long from 1, 0 if not among them."""
         candidates = torch.stack([step.candidates for step in self.steps])  # (T, B, K, C)

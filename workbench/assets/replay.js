@@ -1,0 +1,186 @@
+"use strict";
+/* Plays the steps of one decode. The page is written once; a step changes text, classes and widths in place. */
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const lastStep = data.steps.length;
+let step = 0;
+let slot = 0;
+let timer = null;
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.body.classList.toggle("dark", data.dark === null ? system.matches : data.dark);
+paint();
+system.addEventListener("change", paint);
+
+const percent = (value) =>
+  value < 0.0005 ? "<0.1 %"
+    : value >= 0.9995 && value < 1 ? ">99.9 %"
+      : `${(100 * value).toFixed(value >= 0.0995 && value < 0.995 ? 0 : 1)} %`;
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function starred(parent, item) {
+  const name = make("bdi", "", item < 0 ? "no candidate left" : data.titles[item]);
+  if (item >= 0 && item === data.target) parent.replaceChildren(make("span", "star", "★ "), name);
+  else parent.replaceChildren(name);
+}
+
+function buildHistory() {
+  for (const [item, detail] of data.history) {
+    const card = make("li");
+    const name = make("span", "name");
+    starred(name, item);
+    card.append(name, make("small", "", detail));
+    byId("history").append(card);
+  }
+}
+
+const cards = [];
+function buildSlots() {
+  for (let index = 0; index < data.num_slots; index++) {
+    const row = make("li");
+    const card = make("button", "slot masked");
+    card.type = "button";
+    const parts = {
+      card, glyph: make("span", "glyph"), state: make("span"), when: make("span"), name: make("span", "name"),
+      fill: make("i"), share: make("b"), score: make("span"),
+    };
+    const head = make("span", "head");
+    const left = make("span");
+    left.append(make("b", "", `${index + 1} `), parts.glyph, " ", parts.state);
+    head.append(left, parts.when);
+    const meter = make("span", "meter");
+    meter.append(parts.fill);
+    const foot = make("span", "foot");
+    foot.append(parts.share, parts.score);
+    card.append(head, parts.name, meter, foot);
+    for (const kind of ["mouseenter", "focus", "click"]) card.addEventListener(kind, () => choose(index));
+    row.append(card);
+    byId("slots").append(row);
+    cards.push(parts);
+  }
+}
+
+function drawSlot(index) {
+  const parts = cards[index];
+  const [state, item, share, score] = step ? data.steps[step - 1][index] : [0, -1, null, null];
+  const name = data.states[state];
+  parts.card.className = `slot ${name}${index === slot ? " chosen" : ""}`;
+  parts.glyph.textContent = data.glyphs[state];
+  parts.state.textContent = name;
+  parts.when.textContent = name === "kept" ? `step ${data.filled_at[step - 1][index]}` : "";
+  if (share === null) {
+    parts.name.textContent = "nothing predicted yet";
+    parts.share.textContent = parts.score.textContent = "";
+    parts.fill.style.width = "0";
+    return;
+  }
+  starred(parts.name, item);
+  if (name === "masked" || name === "emptied") parts.name.prepend("leans to ");
+  parts.share.textContent = percent(share);
+  parts.fill.style.width = `${100 * share}%`;
+  parts.score.textContent = data.score_name ? `${data.score_name} ${score.toFixed(2)}` : "";
+}
+
+function drawCandidates() {
+  const box = byId("candidates");
+  byId("candidates-title").textContent = step
+    ? `Candidates of slot ${slot + 1} at step ${step}` : `Slot ${slot + 1}: all slots are masked`;
+  if (!step) {
+    box.replaceChildren(make("p", "", "Go to the first step to see what the model predicts."));
+    return;
+  }
+  const [state, item, share, score, candidates, rank] = data.steps[step - 1][slot];
+  const scores = make("div", "scores");
+  const sorted = data.score_name ? [`${data.score_name}`, score.toFixed(3), " no confidence"]
+    : ["the same", percent(share), ""];
+  for (const [term, value, note] of [["model's probability", percent(share), ""], [`rule sorted by: ${sorted[0]}`, sorted[1], sorted[2]]]) {
+    const pair = make("div");
+    pair.append(make("small", "", term), make("b", "", value), make("small", "", note));
+    scores.append(pair);
+  }
+  const table = make("table", "candidates");
+  const isFilled = data.states[state] === "new" || data.states[state] === "kept";
+  candidates.forEach(([candidate, probability], place) => {
+    const row = make("tr", `${isFilled && candidate === item ? "taken " : ""}${candidate === data.target ? "is-target" : ""}`);
+    const name = make("td", "item");
+    const text = make("span");
+    starred(text, candidate);
+    name.append(text);
+    const bar = make("td", "share");
+    const meter = make("div", "meter");
+    const fill = make("i");
+    fill.style.width = `${100 * probability / Math.max(candidates[0][1], 1e-9)}%`;
+    meter.append(fill);
+    bar.append(meter);
+    row.append(make("td", "number", `${place + 1}`), name, bar, make("td", "number", percent(probability)),
+      make("td", "", isFilled && candidate === item ? "■ taken" : ""));
+    table.append(row);
+  });
+  const truth = data.target === null ? "" : rank ? `★ The held-out item is at place ${rank} of this slot.`
+    : `★ The held-out item is not among the ${data.num_candidates} best candidates of this slot.`;
+  box.replaceChildren(scores, table, make("p", "", truth));
+}
+
+function draw() {
+  for (let index = 0; index < data.num_slots; index++) drawSlot(index);
+  byId("scrub").value = step;
+  byId("clock").textContent = step ? `step ${step} of ${lastStep}` : "start: all masked";
+  drawCandidates();
+}
+
+function choose(index) {
+  if (index === slot) return;
+  cards[slot].card.classList.remove("chosen");
+  slot = index;
+  cards[slot].card.classList.add("chosen");
+  drawCandidates();
+}
+
+function go(to) {
+  step = Math.min(Math.max(to, 0), lastStep);
+  draw();
+}
+
+function pause() {
+  clearInterval(timer);
+  timer = null;
+  byId("play").textContent = "▶ Play";
+}
+
+function play() {
+  if (step === lastStep) go(0);
+  byId("play").textContent = "Pause";
+  timer = setInterval(() => {
+    go(step + 1);
+    if (step === lastStep) pause();
+  }, Number(byId("speed").value));
+}
+
+const toggle = () => (timer === null ? play() : pause());
+
+byId("first").addEventListener("click", () => { pause(); go(0); });
+byId("previous").addEventListener("click", () => { pause(); go(step - 1); });
+byId("play").addEventListener("click", toggle);
+byId("next").addEventListener("click", () => { pause(); go(step + 1); });
+byId("last").addEventListener("click", () => { pause(); go(lastStep); });
+byId("scrub").max = lastStep;
+byId("scrub").addEventListener("input", (event) => { pause(); go(Number(event.target.value)); });
+byId("speed").addEventListener("change", () => { if (timer !== null) { pause(); play(); } });
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target.tagName === "SELECT") return;
+  const onRange = event.target.tagName === "INPUT";
+  const onButton = event.target.tagName === "BUTTON" || event.target.tagName === "SUMMARY";
+  const moves = { ArrowRight: step + 1, ArrowLeft: step - 1, Home: 0, End: lastStep };
+  if (event.key in moves && !onRange) { pause(); go(moves[event.key]); event.preventDefault(); }
+  else if (event.key === " " && !onButton) { toggle(); event.preventDefault(); }
+});
+
+buildHistory();
+buildSlots();
+draw();

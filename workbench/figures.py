@@ -1,0 +1,551 @@
+"""Plotly figures of data, runs and decode traces: pure functions without files, widgets or models.
+
+Every function that takes a trace takes one user's (``trace.user(index)``); ``step`` is an index into its steps
+(None: before the first one) and ``titles`` is a function from token to title. People read steps and slots from 1.
+Item titles come from outside: they are shortened and escaped here, because plotly reads tags in a text.
+Colours are Okabe and Ito's, which colour-blind people can tell apart; every colour has a glyph beside it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from diffsasrec.rules import RULES
+from diffsasrec.trace import SLOT_STATES, DecodeTrace
+
+TitleOf = Callable[[int], str]
+
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY = "#8C8C8C"
+PALE = "#C3DDEE"
+STATE_COLORS = {"masked": GREY, "new": ORANGE, "kept": BLUE, "emptied": VERMILLION}
+STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺"}
+TARGET_GLYPH = "★"
+MATRIX_VALUES = {
+    "probability": "model's probability of the slot's item",
+    "entropy": "entropy over the allowed items, nats",
+    "margin": "first probability less the second",
+}
+_LIGHT_SCALE = ("#E6EDF3", "#0072B2", "#00263D")
+_DARK_SCALE = ("#26323C", "#2E86C1", "#CDE9FA")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_SERIES_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
+_SERIES_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
+
+
+def percent(probability: float) -> str:
+    """Return a probability for people: two digits that matter, never a rounded 0 or 100."""
+    if math.isnan(probability):
+        return "not a number"
+    if probability < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= probability < 1:
+        return ">99.9 %"
+    return f"{100 * probability:.0f} %" if 0.0995 <= probability < 0.995 else f"{100 * probability:.1f} %"
+
+
+def slot_strip(
+    trace: DecodeTrace, step: int | None, titles: TitleOf, *, target: int | None = None
+) -> go.Figure:
+    """Return the K slots after a step, one row each: state, item, and the model's probability as a bar.
+
+    A masked slot shows the item it leans to in brackets.
+    """
+    num_slots = trace.num_slots
+    states = _states(trace, step)
+    items, shares = (each[:, 0].tolist() for each in trace.leading_items())
+    figure = go.Figure()
+    for name in SLOT_STATES:
+        rows = [slot for slot in range(num_slots) if states[slot] == name]
+        probability = [0.0 if step is None else shares[step][slot] for slot in rows]
+        figure.add_bar(
+            y=[f"{slot + 1} {STATE_GLYPHS[name]}" for slot in rows],
+            x=probability,
+            orientation="h",
+            name=f"{STATE_GLYPHS[name]} {name}",
+            showlegend=True,
+            marker={"color": STATE_COLORS[name], "opacity": 0.35 if name == "masked" else 0.9},
+            text=[
+                ""
+                if step is None
+                else _slot_text(name, items[step][slot], shares[step][slot], titles, target)
+                for slot in rows
+            ],
+            textposition="outside",
+            cliponaxis=False,
+            hoverinfo="skip",
+        )
+    glyphs = [f"{slot + 1} {STATE_GLYPHS[states[slot]]}" for slot in range(num_slots)]
+    figure.update_yaxes(categoryorder="array", categoryarray=glyphs[::-1], title="slot", type="category")
+    figure.update_xaxes(
+        range=[0, 1.6], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", title="model's probability"
+    )
+    when = "before the first step" if step is None else f"after step {step + 1} of {trace.num_steps}"
+    return _finish(figure, title=f"Slots {when}", height=130 + 28 * num_slots)
+
+
+def slot_step_matrix(
+    trace: DecodeTrace,
+    value: str = "probability",
+    *,
+    titles: TitleOf | None = None,
+    step: int | None = None,
+    slot: int | None = None,
+    target: int | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """Return slots against steps as clickable squares coloured by a value; ``customdata`` is (step, slot).
+
+    A masked slot is a small square, one that was just filled has a thick edge; a number is the rank of the
+    target among the slot's candidates, and the star its first place. ``step`` and ``slot`` mark the choice.
+
+    Raises:
+        ValueError: ``value`` is not in ``MATRIX_VALUES``.
+    """
+    if value not in MATRIX_VALUES:
+        raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
+    values = np.stack([_array(getattr(each, value)) for each in trace.steps])  # (T, K)
+    finite = values[np.isfinite(values)]
+    top = max(float(finite.max()) if finite.size else 1.0, 1e-6)
+    bottom = float(finite.min()) if value == "entropy" and finite.size else 0.0
+    scale = list(_DARK_SCALE if dark else _LIGHT_SCALE)
+    states = trace.slot_states()[:, 0].numpy()  # (T, K)
+    ranks = _target_ranks(trace, target)  # (T, K)
+    side = _square(trace.num_steps, trace.num_slots)
+    texts = _cell_texts(trace, states=states, ranks=ranks, titles=titles)
+    figure = go.Figure()
+    for code, name in enumerate(SLOT_STATES):
+        steps, slots = np.nonzero(states == code)
+        if not len(steps):
+            continue
+        shade = np.clip((values[steps, slots] - bottom) / max(top - bottom, 1e-9), 0, 1)
+        if value == "entropy":
+            shade = 1 - shade  # dark in light mode always means sure
+        figure.add_scatter(
+            x=steps + 1,
+            y=slots + 1,
+            mode="markers+text",
+            name=name,
+            showlegend=False,
+            customdata=np.stack([steps, slots], axis=1).tolist(),
+            text=[_rank_text(rank) for rank in ranks[steps, slots]],
+            textfont={"size": max(8, round(side * 0.46)), "color": [_ink(each, dark) for each in shade]},
+            hovertext=[texts[cell] for cell in zip(steps, slots, strict=True)],
+            hoverinfo="text",
+            marker={
+                "symbol": "square",
+                "size": round(side * 0.62) if name == "masked" else side,
+                "color": values[steps, slots],
+                "coloraxis": "coloraxis",
+                "line": {"width": 2.5 if name in ("new", "emptied") else 0, "color": STATE_COLORS[name]},
+            },
+            selected={"marker": {"opacity": 1}, "textfont": {"color": ORANGE}},
+            unselected={"marker": {"opacity": 1}},
+        )
+    _add_legend(figure, states, is_truth_known=bool(ranks.any()))
+    _mark_choice(figure, step=step, slot=slot, side=side)
+    figure.update_layout(
+        coloraxis={
+            "colorscale": scale[::-1] if value == "entropy" else scale,
+            "cmin": bottom,
+            "cmax": top,
+            "colorbar": {
+                "thickness": 10,
+                "xpad": 4,
+                "tickformat": ".2f" if value == "entropy" else ".0%",
+                "outlinewidth": 0,
+            },
+        },
+        hovermode="closest",
+        dragmode=False,
+    )
+    _step_axes(figure, trace)
+    return _finish(figure, title=MATRIX_VALUES[value].capitalize(), height=130 + (side + 6) * trace.num_slots)
+
+
+def candidates_bar(
+    trace: DecodeTrace,
+    step: int,
+    slot: int,
+    titles: TitleOf,
+    *,
+    target: int | None = None,
+    num_shown: int = 10,
+) -> go.Figure:
+    """Return a slot's best candidates at a step with the model's probability, the taken one and the target marked."""
+    state = _states(trace, step)[slot]
+    at_step = trace.steps[step]
+    tokens = at_step.candidates[0, slot, :num_shown].tolist()
+    probabilities = at_step.candidate_probability[0, slot, :num_shown].tolist()
+    kept = [(token, value) for token, value in zip(tokens, probabilities, strict=True) if token]
+    taken = None if state in ("masked", "emptied") else int(at_step.tokens[0, slot])
+    labels, colors = [], []
+    for place, (token, _) in enumerate(kept, start=1):
+        marks = (f" {STATE_GLYPHS[state]} taken" if token == taken else "") + (
+            f" {TARGET_GLYPH}" if token == target else ""
+        )
+        labels.append(f"{place}. {label(titles(token), 34)}{marks}")
+        colors.append(GREEN if token == target else BLUE if token == taken else GREY)
+    figure = go.Figure(
+        go.Bar(
+            x=[value for _, value in kept],
+            y=labels,
+            orientation="h",
+            marker={"color": colors},
+            text=[percent(value) for _, value in kept],
+            textposition="outside",
+            cliponaxis=False,
+            hoverinfo="skip",
+        )
+    )
+    top = max((value for _, value in kept), default=1.0)
+    figure.update_xaxes(range=[0, 1.25 * top], tickformat=".0%", title="model's probability")
+    figure.update_yaxes(autorange="reversed", type="category")
+    title = f"Candidates of slot {slot + 1} at step {step + 1}; the rule sorted by {score_in_words(trace, step, slot)}"
+    return _finish(figure, title=title, height=110 + 26 * max(len(kept), 1))
+
+
+def truth_figure(
+    trace: DecodeTrace, target: int, *, step: int | None = None, slot: int | None = None
+) -> go.Figure:
+    """Return the rank of the target among each slot's candidates at every step; a dot where it is beyond them."""
+    ranks = _target_ranks(trace, target)  # (T, K)
+    probability = _target_probability(trace, target)  # (T, K)
+    took_it = _array_of_steps(trace, "tokens") == target
+    filled = np.isin(trace.slot_states()[:, 0].numpy(), [SLOT_STATES.index("new"), SLOT_STATES.index("kept")])
+    side = _square(trace.num_steps, trace.num_slots)
+    figure = go.Figure()
+    groups = {
+        f"{TARGET_GLYPH} first choice": (ranks == 1, GREEN, "square"),
+        "rank 2 to 5": ((ranks >= 2) & (ranks <= 5), SKY, "square"),
+        "rank 6 and later": (ranks >= 6, PALE, "square"),
+        "beyond the kept candidates": (ranks == 0, GREY, "circle"),
+    }
+    for name, (where, color, symbol) in groups.items():
+        steps, slots = np.nonzero(where)
+        if not len(steps):
+            continue
+        is_far = symbol == "circle"
+        figure.add_scatter(
+            x=steps + 1,
+            y=slots + 1,
+            mode="markers" if is_far else "markers+text",
+            name=name,
+            customdata=np.stack([steps, slots], axis=1).tolist(),
+            text=None if is_far else [_rank_text(rank) for rank in ranks[steps, slots]],
+            textfont={"size": max(8, round(side * 0.46)), "color": "#000000"},
+            hovertext=[
+                f"slot {s + 1}, step {t + 1}<br>"
+                + (
+                    "not among the kept candidates"
+                    if is_far
+                    else f"rank {ranks[t, s]}, {percent(probability[t, s])}"
+                )
+                for t, s in zip(steps, slots, strict=True)
+            ],
+            hoverinfo="text",
+            marker={
+                "symbol": symbol,
+                "color": color,
+                "size": max(3, side // 5) if is_far else side,
+                "line": {"width": np.where((took_it & filled)[steps, slots], 3, 0), "color": ORANGE},
+            },
+        )
+    _mark_choice(figure, step=step, slot=slot, side=side)
+    _step_axes(figure, trace)
+    figure.update_layout(hovermode="closest", dragmode=False)
+    return _finish(figure, title="Rank of the held-out item", height=130 + (side + 6) * trace.num_slots)
+
+
+def training_curves(
+    histories: Mapping[str, pd.DataFrame], *, figure_name: str = "NDCG@10", x: str = "epoch"
+) -> go.Figure:
+    """Return training loss and a validation figure of some runs; each frame has ``x``, ``train_loss``, the figure."""
+    figure = make_subplots(
+        rows=1, cols=2, subplot_titles=("Training loss", f"Validation {figure_name}"), horizontal_spacing=0.12
+    )
+    for index, (name, history) in enumerate(histories.items()):
+        for column, quantity in enumerate(("train_loss", figure_name), start=1):
+            if quantity not in history:
+                continue
+            known = history[[x, quantity]].dropna()
+            figure.add_scatter(
+                row=1,
+                col=column,
+                x=known[x],
+                y=known[quantity],
+                name=label(name, 60),
+                legendgroup=name,
+                showlegend=column == 1,
+                mode="lines+markers",
+                line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index)},
+                marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 6},
+            )
+    figure.update_xaxes(title=x)
+    return _finish(figure, title=None, height=340)
+
+
+def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -> go.Figure:
+    """Return one figure against another, a point with its interval per row.
+
+    ``table`` has columns ``name``, ``group``, the two figures and, where known, ``<figure> low`` and ``high``.
+    """
+    figure = go.Figure()
+    for index, (name, rows) in enumerate(table.dropna(subset=[x, y]).groupby(group, sort=True)):
+        figure.add_scatter(
+            x=rows[x],
+            y=rows[y],
+            error_x=_interval(rows, x),
+            error_y=_interval(rows, y),
+            mode="markers",
+            name=label(str(name), 40),
+            hovertext=[label(str(run), 80) for run in rows["name"]],
+            hovertemplate="%{hovertext}<br>" + f"{x} %{{x:.4f}}<br>{y} %{{y:.4f}}<extra></extra>",
+            marker={
+                "color": _cycle(_SERIES_COLORS, index),
+                "symbol": _cycle(_SERIES_SYMBOLS, index),
+                "size": 11,
+            },
+        )
+    figure.update_xaxes(title=x, rangemode="tozero")
+    figure.update_yaxes(title=y, rangemode="tozero")
+    return _finish(figure, title=None, height=380)
+
+
+def forward_process(names: Sequence[str], masked_from: Sequence[float], time: float) -> go.Figure:
+    """Return when each item of a history disappears as t goes from 0 to 1, with a line at the chosen time.
+
+    ``masked_from`` is the time at which the item's own draw falls below the mask probability.
+    """
+    rows = [f"{index + 1}. {label(name, 30)}" for index, name in enumerate(names)]
+    starts = np.clip(np.asarray(masked_from, dtype=float), 0, 1)
+    figure = go.Figure()
+    figure.add_bar(
+        y=rows, x=starts, orientation="h", name="■ visible", marker={"color": BLUE}, hoverinfo="skip"
+    )
+    figure.add_bar(
+        y=rows,
+        x=1 - starts,
+        base=starts,
+        orientation="h",
+        name="□ masked",
+        marker={"color": GREY, "opacity": 0.35, "pattern": {"shape": "/"}},
+        hoverinfo="skip",
+    )
+    figure.add_vline(x=time, line={"color": ORANGE, "width": 3})
+    figure.update_layout(barmode="overlay", bargap=0.25)
+    figure.update_xaxes(range=[0, 1], title="time t", fixedrange=True)
+    figure.update_yaxes(autorange="reversed", type="category", fixedrange=True)
+    return _finish(figure, title=None, height=90 + 26 * max(len(rows), 1))
+
+
+def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
+    """Return what the rule sorted a slot by, named so that a draw is never read as a confidence."""
+    name = trace.config.get("rule")
+    meaning = RULES[name].score if name in RULES else None
+    if meaning is None:
+        return "the model's probability"
+    return f"a {meaning}, {float(trace.steps[step].score[0, slot]):.3f} (no confidence)"
+
+
+def label(title: str, length: int) -> str:
+    """Return outside text for plotly: one line, shortened, without direction marks, tags shown as text."""
+    line = " ".join(
+        "".join(char for char in title[: 4 * length] if char.isprintable() or char == " ").split()
+    )
+    short = line if len(line) <= length else line[: length - 1].rstrip() + "…"
+    return html.escape(short)
+
+
+def _slot_text(state: str, token: int, share: float, titles: TitleOf, target: int | None) -> str:
+    name = label(titles(token), 40) if token else "no candidate left"
+    star = f" {TARGET_GLYPH}" if token and token == target else ""
+    if state in ("masked", "emptied"):
+        return f"({name}{star}) {percent(share)}"
+    return f"{name}{star}  {percent(share)}"
+
+
+def _cell_texts(
+    trace: DecodeTrace, *, states: np.ndarray, ranks: np.ndarray, titles: TitleOf | None
+) -> dict[tuple[int, int], str]:
+    """Return what hovering over a cell says, for all (step, slot)."""
+    items, shares = (each[:, 0].numpy() for each in trace.leading_items())
+    is_empty = np.isin(states, [SLOT_STATES.index("masked"), SLOT_STATES.index("emptied")])
+    names = (
+        {token: label(titles(token), 50) for token in np.unique(items).tolist() if token} if titles else {}
+    )
+    texts = {}
+    for step, slot in np.ndindex(*items.shape):
+        name = names.get(int(items[step, slot]))
+        lines = [f"slot {slot + 1}, step {step + 1}: {SLOT_STATES[states[step, slot]]}"]
+        lines += [f"leans to {name}" if is_empty[step, slot] else name] if name else []
+        lines.append(f"probability {percent(float(shares[step, slot]))}")
+        lines.append(f"sorted by {score_in_words(trace, step, slot)}")
+        lines += [f"{TARGET_GLYPH} held-out item: rank {ranks[step, slot]}"] if ranks[step, slot] else []
+        texts[step, slot] = "<br>".join(lines)
+    return texts
+
+
+def _states(trace: DecodeTrace, step: int | None) -> list[str]:
+    """Return the state of each of the K slots by name."""
+    if step is None:
+        return ["masked"] * trace.num_slots
+    return [SLOT_STATES[code] for code in trace.slot_states()[step, 0].tolist()]
+
+
+def _target_ranks(trace: DecodeTrace, target: int | None) -> np.ndarray:
+    """Return the target's rank among the candidates, (T, K), 0 where it is not among them or not known."""
+    if target is None:
+        return np.zeros((trace.num_steps, trace.num_slots), dtype=int)
+    return trace.target_rank(trace.filled_at.new_tensor([target]))[:, 0].numpy()
+
+
+def _target_probability(trace: DecodeTrace, target: int) -> np.ndarray:
+    """Return the model's probability of the target per step and slot, (T, K), 0 beyond the candidates."""
+    is_target = _array_of_steps(trace, "candidates") == target
+    return (_array_of_steps(trace, "candidate_probability") * is_target).sum(-1)
+
+
+def _array_of_steps(trace: DecodeTrace, name: str) -> np.ndarray:
+    return np.stack([_array(getattr(step, name)) for step in trace.steps])
+
+
+def _array(tensor: object) -> np.ndarray:
+    return tensor[0].numpy()  # type: ignore[index]
+
+
+def _rank_text(rank: int) -> str:
+    return "" if rank == 0 else TARGET_GLYPH if rank == 1 else str(rank)
+
+
+def _square(num_steps: int, num_slots: int) -> int:
+    """Return the edge of a cell in pixels, so that a phone's width still holds all steps."""
+    return int(np.clip(300 // max(num_steps, 1), 9, 26 if num_slots <= 16 else 16))
+
+
+def _ink(shade: float, dark: bool) -> str:
+    """Return black or white, whichever reads on a shade from 0 (start of the scale) to 1."""
+    return ("#000000" if shade > 0.55 else "#FFFFFF") if dark else ("#FFFFFF" if shade > 0.35 else "#000000")
+
+
+def _add_legend(figure: go.Figure, states: np.ndarray, *, is_truth_known: bool) -> None:
+    """Say what size and edge of a cell mean, in colours of their own."""
+    marks = {
+        "masked": {"symbol": "square", "size": 8, "color": BLUE},
+        "new": {"symbol": "square", "size": 12, "color": BLUE, "line": {"width": 2.5, "color": ORANGE}},
+        "kept": {"symbol": "square", "size": 12, "color": BLUE},
+        "emptied": {
+            "symbol": "square",
+            "size": 8,
+            "color": BLUE,
+            "line": {"width": 2.5, "color": VERMILLION},
+        },
+    }
+    shown = [
+        (STATE_GLYPHS[name], name, marks[name]) for code, name in enumerate(SLOT_STATES) if code in states
+    ]
+    if is_truth_known:
+        star = {"symbol": "star", "size": 10, "color": GREEN}
+        shown.append((TARGET_GLYPH, "held-out item", star))
+    for glyph, words, marker in shown:
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=f"{glyph} {words}", marker=marker, hoverinfo="skip"
+        )
+
+
+def _mark_choice(figure: go.Figure, *, step: int | None, slot: int | None, side: int) -> None:
+    """Draw a band over the current step and a frame around the chosen cell."""
+    if step is None:
+        return
+    band = {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "x0": step + 0.5,
+        "x1": step + 1.5,
+        "y0": 0,
+        "y1": 1,
+    }
+    look = {"fillcolor": GREY, "opacity": 0.22, "line": {"width": 0}, "layer": "below"}
+    figure.update_layout(shapes=[band | look])
+    if slot is not None:
+        figure.add_scatter(
+            x=[step + 1],
+            y=[slot + 1],
+            mode="markers",
+            name="chosen",
+            showlegend=False,
+            hoverinfo="skip",
+            marker={
+                "symbol": "square-open",
+                "size": side + 6,
+                "color": VERMILLION,
+                "line": {"width": 3, "color": VERMILLION},
+            },
+        )
+
+
+def _step_axes(figure: go.Figure, trace: DecodeTrace) -> None:
+    every = 1 if trace.num_steps <= 20 else 5
+    figure.update_xaxes(
+        title="step",
+        range=[0.4, trace.num_steps + 0.6],
+        tickvals=list(range(1, trace.num_steps + 1, every)),
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+    )
+    figure.update_yaxes(
+        title="slot",
+        range=[trace.num_slots + 0.6, 0.4],
+        tickvals=list(range(1, trace.num_slots + 1)),
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+    )
+
+
+def _interval(rows: pd.DataFrame, name: str) -> dict | None:
+    low, high = f"{name} low", f"{name} high"
+    if low not in rows or high not in rows:
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rows[high] - rows[name],
+        "arrayminus": rows[name] - rows[low],
+        "thickness": 1,
+    }
+
+
+def _cycle(values: Sequence[str], index: int) -> str:
+    return values[index % len(values)]
+
+
+def _finish(figure: go.Figure, *, title: str | None, height: int) -> go.Figure:
+    """Give every figure the same frame: transparent, so that it stands on a light and on a dark page."""
+    figure.update_layout(
+        title=None if title is None else {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"},
+        height=height,
+        margin={"l": 8, "r": 8, "t": 40 if title else 28, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0},
+        barmode=figure.layout.barmode or "overlay",
+    )
+    return figure

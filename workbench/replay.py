@@ -1,0 +1,300 @@
+"""A decode trace told to people: one self-contained HTML page that plays it, and the fate of the truth in words.
+
+The page needs no network and no library; its parts lie in ``assets``. What comes from outside (titles above all)
+enters it as JSON that the page's script shows as text, or escaped. Every function takes one user's trace
+(``trace.user(index)``) and ``titles``, a function from token to title; people read steps and slots from 1.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import string
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffsasrec.rules import RULES
+from diffsasrec.trace import SLOT_STATES, DecodeTrace
+
+TitleOf = Callable[[int], str]
+
+STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺"}
+STATE_MEANINGS = {
+    "masked": "masked: still open",
+    "new": "new: filled in this step",
+    "kept": "kept: filled earlier",
+    "emptied": "emptied again",
+}
+TARGET_MEANING = "the held-out item"
+_MAX_TITLE = 160  # characters of a title in the page
+_MAX_CELLS = 30_000  # candidates in the page, all steps and slots together: keeps it below a megabyte
+_MAX_HISTORY = 60
+
+
+def replay_html(
+    trace: DecodeTrace,
+    titles: TitleOf,
+    *,
+    target: int | None = None,
+    title: str = "",
+    history_details: Sequence[str] | None = None,
+    is_part_of_a_page: bool = False,
+    dark: bool | None = None,
+) -> str:
+    """Return one HTML page, below a megabyte and without network, that plays a trace step by step.
+
+    Args:
+        trace: one user's trace.
+        titles: token -> title.
+        target: token of the held-out item, marked wherever it stands.
+        title: the page's heading.
+        history_details: a line per real item of the history, oldest first (a date, say).
+        is_part_of_a_page: leave out heading, history and story, which stand around it already.
+        dark: the theme; None follows the reader's system.
+    """
+    data = _page_data(trace, titles, target=target, history_details=history_details)
+    story = (
+        ""
+        if target is None
+        else f'<p class="story"><span class="star">★</span> {html.escape(truth_in_words(trace, target, titles))}</p>'
+    )
+    heading = html.escape(_shorten(title or "How the slots were filled"))
+    page = string.Template(_asset("replay.html")).substitute(
+        title=heading,
+        subtitle=html.escape(_subtitle(trace)),
+        style=_asset("board.css") + _asset("replay.css"),
+        story=story,
+        legend=legend_items(),
+        table=_list_table(trace, titles, target=target),
+        data=_script_json(data | {"dark": dark}),
+        script=_asset("replay.js"),
+        kind="part" if is_part_of_a_page else "whole",
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def truth_in_words(trace: DecodeTrace, target: int, titles: TitleOf) -> str:
+    """Say where the held-out item stood, when it was best, and whether it was taken or thrown away."""
+    name = _quoted(titles(target))
+    if trace.kind == "gaussian":
+        return _gaussian_truth(trace, target, name)
+    ranks = trace.target_rank(torch.tensor([target]))[:, 0].numpy()  # (T, K)
+    final = trace.steps[-1].tokens[0].tolist()
+    if target in final:
+        return _taken(trace, target, name, ranks)
+    if not ranks.any():
+        seen = bool((trace.history[0] == target).any())
+        why = "; it is in the history already, and seen items are not recommended" if seen else ""
+        kept = trace.steps[0].candidates.shape[-1]
+        return (
+            f"The held-out item {name} was never in sight: "
+            f"no slot ever had it among its {kept} best candidates{why}."
+        )
+    probability = _probability_of(trace, target)
+    first_choice = ranks == 1
+    if first_choice.any():
+        step, slot = _argmax(np.where(first_choice, probability, -1))
+        return (
+            f"The held-out item {name} was there and was thrown away: at step {step + 1} it was the first choice of "
+            f"slot {slot + 1} ({_percent(probability[step, slot])}), {_what_happened(trace, step, slot, titles)}"
+        )
+    best = np.where(ranks > 0, ranks, np.iinfo(ranks.dtype).max)
+    step, slot = _argmax(np.where(best == best.min(), probability, -1))
+    return (
+        f"The held-out item {name} was considered but never a first choice: at best it was number {ranks[step, slot]} "
+        f"of slot {slot + 1} at step {step + 1} ({_percent(probability[step, slot])}), "
+        f"{_what_happened(trace, step, slot, titles)}"
+    )
+
+
+def legend_items() -> str:
+    """Return the legend of the slot board as escaped ``<li>`` elements."""
+    items = [
+        f'<li class="{name}"><span class="glyph">{STATE_GLYPHS[name]}</span> {meaning}</li>'
+        for name, meaning in STATE_MEANINGS.items()
+    ]
+    return "".join(items) + f'<li><span class="star">★</span> {TARGET_MEANING}</li>'
+
+
+def board_style() -> str:
+    """Return the style sheet of the slot board."""
+    return _asset("board.css")
+
+
+def _taken(trace: DecodeTrace, target: int, name: str, ranks: np.ndarray) -> str:
+    items = trace.recommendations().items[0].tolist()
+    slot = trace.steps[-1].tokens[0].tolist().index(target)
+    step = int(trace.filled_at[0, slot])
+    share = _percent(float(trace.steps[step].probability[0, slot]))
+    words = (
+        f"The held-out item {name} is in the list, at place {items.index(target) + 1} of {len(items)}: "
+        f"slot {slot + 1} took it at step {step + 1} with {share}"
+    )
+    first_seen = int((ranks == 1).any(axis=1).argmax()) if (ranks == 1).any() else step
+    if first_seen < step:
+        leader = int((ranks[first_seen] == 1).argmax())
+        words += f"; it had been a first choice since step {first_seen + 1} (slot {leader + 1})"
+    return words + "."
+
+
+def _what_happened(trace: DecodeTrace, step: int, slot: int, titles: TitleOf) -> str:
+    """Say what the slot took in the end instead of the target it had in sight at ``step``."""
+    filled = int(trace.filled_at[0, slot])
+    token = int(trace.steps[filled].tokens[0, slot])
+    share = _percent(float(trace.steps[filled].probability[0, slot]))
+    when = "but in that step" if filled == step else f"but at step {filled + 1}"
+    return f"{when} the slot took {_quoted(titles(token))} ({share})."
+
+
+def _gaussian_truth(trace: DecodeTrace, target: int, name: str) -> str:
+    ranks = trace.target_rank(torch.tensor([target]))[:, 0, 0].tolist()
+    kept = trace.steps[-1].candidates.shape[-1]
+    if not any(ranks):
+        return f"The held-out item {name} was never among the {kept} items nearest to the estimate."
+    best = min(rank for rank in ranks if rank)
+    end = f"it ended at place {ranks[-1]}" if ranks[-1] else f"it ended beyond place {kept}"
+    return f"The held-out item {name} came nearest at step {ranks.index(best) + 1} (place {best}); {end}."
+
+
+def _page_data(
+    trace: DecodeTrace, titles: TitleOf, *, target: int | None, history_details: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return what the page's script reads; items are indices into one table of titles."""
+    num_cells = trace.num_steps * trace.num_slots
+    num_shown = max(1, min(8, _MAX_CELLS // num_cells, trace.steps[0].candidates.shape[-1]))
+    states = trace.slot_states()[:, 0].tolist()
+    ranks = (
+        [[0] * trace.num_slots] * trace.num_steps
+        if target is None
+        else trace.target_rank(torch.tensor([target]))[:, 0].tolist()
+    )
+    item_of: dict[int, int] = {}
+    items, shares = (each[:, 0].tolist() for each in trace.leading_items())
+    steps, filled_at, last_filled = [], [], [0] * trace.num_slots
+    for number, step in enumerate(trace.steps):
+        slots = []
+        for slot in range(trace.num_slots):
+            candidates = [
+                [item_of.setdefault(token, len(item_of)), round(share, 5)]
+                for token, share in zip(
+                    step.candidates[0, slot, :num_shown].tolist(),
+                    step.candidate_probability[0, slot, :num_shown].tolist(),
+                    strict=True,
+                )
+                if token
+            ]
+            state = states[number][slot]
+            token = items[number][slot]
+            item = item_of.setdefault(token, len(item_of)) if token else -1
+            if step.unmasked[0, slot]:
+                last_filled[slot] = number + 1
+            share, score = shares[number][slot], float(step.score[0, slot])
+            slots.append([state, item, round(share, 5), round(score, 5), candidates, ranks[number][slot]])
+        steps.append(slots)
+        filled_at.append(list(last_filled))
+    history = [token for token in trace.history[0].tolist() if token]
+    details = list(history_details or [""] * len(history))[-len(history) :][-_MAX_HISTORY:] if history else []
+    cards = [
+        [item_of.setdefault(token, len(item_of)), _shorten(detail)]
+        for token, detail in zip(history[-_MAX_HISTORY:], details, strict=True)
+    ]
+    if target is not None:
+        item_of.setdefault(target, len(item_of))
+    return {
+        "titles": [_shorten(titles(token)) for token in item_of],
+        "history": cards[::-1],
+        "num_slots": trace.num_slots,
+        "num_candidates": trace.steps[0].candidates.shape[-1],
+        "states": list(SLOT_STATES),
+        "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
+        "steps": steps,
+        "filled_at": filled_at,
+        "target": None if target is None else item_of[target],
+        "score_name": score_name(trace),
+    }
+
+
+def score_name(trace: DecodeTrace) -> str | None:
+    """Return what the trace's rule sorted by, None where it is the model's probability itself."""
+    rule = trace.config.get("rule")
+    return RULES[rule].score if rule in RULES else None
+
+
+def _subtitle(trace: DecodeTrace) -> str:
+    rule = trace.config.get("rule")
+    how = f"{rule.replace('_', ' ')}: {RULES[rule].summary}" if rule in RULES else trace.kind
+    seed = f", seed {trace.config['seed']}" if "seed" in trace.config else ""
+    return f"{trace.num_slots} slots, {trace.num_steps} steps{seed}. Rule {how}."
+
+
+def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> str:
+    """Return the recommended list as an HTML table: what the page says without its script."""
+    recommended = trace.recommendations()
+    slots = trace.steps[-1].tokens[0].tolist()
+    rows = []
+    for place, (token, share) in enumerate(
+        zip(recommended.items[0].tolist(), recommended.scores[0].tolist(), strict=True), start=1
+    ):
+        if not token:
+            continue
+        star = "★ " if token == target else ""
+        slot = slots.index(token) if trace.kind == "masked" else 0
+        step = int(trace.filled_at[0, slot]) + 1
+        cells = [
+            place,
+            f"{star}<bdi>{html.escape(_shorten(titles(token)))}</bdi>",
+            _percent(share),
+            slot + 1,
+            step,
+        ]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{name}</th>" for name in ("place", "item", "model's probability", "slot", "step"))
+    return f'<table class="candidates"><tr>{head}</tr>{"".join(rows)}</table>'
+
+
+def _probability_of(trace: DecodeTrace, target: int) -> np.ndarray:
+    """Return the model's probability of the target per step and slot, (T, K), 0 beyond the candidates."""
+    shares = [
+        (step.candidate_probability * (step.candidates == target)).sum(dim=-1)[0].numpy()
+        for step in trace.steps
+    ]
+    return np.stack(shares)
+
+
+def _argmax(values: np.ndarray) -> tuple[int, int]:
+    step, slot = np.unravel_index(int(values.argmax()), values.shape)
+    return int(step), int(slot)
+
+
+def _percent(share: float) -> str:
+    return (
+        f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %" if share >= 0.0005 else "<0.1 %"
+    )
+
+
+def _shorten(text: str, length: int = _MAX_TITLE) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _quoted(title: str) -> str:
+    """Return a title for a sentence: one line without marks that turn the direction of what follows."""
+    printable = "".join(char for char in title[:1000] if char.isprintable())
+    return f"“{_shorten(printable, 80)}”"
+
+
+def _script_json(data: dict[str, Any]) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+@cache
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")

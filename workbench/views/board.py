@@ -1,0 +1,183 @@
+"""Parts of the Decode page as HTML: history, slots, candidates. Everything from outside is escaped here.
+
+Titles are text, whatever they hold: they are escaped, isolated from the direction of the text around them, and
+cut where the style sheet ends a card.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from workbench.figures import TARGET_GLYPH, TitleOf, percent
+from workbench.replay import STATE_GLYPHS, board_style, legend_items, score_name
+
+_MAX_TITLE = 300  # characters sent to the browser; a card shows two lines of them
+
+
+class HistoryCard(NamedTuple):
+    """An item of a history for people."""
+
+    title: str
+    detail: str  # genres
+    when: str
+
+
+def style(content: str, *, dark: bool) -> str:
+    """Return content in a board of the theme, with the style sheet that it needs."""
+    theme = "board dark" if dark else "board"
+    return f'<style>{board_style()}</style><div class="{theme}">{content}</div>'
+
+
+def history(cards: Sequence[HistoryCard]) -> str:
+    """Return a history, oldest first, as a strip that shows its right end."""
+    items = [
+        f'<li title="{html.escape(_cut(card.title))}"><span class="name"><bdi>{html.escape(_cut(card.title))}</bdi>'
+        f"</span><small><bdi>{html.escape(_cut(card.detail))}</bdi></small><small>{html.escape(card.when)}</small></li>"
+        for card in reversed(cards)
+    ]
+    return f'<ol class="history" tabindex="0" aria-label="history, latest first">{"".join(items)}</ol>'
+
+
+def noised(cards: Sequence[HistoryCard], masked: Sequence[bool]) -> str:
+    """Return a history, oldest first, in which some items are hidden behind a mask."""
+    items = []
+    for place, (card, is_masked) in enumerate(zip(cards, masked, strict=True), start=1):
+        state = "masked" if is_masked else "kept"
+        name = "MASK" if is_masked else f"<bdi>{html.escape(_cut(card.title))}</bdi>"
+        detail = "" if is_masked else f"<bdi>{html.escape(_cut(card.detail))}</bdi>"
+        glyph = f'<span class="glyph">{STATE_GLYPHS[state]}</span>'
+        items.append(
+            f'<li class="slot {state}"><span class="head"><span><b>{place}</b> {glyph} '
+            f'{"masked" if is_masked else "visible"}</span></span><span class="name">{name}</span>'
+            f'<span class="foot"><span>{detail}</span></span></li>'
+        )
+    return f'<ol class="slots" aria-label="history, oldest first">{"".join(items)}</ol>'
+
+
+def heading(title: str, about: str) -> str:
+    """Return a page's first line: what it is about, and a few words more."""
+    return (
+        f"<h1><bdi>{html.escape(_cut(title))}</bdi> <small><bdi>{html.escape(_cut(about))}</bdi></small></h1>"
+    )
+
+
+def story(text: str) -> str:
+    """Return the sentence about the held-out item."""
+    star = f'<span class="star">{TARGET_GLYPH}</span>'
+    return f'<p class="story">{star} {html.escape(text)}</p>'
+
+
+def legend() -> str:
+    """Return what colours and glyphs mean."""
+    return f'<ul class="legend" aria-label="legend">{legend_items()}</ul>'
+
+
+def slots(
+    trace: DecodeTrace, step: int | None, titles: TitleOf, *, chosen: int | None, target: int | None
+) -> str:
+    """Return the K slots after a step (None: before the first one) as cards."""
+    if step is None:
+        cards = [_empty_slot(slot, chosen=chosen) for slot in range(trace.num_slots)]
+    else:
+        states = [SLOT_STATES[code] for code in trace.slot_states()[step, 0].tolist()]
+        items, shares = (each[step, 0].tolist() for each in trace.leading_items())
+        cards = [
+            _slot(trace, step, slot, titles, state=state, held=held, mark=_mark(slot, chosen), target=target)
+            for slot, (state, held) in enumerate(zip(states, zip(items, shares, strict=True), strict=True))
+        ]
+    return f'<ol class="slots" aria-label="slots">{"".join(cards)}</ol>'
+
+
+def candidates(
+    trace: DecodeTrace, step: int, slot: int, titles: TitleOf, *, target: int | None, num_shown: int = 10
+) -> str:
+    """Return both confidences of a slot, side by side, and its best candidates as a table.
+
+    The target has a row of its own below the others where it stands further down.
+    """
+    at_step = trace.steps[step]
+    state = SLOT_STATES[int(trace.slot_states()[step, 0, slot])]
+    taken = int(at_step.tokens[0, slot]) if state in ("new", "kept") else None
+    tokens = at_step.candidates[0, slot].tolist()
+    shares = at_step.candidate_probability[0, slot].tolist()
+    top = max(shares[0], 1e-9)
+    rows = []
+    for place, (token, share) in enumerate(zip(tokens, shares, strict=True), start=1):
+        if not token or (place > num_shown and token not in (target, taken)):
+            continue
+        kinds = ("taken " if token == taken else "") + ("is-target" if token == target else "")
+        name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>"
+        star = f'<span class="star">{TARGET_GLYPH}</span> ' if token == target else ""
+        mark = f"{STATE_GLYPHS[state]} taken" if token == taken else ""
+        rows.append(
+            f'<tr class="{kinds}"><td class="number">{place}</td><td class="item"><span>{star}{name}</span></td>'
+            f'<td class="share"><div class="meter"><i style="width:{100 * share / top:.1f}%"></i></div></td>'
+            f'<td class="number">{percent(share)}</td><td>{mark}</td></tr>'
+        )
+    head = "<tr><th></th><th>candidate</th><th>model</th><th></th><th></th></tr>"
+    return f'{_scores(trace, step, slot)}<table class="candidates">{head}{"".join(rows)}</table>'
+
+
+def _scores(trace: DecodeTrace, step: int, slot: int) -> str:
+    """Return the model's probability and what the rule sorted by: two numbers, never one for the other."""
+    at_step = trace.steps[step]
+    share = percent(float(trace.leading_items()[1][step, 0, slot]))
+    name = score_name(trace)
+    if name is None:
+        rule = f"<small>the rule sorted by</small><b>{share}</b> <small>the same probability</small>"
+    else:
+        score = float(at_step.score[0, slot])
+        rule = f"<small>the rule sorted by a {html.escape(name)}</small><b>{score:.3f}</b> <small>no confidence</small>"
+    return f'<div class="scores"><div><small>model’s probability</small><b>{share}</b></div><div>{rule}</div></div>'
+
+
+def _empty_slot(slot: int, *, chosen: int | None) -> str:
+    glyph = f'<span class="glyph">{STATE_GLYPHS["masked"]}</span>'
+    return (
+        f'<li class="slot masked{_mark(slot, chosen)}"><span class="head"><span><b>{slot + 1}</b> {glyph} masked'
+        '</span></span><span class="name">nothing predicted yet</span></li>'
+    )
+
+
+def _mark(slot: int, chosen: int | None) -> str:
+    return " chosen" if slot == chosen else ""
+
+
+def _slot(
+    trace: DecodeTrace,
+    step: int,
+    slot: int,
+    titles: TitleOf,
+    *,
+    state: str,
+    held: tuple[int, float],
+    mark: str,
+    target: int | None,
+) -> str:
+    token, share = held
+    is_open = state in ("masked", "emptied") and trace.kind == "masked"
+    star = f'<span class="star">{TARGET_GLYPH}</span> ' if token and token == target else ""
+    name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>" if token else "no candidate left"
+    leans = "leans to " if is_open else ""
+    when = f"step {_filled_at(trace, step, slot) + 1}" if state == "kept" else ""
+    score = score_name(trace)
+    sorted_by = f"{html.escape(score)} {float(trace.steps[step].score[0, slot]):.2f}" if score else ""
+    return (
+        f'<li class="slot {state}{mark}"><span class="head"><span><b>{slot + 1}</b> '
+        f'<span class="glyph">{STATE_GLYPHS[state]}</span> {state}</span><span>{when}</span></span>'
+        f'<span class="name">{star}{leans}{name}</span>'
+        f'<span class="meter"><i style="width:{100 * share:.1f}%"></i></span>'
+        f'<span class="foot"><b>{percent(share)}</b><span>{sorted_by}</span></span></li>'
+    )
+
+
+def _filled_at(trace: DecodeTrace, step: int, slot: int) -> int:
+    """Return the last step up to ``step`` at which the slot was filled."""
+    return max(index for index in range(step + 1) if bool(trace.steps[index].unmasked[0, slot]))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TITLE else text[: _MAX_TITLE - 1] + "…"

@@ -1,0 +1,74 @@
+"""The rule and its knobs: widgets from the fields of ``DecodeConfig``, so that a new rule needs no code here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from diffsasrec.rules import RANKINGS, RULES, DecodeConfig
+from workbench.views.page import check_address
+from workbench.views.sources import Source
+
+_FOR_EVERY_RULE = ("temperature", "seed", "rank_by", "num_candidates")
+_CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
+_LIMITS: dict[str, tuple[float, float]] = {
+    "num_slots": (1, 50),
+    "num_steps": (1, 50),
+    "threshold": (0.01, 1.0),
+    "decay": (0.01, 0.99),
+    "max_steps": (1, 100),
+    "temperature": (0.0, 10.0),
+    "seed": (0, 2**31 - 1),
+    "num_candidates": (1, 200),
+}
+_WORDS: dict[str, tuple[str, str]] = {
+    "num_slots": ("slots K", "Length of the list."),
+    "num_steps": ("steps S", "Forward passes; empty is one slot a step."),
+    "threshold": ("threshold τ", "The probability that a slot needs to be filled."),
+    "decay": ("decay of τ", "The factor on the threshold while no slot reaches it."),
+    "max_steps": ("most steps", "The last of them fills what is left."),
+    "decay_is_a_step": ("an attempt that fills nothing is a step", "Show every lowering of the threshold."),
+    "keep_tau": ("τ stays lowered", "As published; otherwise it returns to its start."),
+    "temperature": ("temperature", "0 takes the most probable item, above it samples."),
+    "seed": ("seed", "The same seed gives the same run."),
+    "rank_by": ("list ordered by", "Confidence at commit, or the order of the slots."),
+    "num_candidates": (
+        "candidates kept",
+        "How far down the held-out item is followed; changes nothing else.",
+    ),
+}
+
+
+def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
+    """Draw rule and knobs and return what they say; raise ``ValueError`` when they contradict each other."""
+    rules = source.rules()
+    check_address({"rule": rules}, messages)
+    rule = st.selectbox("Rule", rules, key="rule", bind="query-params")
+    st.caption(f"It {RULES[rule].summary}. Source: {RULES[rule].source}.")
+    default = dataclasses.replace(source.default_config(), num_candidates=_CANDIDATES_TO_LOOK_AT)
+    if source.is_fixed:
+        st.caption("This example is recorded: other knobs need a run.")
+        return DecodeConfig(rule=rule)
+    names = ("num_slots", *RULES[rule].knobs, *_FOR_EVERY_RULE)
+    with st.form("knobs", border=True):
+        values = {name: _knob(name, getattr(default, name)) for name in names}
+        st.form_submit_button("Decode", type="primary", width="stretch")
+    return DecodeConfig(rule=rule, **values)
+
+
+def _knob(name: str, default: Any) -> Any:
+    """Draw the widget that fits a field and return its value."""
+    words, help_ = _WORDS.get(name, (name.replace("_", " "), ""))
+    options: dict[str, Any] = {"key": name, "bind": "query-params", "help": help_ or None}
+    if isinstance(default, bool):
+        return st.toggle(words, value=default, **options)
+    if isinstance(default, str):
+        return st.selectbox(words, RANKINGS, index=RANKINGS.index(default), **options)
+    low, high = _LIMITS.get(name, (None, None))
+    if isinstance(default, float):
+        return st.number_input(words, low, high, default, step=0.05, format="%.2f", **options)
+    low, high = (None if limit is None else int(limit) for limit in (low, high))
+    return st.number_input(words, low, high, default, step=1, **options)

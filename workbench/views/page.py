@@ -1,0 +1,83 @@
+"""What all pages share: the style of the frame, messages for people, and what stands in for missing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from workbench.runs import BrokenRun
+
+CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
+
+_STYLE = """
+<style>
+.stMainBlockContainer { padding: 3.4rem 2.2rem 3rem; max-width: 1500px; }
+.stMainBlockContainer .stVerticalBlock { gap: .65rem; }
+.stMainBlockContainer h1 { font-size: 1.55rem; padding: 0 0 .2rem; }
+.stMainBlockContainer h2 { font-size: 1.15rem; padding: .6rem 0 .2rem; }
+.stMainBlockContainer h3 { font-size: 1rem; padding: .45rem 0 .5rem; }
+@media (max-width: 640px) { .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; } }
+</style>
+"""
+
+
+def frame() -> None:
+    """Give the page the width and the margins that all pages have."""
+    st.html(_STYLE)
+
+
+def is_dark() -> bool:
+    """Return whether the reader sees the dark theme."""
+    return st.context.theme.type == "dark"
+
+
+def chart(figure: go.Figure, *, key: str, alt: str, **options: object) -> None:
+    """Show a figure with a text for those who cannot see it."""
+    st.plotly_chart(figure, key=key, alt=alt, config=CHART_CONFIG, **options)  # type: ignore[call-overload]
+
+
+def plain(text: str) -> str:
+    """Return outside text so that Streamlit's Markdown shows it as it is, on one line."""
+    printable = "".join(char if char.isprintable() else " " for char in text[:2000])
+    return "".join(f"\\{char}" if char in _MARKUP else char for char in printable)
+
+
+_MARKUP = set("\\\\`*_{}[]()<>#+-.!|$~:&^=@")
+
+
+def in_url(key: str) -> str | None:
+    """Return the text that the address gives for a key."""
+    given = st.query_params.get_all(key)
+    return given[-1] if given else None
+
+
+def check_address(options: dict[str, Sequence[str]], messages: DeltaGenerator) -> None:
+    """Say which parts of the address name nothing that is there; the widgets then fall back to their default."""
+    for key, known in options.items():
+        given = in_url(key)
+        if given is not None and given not in known:
+            st.warning(
+                f"The address asks for {key} = “{plain(given[:60])}”, which is not there: showing the default."
+            )
+
+
+def list_broken(broken: Iterable[BrokenRun]) -> None:
+    """List the folders that should be runs and cannot be read, each with the reason."""
+    found = list(broken)
+    if not found:
+        return
+    with st.expander(f":material/warning: {len(found)} run(s) cannot be read"):
+        for run in found:
+            st.markdown(f"- **{plain(run.id)}**: {plain(run.reason)}")
+
+
+def say_no_runs(folder: object) -> None:
+    """Say that there is no run and how to make one."""
+    st.info(
+        f"No runs in `{folder}` yet. `make demo` trains two on the toy world; `workbench train --dataset toy "
+        "--model diffsasrec` trains one.",
+        icon=":material/info:",
+    )

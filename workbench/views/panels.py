@@ -1,0 +1,168 @@
+"""What stands below the steps on the Decode page, one panel at a time: list, truth, tables, provenance, export."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import streamlit as st
+
+from workbench.figures import truth_figure
+from workbench.tables import trace_document, trace_table
+from workbench.views.case import Case
+from workbench.views.page import chart
+
+PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Export")
+
+
+@st.fragment(key="panels")
+def show(case: Case) -> None:
+    """Draw the chosen panel."""
+    name = st.segmented_control(
+        "More about this decode",
+        list(PANELS),
+        default=PANELS[0],
+        required=True,
+        key="panel",
+        bind="query-params",
+    )
+    _DRAW[name](case)
+
+
+def _show_list(case: Case) -> None:
+    trace, source, person = case.trace, case.source, case.person
+    recommended = trace.recommendations()
+    slots = trace.steps[-1].tokens[0].tolist()
+    seen = set(person.tokens.tolist())
+    order = (-source.counts).argsort(kind="stable").argsort()
+    rows = []
+    pairs = zip(recommended.items[0].tolist(), recommended.scores[0].tolist(), strict=True)
+    for place, (token, share) in enumerate(pairs, start=1):
+        if not token:
+            continue
+        slot = slots.index(token) if trace.kind == "masked" else 0
+        rows.append(
+            {
+                "place": place,
+                "held out": "★" if token == person.target else "",
+                "item": source.title(token),
+                "model's probability": 100 * share,
+                "slot": slot + 1,
+                "step": int(trace.filled_at[0, slot]) + 1,
+                "popularity": int(source.counts[token - 1]),
+                "popularity rank": int(order[token - 1]) + 1,
+                "already seen": "yes" if token in seen else "no",
+                "genres": source.genres(token),
+            }
+        )
+    ranking = {"confidence": "confidence at commit", "slot": "slot"}.get(
+        trace.config.get("rank_by", ""), "probability"
+    )
+    st.caption(
+        f"The {len(rows)} items, ordered by {ranking}. Slot order is not rank. Popularity counts training."
+    )
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "model's probability": st.column_config.ProgressColumn(
+                format="%.1f %%", min_value=0, max_value=100
+            ),
+            "item": st.column_config.TextColumn(width=230),
+        },
+        key="list",
+        alt="the recommended list",
+    )
+
+
+def _show_truth(case: Case) -> None:
+    st.caption(
+        "Where the held-out item stood among each slot’s candidates: ★ is the first choice, a dot is beyond the "
+        f"{case.trace.steps[0].candidates.shape[-1]} kept. A slot that is filled keeps the rank it had then."
+    )
+    alt = f"Rank of the held-out item per slot and step, {case.heading}; the export has it as a table"
+    chart(truth_figure(case.trace, case.person.target), key="truth", alt=alt)
+
+
+def _show_matrix_table(case: Case) -> None:
+    table = trace_table(case.trace, case.source.title, target=case.person.target)
+    values = [name for name in table.columns if name not in ("step", "slot")]
+    value = st.selectbox("Value", values, index=values.index("probability"), key="table-value")
+    wide = table.pivot(index="slot", columns="step", values=value)
+    wide.columns = [f"step {step}" for step in wide.columns]
+    st.dataframe(wide, key="matrix-table", alt=f"{value} per slot and step")
+
+
+def _show_history(case: Case) -> None:
+    person, source = case.person, case.source
+    table = pd.DataFrame(
+        {
+            "when": pd.to_datetime(person.timestamps, unit="s"),
+            "item": [source.title(token) for token in person.tokens.tolist()],
+            "genres": [source.genres(token) for token in person.tokens.tolist()],
+            "popularity": [int(source.counts[token - 1]) for token in person.tokens.tolist()],
+        }
+    ).iloc[::-1]
+    read = int((case.trace.history[0] > 0).sum())
+    st.caption(
+        f"All {len(table)} items before the held-out one, latest first. The model read the last {read}."
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={"when": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm")},
+        key="history",
+        alt="the history",
+    )
+
+
+def _show_provenance(case: Case) -> None:
+    rows = case.source.provenance()
+    nested = {name: value for name, value in rows.items() if isinstance(value, dict)}
+    plain_rows = {name: str(value) for name, value in rows.items() if name not in nested}
+    st.dataframe(
+        pd.DataFrame({"what": plain_rows.keys(), "value": plain_rows.values()}),
+        hide_index=True,
+        key="provenance",
+        alt="provenance",
+    )
+    for name, value in {**nested, "decoding": case.trace.config}.items():
+        st.caption(name)
+        st.json(value, expanded=False)
+
+
+def _show_export(case: Case) -> None:
+    stem = f"{case.run_id.replace('/', '-')}-user-{_file_name(case.person.user_id)}-{case.trace.config.get('rule')}"
+    st.caption("The replay is one HTML file that needs no network; the tables hold every step and slot.")
+    with st.container(horizontal=True, key="exports"):
+        for words, ending, mime, make in (
+            ("Replay (HTML)", "html", "text/html", case.replay),
+            ("Trace (CSV)", "csv", "text/csv", lambda: _csv(case)),
+            ("Trace (JSON)", "json", "application/json", lambda: _json(case)),
+        ):
+            st.download_button(
+                words, make, f"{stem}.{ending}", mime, key=f"export-{ending}", on_click="ignore"
+            )
+
+
+def _csv(case: Case) -> str:
+    return trace_table(case.trace, case.source.title, target=case.person.target).to_csv(index=False)
+
+
+def _json(case: Case) -> str:
+    document = trace_document(case.trace, case.source.title, case.source.item_id, target=case.person.target)
+    return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+def _file_name(text: str) -> str:
+    return "".join(char if char.isalnum() or char in "-_" else "-" for char in text[:60])
+
+
+_DRAW = {
+    "List": _show_list,
+    "Truth": _show_truth,
+    "Matrix as a table": _show_matrix_table,
+    "History": _show_history,
+    "Provenance": _show_provenance,
+    "Export": _show_export,
+}

@@ -1,0 +1,141 @@
+"""Page Runs: every run's figures with intervals, one figure against another, and training curves."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from diffsasrec.models.base import WAYS
+from workbench.figures import runs_scatter, training_curves
+from workbench.runs import Run, RunError
+from workbench.tables import for_people, results_table, runs_table
+from workbench.views.page import chart, frame, list_broken, plain, say_no_runs
+from workbench.views.sources import Shelf, shelf
+
+_MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
+_MOST_CURVES = 6
+
+
+def page() -> None:
+    """Draw the page."""
+    frame()
+    st.title("Runs", anchor=False)
+    found = shelf()
+    runs = {**found.steppable, **found.other}
+    if not runs:
+        say_no_runs(found.folder)
+    else:
+        _compare(runs, found)
+        _show_curves(runs)
+        _show_one(runs)
+    list_broken(found.broken)
+
+
+def _compare(runs: dict[str, Run], found: Shelf) -> None:
+    """Draw the filters, the table of what they leave, and one figure against another."""
+    st.caption("Figures of one kind of list at a time, with 95 % bootstrap intervals over users.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        part = st.selectbox("Part", ["test", "validation"], key="part", bind="query-params", width=130)
+        way = st.selectbox("List from", list(WAYS), key="list", bind="query-params", width=170)
+        data = _names(runs, "dataset")
+        dataset = st.selectbox("Data", ["all", *data], key="data", bind="query-params", width=150)
+        model = st.selectbox(
+            "Model", ["all", *_names(runs, "model")], key="model", bind="query-params", width=150
+        )
+        seen = st.toggle("without items seen", True, key="filter_seen", bind="query-params")
+    table = runs_table(list(runs.values()), part=part, recommend=way, filter_seen=seen)
+    for column, wanted in (("dataset", dataset), ("model", model)):
+        table = table if wanted == "all" else table[table[column] == wanted]
+    figures = [str(name) for name in table if "@" in str(name) and not str(name).endswith((" low", " high"))]
+    judged = table.dropna(subset=figures, how="all") if figures else table.iloc[:0]
+    _show_table(table, found)
+    if judged.empty:
+        st.info(
+            f"None of these runs was judged on {part} with lists from {way}: `workbench evaluate RUN` does that."
+        )
+        return
+    with st.container(horizontal=True):
+        across = st.selectbox("Across", figures, index=_index(figures, "HR@10"), key="across", width=160)
+        up = st.selectbox("Up", figures, index=_index(figures, "NDCG@10"), key="up", width=160)
+    figure = runs_scatter(judged, x=across, y=up)
+    chart(
+        figure,
+        key="scatter",
+        alt=f"{up} against {across} of {len(judged)} runs; the table above has the figures",
+    )
+
+
+def _show_table(table: pd.DataFrame, found: Shelf) -> None:
+    shown = for_people(table, _MAIN_FIGURES).rename(columns={"name": "run"})
+    shown["step through"] = [f"/?run={run}" if run in found.steppable else "" for run in shown["run"]]
+    order = ["run", *(name for name in _MAIN_FIGURES if name in shown), "step through"]
+    rest = [name for name in shown if name not in order]
+    st.dataframe(
+        shown[[*order, *rest]],
+        hide_index=True,
+        key="runs-table",
+        alt="figures of every run, with intervals",
+        column_config={
+            "step through": st.column_config.LinkColumn(display_text="Decode"),
+            "seconds": st.column_config.NumberColumn(format="%.0f"),
+            "run": st.column_config.TextColumn(width="medium"),
+        },
+    )
+
+
+def _show_curves(runs: dict[str, Run]) -> None:
+    st.header("Training curves", anchor=False)
+    histories = {}
+    for id_, run in runs.items():
+        try:
+            history = run.history()
+        except (RunError, OSError):
+            continue
+        if len(history):
+            histories[id_] = history
+    if not histories:
+        st.caption("No run has a training history yet.")
+        return
+    chosen = st.multiselect(
+        "Runs", list(histories), default=list(histories)[:_MOST_CURVES], key="curves", max_selections=12
+    )
+    across = st.segmented_control(
+        "Across", ["epoch", "step", "seconds"], default="epoch", required=True, key="curves-across"
+    )
+    if chosen:
+        figure = training_curves({id_: histories[id_] for id_ in chosen}, x=across)
+        chart(
+            figure, key="training-curves", alt=f"Training loss and validation NDCG@10 of {len(chosen)} runs"
+        )
+        with st.expander("As a table"):
+            rows = pd.concat([histories[id_].assign(run=id_) for id_ in chosen])
+            st.dataframe(rows, hide_index=True, key="curves-table", alt="training history")
+
+
+def _show_one(runs: dict[str, Run]) -> None:
+    st.header("One run in full", anchor=False)
+    id_ = st.selectbox("Run", list(runs), key="run", bind="query-params")
+    try:
+        table = results_table(runs[id_])
+    except (RunError, OSError, KeyError) as error:
+        st.error(f"The figures of {plain(id_)} cannot be read: {plain(str(error))}")
+        return
+    if table.empty:
+        st.caption("It was not judged yet.")
+    else:
+        figures = [name for name in table if "@" in str(name) and not str(name).endswith((" low", " high"))]
+        st.dataframe(for_people(table, figures), hide_index=True, key="one-run", alt=f"all figures of {id_}")
+    with st.expander("Where it comes from"):
+        st.json(runs[id_].manifest)
+
+
+def _names(runs: dict[str, Run], what: str) -> list[str]:
+    values = {
+        run.manifest["dataset"]["name"] if what == "dataset" else run.manifest["config"].get("model", "")
+        for run in runs.values()
+    }
+    return sorted(str(value) for value in values)
+
+
+def _index(options: list[str], wanted: str) -> int:
+    return options.index(wanted) if wanted in options else 0

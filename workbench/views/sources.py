@@ -1,0 +1,310 @@
+"""Where a page gets a user's decode from: a run below the runs folder, or the example that comes with the package.
+
+Both answer the same questions, so that a page never asks which one it has. What is dear is cached here: an opened
+run (data, split and weights), and a decode per checkpoint, user and config. A model is called through
+``experiments`` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from diffsasrec.checkpoint import WEIGHTS
+from diffsasrec.config import from_dict, to_dict, unknown_name
+from diffsasrec.models import MODELS
+from diffsasrec.rules import RULES, DecodeConfig
+from diffsasrec.splits import Part
+from diffsasrec.trace import DecodeStep, DecodeTrace
+from diffsasrec.training import BEST
+from workbench.experiments import OpenRun, decode_user, default_decode_config, open_run
+from workbench.paths import runs_dir
+from workbench.runs import BrokenRun, Run, RunError, list_runs
+from workbench.views import example
+
+EXAMPLE = "example"  # the id of the bundled example where a run's id is expected
+
+
+@dataclass(frozen=True)
+class Person:
+    """One user's history and the item that was held out from it."""
+
+    user_id: str
+    tokens: NDArray[np.int64]  # (L,) the whole history, oldest first
+    timestamps: NDArray[np.int64]  # (L,) seconds
+    target: int
+    target_time: int
+
+
+class Source(ABC):
+    """A model's decodes of some users, with what people need to read them."""
+
+    name: str  # what a heading calls it
+    counts: NDArray[np.int64]  # (N,) how often each item occurs in training, by logits column
+
+    @property
+    @abstractmethod
+    def num_users(self) -> int:
+        """How many users can be shown."""
+
+    @abstractmethod
+    def user_at(self, index: int) -> str:
+        """Return the id of a user by place."""
+
+    @abstractmethod
+    def index_of(self, user_id: str) -> int:
+        """Return the place of a user; raise ``ValueError`` with a sentence for people."""
+
+    @abstractmethod
+    def person(self, user_id: str) -> Person:
+        """Return a user's history and target."""
+
+    @abstractmethod
+    def rules(self) -> list[str]:
+        """Return the rules that can be shown."""
+
+    @abstractmethod
+    def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
+        """Return the user's reverse process."""
+
+    @abstractmethod
+    def default_config(self) -> DecodeConfig:
+        """Return how this model is decoded when nobody says otherwise."""
+
+    @abstractmethod
+    def title(self, token: int) -> str:
+        """Return an item's title."""
+
+    @abstractmethod
+    def item_id(self, token: int) -> object:
+        """Return what the data calls an item: a JSON value."""
+
+    @abstractmethod
+    def genres(self, token: int) -> str:
+        """Return an item's genres for people."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Return where model and data come from: rows of a table."""
+
+    @property
+    @abstractmethod
+    def is_fixed(self) -> bool:
+        """True where only what was recorded can be shown, so that no knob but the rule has an effect."""
+
+
+class RunSource(Source):
+    """The users of a run's test part, decoded when they are asked for."""
+
+    is_fixed = False
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._opened, self._part, self.counts = _opened(run.id, _stamp(run), run)
+        self._dataset = self._opened.dataset
+        self.name = f"{self._opened.checkpoint.name} on {self._dataset.name}"
+
+    @property
+    def num_users(self) -> int:
+        return len(self._part)
+
+    def user_at(self, index: int) -> str:
+        return str(self._dataset.interactions.user_ids[self._part.rows[index % len(self._part)]])
+
+    def index_of(self, user_id: str) -> int:
+        row = self._dataset.interactions.user_row(self._typed(user_id))
+        index = int(np.searchsorted(self._part.rows, row))
+        if index == len(self._part) or self._part.rows[index] != row:
+            raise ValueError(f"user {user_id} has too short a history for an item to be held out")
+        return index
+
+    def person(self, user_id: str) -> Person:
+        index = self.index_of(user_id)
+        interactions = self._dataset.interactions
+        history = slice(int(self._part.start[index]), int(self._part.end[index]))
+        target = int(self._part.target[index])
+        return Person(
+            user_id=user_id,
+            tokens=np.asarray(interactions.tokens[history], dtype=np.int64),
+            timestamps=np.asarray(interactions.timestamps[history], dtype=np.int64),
+            target=int(interactions.tokens[target]),
+            target_time=int(interactions.timestamps[target]),
+        )
+
+    def rules(self) -> list[str]:
+        return list(RULES)
+
+    def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
+        hash_ = self._opened.checkpoint.hash
+        return _decode(self.run.id, hash_, user_id, to_dict(config), self._opened, self._typed(user_id))
+
+    def default_config(self) -> DecodeConfig:
+        return default_decode_config(self._opened.checkpoint.model)
+
+    def title(self, token: int) -> str:
+        return self._dataset.title(token)
+
+    def item_id(self, token: int) -> object:
+        return self._dataset.interactions.vocabulary.decode([token]).tolist()[0]
+
+    def genres(self, token: int) -> str:
+        return str(self._dataset.items["categories"].iat[token - 1] or "").replace("|", ", ")
+
+    def provenance(self) -> dict[str, Any]:
+        manifest = self.run.manifest
+        git = manifest.get("git") or {}
+        return {
+            "run": self.run.id,
+            "checkpoint": self._opened.checkpoint.hash,
+            "status": self.run.status + (", made by another version of the code" if self.run.stale else ""),
+            "commit": f"{git.get('commit') or 'unknown'}{' with changes' if git.get('dirty') else ''}",
+            "data": f"{manifest['dataset']['name']}, fingerprint {manifest['dataset']['fingerprint']}",
+            "made": manifest.get("created", "unknown"),
+            "device": manifest.get("device", "unknown"),
+            "seed": manifest.get("seed"),
+            "packages": ", ".join(
+                f"{name} {version}" for name, version in manifest.get("packages", {}).items()
+            ),
+            "parameters": manifest["config"],
+        }
+
+    def _typed(self, user_id: str) -> object:
+        """Return the id as the data has it; a text that is no number stays text and is unknown there."""
+        is_number = self._dataset.interactions.user_ids.dtype.kind in "iu"
+        return (
+            int(user_id) if is_number and user_id.lstrip("-").isdecimal() and len(user_id) < 19 else user_id
+        )
+
+
+class ExampleSource(Source):
+    """The decodes of a few users of the toy world that were recorded once and come with the package."""
+
+    is_fixed = True
+    name = "bundled example: diffsasrec on the toy world"
+
+    def __init__(self) -> None:
+        self._content = example.load()
+        self.counts = np.asarray(self._content.counts, dtype=np.int64)
+
+    @property
+    def num_users(self) -> int:
+        return len(self._content.people)
+
+    def user_at(self, index: int) -> str:
+        return str(self._content.people[index % self.num_users]["user_id"])
+
+    def index_of(self, user_id: str) -> int:
+        known = [self.user_at(index) for index in range(self.num_users)]
+        if user_id not in known:
+            raise unknown_name("user", user_id, known)
+        return known.index(user_id)
+
+    def person(self, user_id: str) -> Person:
+        person = self._content.people[self.index_of(user_id)]
+        return Person(
+            user_id=user_id,
+            tokens=np.asarray(person["tokens"], dtype=np.int64),
+            timestamps=np.asarray(person["timestamps"], dtype=np.int64),
+            target=person["target"],
+            target_time=person["target_time"],
+        )
+
+    def rules(self) -> list[str]:
+        return list(self._content.traces)
+
+    def default_config(self) -> DecodeConfig:
+        return from_dict(DecodeConfig, next(iter(self._content.traces.values())).config)
+
+    def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
+        return self._content.traces[config.rule].user(self.index_of(user_id))
+
+    def title(self, token: int) -> str:
+        return self._content.titles[token - 1]
+
+    def item_id(self, token: int) -> object:
+        return self._content.item_ids[token - 1]
+
+    def genres(self, token: int) -> str:
+        return self._content.categories[token - 1].replace("|", ", ")
+
+    def provenance(self) -> dict[str, Any]:
+        return self._content.provenance
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What lies below the runs folder, sorted by what a page can do with it."""
+
+    folder: Path
+    steppable: dict[str, Run]  # by id: a model that decodes slots, trained
+    other: dict[str, Run]
+    broken: list[BrokenRun]
+
+    def source(self, run_id: str) -> Source:
+        """Return the source of an id that is listed; raise ``ValueError`` for any other."""
+        if run_id == EXAMPLE:
+            return ExampleSource()
+        if run_id not in self.steppable:
+            raise unknown_name("run", run_id, self.steppable)
+        return RunSource(self.steppable[run_id])
+
+
+def shelf() -> Shelf:
+    """Return what is below the runs folder now."""
+    folder = runs_folder()
+    found = list_runs(folder)
+    runs = {run.id: run for run in found if isinstance(run, Run)}
+    steppable = {id_: run for id_, run in runs.items() if _can_be_stepped(run)}
+    other = {id_: run for id_, run in runs.items() if id_ not in steppable}
+    return Shelf(folder, steppable, other, [run for run in found if isinstance(run, BrokenRun)])
+
+
+def runs_folder() -> Path:
+    """Return the runs folder: what follows ``--runs`` after the script's name, else the usual place."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--runs", default=None)
+    return runs_dir(parser.parse_known_args(sys.argv[1:])[0].runs)
+
+
+def _can_be_stepped(run: Run) -> bool:
+    model = run.manifest.get("config", {}).get("model")
+    has_weights = (run.folder / BEST / WEIGHTS).is_file()
+    return model in MODELS and "diffusion" in MODELS[model][1].ways and has_weights
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the run …")
+def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
+    """Return a run in memory, its test part and the training counts: shared by all sessions, never changed."""
+    opened = open_run(_run)
+    return opened, opened.split.part("test"), opened.split.training_counts()
+
+
+@st.cache_data(max_entries=256, show_spinner="Decoding …")
+def _decode(
+    run_id: str, checkpoint: str, user_id: str, config: dict[str, Any], _run: OpenRun, _typed_user: object
+) -> DecodeTrace:
+    """Return one user's decode, in main memory."""
+    trace = decode_user(_run, _typed_user, from_dict(DecodeConfig, config)).user(0)
+    steps = tuple(
+        DecodeStep(**{name: tensor.cpu() for name, tensor in vars(step).items()}) for step in trace.steps
+    )
+    return replace(trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu())
+
+
+def _stamp(run: Run) -> str:
+    """Return what changes when the run's weights or data do, without reading them."""
+    try:
+        found = (run.folder / BEST / WEIGHTS).stat()
+    except OSError as error:
+        raise RunError(
+            f"the run {run.id} has lost its checkpoint ({error.strerror}): train it again"
+        ) from error
+    return f"{found.st_mtime_ns}-{found.st_size}-{run.manifest['dataset']['fingerprint']}"
