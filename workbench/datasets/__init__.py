@@ -135,7 +135,7 @@ def _download(adapter: Adapter, folder: Path, address: str) -> None:
 
 
 def _what_to_do(adapter: Adapter, folder: Path) -> str:
-    files = " and ".join(adapter.files)
+    files = ", ".join(adapter.files)
     return (
         f"{adapter.missing(folder)[0]} is not in {folder}: run `workbench prepare {adapter.name}` with a network, "
         f"or unpack {adapter.address} and put {files} into that folder, or name theirs with --from FOLDER"

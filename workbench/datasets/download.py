@@ -67,6 +67,9 @@ def _fetch(address: str, path: Path) -> str:
 def _open(address: str):  # noqa: ANN202 - the response type of urllib is not public
     try:
         return urllib.request.urlopen(address, timeout=_SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise ConnectionError(f"{address}: {error.reason}") from error
     except (urllib.error.URLError, TimeoutError) as error:
         raise ConnectionError(f"{address}: {getattr(error, 'reason', error)}") from error
 

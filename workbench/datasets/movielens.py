@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workbench.datasets.dataset import Adapter, Raw, hash_files
@@ -35,7 +36,9 @@ def read_ml_1m(folder: Path) -> Raw:
         if not separator or not item.isdecimal():
             raise ValueError(f"movies.dat, line {number}: {line[:60]!r} is not item::title::genre|genre")
         rows.append((int(item), title, genres))
-    return Raw(_three_columns(ratings), _items(rows), _facts(folder, _FILES_1M, _KNOWN_1M, len(rows)))
+    return Raw(
+        _three_columns(ratings, "ratings.dat"), _items(rows), _facts(folder, _FILES_1M, _KNOWN_1M, len(rows))
+    )
 
 
 def read_ml_100k(folder: Path) -> Raw:
@@ -52,7 +55,9 @@ def read_ml_100k(folder: Path) -> Raw:
             )
         flagged = [genre for genre, flag in zip(genres, fields[5:], strict=True) if flag == "1"]
         rows.append((int(fields[0]), fields[1], "|".join(flagged)))
-    return Raw(_three_columns(ratings), _items(rows), _facts(folder, _FILES_100K, _KNOWN_100K, len(rows)))
+    return Raw(
+        _three_columns(ratings, "u.data"), _items(rows), _facts(folder, _FILES_100K, _KNOWN_100K, len(rows))
+    )
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -61,7 +66,15 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.rstrip("\r")) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _three_columns(ratings: pd.DataFrame) -> pd.DataFrame:
+def _three_columns(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Return the ratings without their stars; raise when an id is no number."""
+    for name in ("user_id", "item_id"):
+        if isinstance(ratings[name].dtype, pd.StringDtype):
+            wrong = pd.Series(pd.to_numeric(ratings[name], errors="coerce")).isna().to_numpy()
+            row = int(np.argmax(wrong))
+            raise ValueError(
+                f"{source}: row {row + 1}: {name} {ratings[name].iloc[row][:60]!r} is no whole number"
+            )
     return ratings.drop(columns="rating")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from workbench.datasets.dataset import Raw, hash_files
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _YEAR_2100 = 4102444800
+_DATE = re.compile(r"\d{4}-\d\d")
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -52,6 +54,7 @@ def read_table(
     table = columns.select(names).rename_columns(COLUMNS).to_pandas(date_as_object=False)
     for name in COLUMNS[:2]:
         table[name] = _whole_numbers(table[name])
+    table["timestamp"] = _dates(table["timestamp"], path.name)
     check_table(table, source=path.name)
     _refuse_milliseconds(table["timestamp"], path.name)
     ids = pd.Index(table["item_id"].unique())
@@ -76,17 +79,28 @@ def read_delimited(content: bytes, names: tuple[str, ...], *, delimiter: str, so
 
 
 def _read_csv(path: Path, names: tuple[str, ...], *, delimiter: str) -> pa.Table:
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    with pyarrow.csv.open_csv(path, parse_options=parse) as reader:
-        _check_header(reader.schema.names, names, path)
+    _check_header(_csv_header(path, delimiter), names, path)
     text = pa.dictionary(pa.int32(), pa.string())  # or "007" would silently become 7
-    return pyarrow.csv.read_csv(
-        path,
-        parse_options=parse,
-        convert_options=pyarrow.csv.ConvertOptions(
+    options = {
+        "parse_options": pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        "convert_options": pyarrow.csv.ConvertOptions(
             include_columns=names, column_types={names[0]: text, names[1]: text}
         ),
-    )
+    }
+    try:
+        return pyarrow.csv.read_csv(path, **options)
+    except pa.ArrowInvalid:  # once more, slowly: then the message says which row
+        return pyarrow.csv.read_csv(path, read_options=pyarrow.csv.ReadOptions(use_threads=False), **options)
+
+
+def _csv_header(path: Path, delimiter: str) -> list[str]:
+    """Return the names in the first line of a file that may be compressed and may start with a byte-order mark."""
+    with pa.input_stream(str(path), compression="detect") as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        try:
+            return next(csv.reader(text, delimiter=delimiter), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path.name} cannot be read: it is no UTF-8 text: {error}") from error
 
 
 def _read_parquet(path: Path, names: tuple[str, ...]) -> pa.Table:
@@ -96,6 +110,8 @@ def _read_parquet(path: Path, names: tuple[str, ...]) -> pa.Table:
 
 def _check_header(found: list[str], names: tuple[str, ...], path: Path) -> None:
     """Raise when a column is missing or there twice."""
+    if not found:
+        raise ValueError(f"{path.name} is empty: its first line must name the columns")
     options = dict(zip(names, ("--user-col", "--item-col", "--time-col"), strict=True))
     for name, option in options.items():
         if found.count(name) == 1:
@@ -121,6 +137,21 @@ def _whole_numbers(ids: pd.Series) -> pd.Series:
     return ids
 
 
+def _dates(timestamps: pd.Series, source: str) -> pd.Series:
+    """Return a column of texts as dates when any of them begins like one; then all must be dates."""
+    if not isinstance(timestamps.dtype, pd.StringDtype) or not timestamps.str.match(_DATE).any():
+        return timestamps
+    dates = pd.to_datetime(timestamps, errors="coerce", format="ISO8601", utc=True)
+    wrong = dates.isna().to_numpy() & (timestamps.fillna("") != "").to_numpy(dtype=bool)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{source}: row {row + 1}: timestamp {timestamps.iloc[row][:60]!r} is no date like 2020-12-31 or "
+            "2020-12-31T23:59:59Z"
+        )
+    return dates
+
+
 def _refuse_milliseconds(timestamps: pd.Series, source: str) -> None:
     latest = int(as_seconds(timestamps).max())
     if latest >= _YEAR_2100:
@@ -131,4 +162,4 @@ def _refuse_milliseconds(timestamps: pd.Series, source: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n", maxsplit=1)[0][:300]
+    return re.sub(r"Row #(\d+)", r"line \1", str(error).split("\n", maxsplit=1)[0])[:300]
