@@ -74,6 +74,8 @@ def load_checkpoint(folder: Path, *, vocabulary: Vocabulary | None = None) -> Ch
             f"the checkpoint {folder} belongs to another catalogue: it knows {own_vocabulary.num_items} items "
             f"({own_vocabulary.fingerprint()}), the data has {vocabulary.num_items} ({vocabulary.fingerprint()})"
         )
+    if set(content) != {"format", "model", "num_items", "config"}:
+        raise CheckpointError(f"{folder / CONFIG} has the keys {sorted(content)}: train the model again")
     model = _restored_model(folder, content, own_vocabulary.num_items)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
     return Checkpoint(content["model"], model, own_vocabulary, digest)
@@ -94,7 +96,7 @@ def _restored_model(folder: Path, content: dict, num_items: int) -> SequentialMo
             f"{folder / WEIGHTS} is truncated or no safetensors file ({error}); other formats, pickles above all, "
             "are never loaded: train the model again"
         ) from error
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {folder} does not fit together: {error}") from error
     return model.eval()
 

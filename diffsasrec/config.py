@@ -59,7 +59,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         if option is type(None):
             if value is None:
                 return None
-        elif dataclasses.is_dataclass(option):
+        elif isinstance(option, type) and dataclasses.is_dataclass(option):
             if isinstance(value, option):
                 return value
             if isinstance(value, Mapping):

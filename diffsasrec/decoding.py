@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from diffsasrec.config import to_dict
+from diffsasrec.metrics import checked_scores
 from diffsasrec.randomness import gumbel, uniform
 from diffsasrec.rules import RULES, DecodeConfig, Selection, StepView
 from diffsasrec.sequences import Forbidden, forbidden_pairs
@@ -57,7 +58,8 @@ def decode_steps(
     masked = torch.ones_like(tokens, dtype=torch.bool)
     threshold = torch.full((num_users,), config.threshold, dtype=torch.float64, device=device)
     needs_pass = torch.ones(num_users, dtype=torch.bool, device=device)
-    prediction = probability = score = None
+    prediction: _Prediction | None = None
+    probability = score = None
     slots = torch.arange(num_slots, device=device)
     limit = _num_steps(config)
     for step in range(limit):
@@ -69,6 +71,7 @@ def decode_steps(
             logits = _without(logits, blocked, users, tokens[users], masked[users])
             fresh = _predict(logits, noise, config)
             prediction = fresh if prediction is None else prediction.updated(fresh, users, masked[users])
+        assert prediction is not None, "every user needs the first pass"
         view = StepView(
             masked=masked,
             probability=prediction.choice_probability[..., 0],
@@ -242,8 +245,7 @@ def _without(
     masked: torch.Tensor,
 ) -> torch.Tensor:
     """Return logits (M, K, N) as float, -inf for what is forbidden or stands in a slot already."""
-    if torch.isnan(logits).any():
-        raise ValueError("the model returned NaN logits: its checkpoint is broken, train it again")
+    checked_scores(logits)
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits.clone()
     blocked_user, blocked_column = blocked
     row_of_user = torch.full((int(users.max()) + 1,), -1, device=users.device)

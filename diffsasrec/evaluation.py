@@ -18,7 +18,14 @@ import torch
 
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
-from diffsasrec.metrics import PER_USER, bootstrap_interval, coverage, impossible, rank_of_target
+from diffsasrec.metrics import (
+    PER_USER,
+    bootstrap_interval,
+    checked_scores,
+    coverage,
+    impossible,
+    rank_of_target,
+)
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_pairs
@@ -125,7 +132,7 @@ def evaluate(
         "num_users": len(judged),
         "max_users": max_users,
         "num_cold_targets": int(judged.cold.sum()),
-        "num_repeated_targets": int(per_user["repeats"].sum()),
+        "num_repeated_targets": int(per_user["repeats"].to_numpy().sum()),
         "target_hash": split.target_hash(part),
         "bootstrap_seed": seed,
     }
@@ -147,7 +154,7 @@ def _judge_ranking(
     model: SequentialModel, batch: Batch, asked: _Asked, split: Split
 ) -> tuple[pd.DataFrame, torch.Tensor]:
     """Rank the target among the whole catalogue; return the rows of per_user and the lists (B, K)."""
-    logits = model.next_item_logits(batch.history.to(_device(model))).cpu()
+    logits = checked_scores(model.next_item_logits(batch.history.to(_device(model))).cpu())
     target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
     own = logits.gather(1, target)
     user, column = forbidden_pairs(

@@ -16,6 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 
+class NotANumberError(ValueError):
+    """A model that scores items with NaN: nothing can be ranked by it."""
+
+
+def checked_scores(scores: torch.Tensor) -> torch.Tensor:
+    """Return the scores as they are; raise ``NotANumberError`` if one is NaN."""
+    if torch.isnan(scores).any():
+        raise NotANumberError("the scores hold NaN: the model is broken, train it again")
+    return scores
+
+
 def rank_of_target(scores: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
     """Return the rank of each user's target: 1 + better items + half of the others with the same score.
 
@@ -27,11 +38,9 @@ def rank_of_target(scores: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         (B,) float64.
 
     Raises:
-        ValueError: a score is NaN.
+        NotANumberError: a score is NaN.
     """
-    own = scores.gather(1, column[:, None])  # (B, 1)
-    if torch.isnan(scores).any():
-        raise ValueError("scores hold NaN: the model is broken, its ranks would mean nothing")
+    own = checked_scores(scores).gather(1, column[:, None])  # (B, 1)
     num_better = (scores > own).sum(dim=1)
     num_equal = (scores == own).sum(dim=1) - 1
     return 1 + num_better.double() + num_equal.double() / 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 _GOLDEN_GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
@@ -19,7 +20,7 @@ _MANTISSA_BITS = 52
 
 def user_seed(user_id: object) -> int:
     """Return a stable signed 64-bit hash of a user id; the integer 1 and the string "1" differ."""
-    plain = user_id.item() if hasattr(user_id, "item") else user_id
+    plain = user_id.item() if isinstance(user_id, np.generic) else user_id
     digest = hashlib.blake2b(f"{type(plain).__name__}:{plain}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

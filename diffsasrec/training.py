@@ -6,111 +6,39 @@ anew at its start. So resuming needs no more than what ``last/`` holds from the 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffsasrec.checkpoint import load_state, save_checkpoint, save_state
+from diffsasrec.checkpoint import save_checkpoint
 from diffsasrec.config import config_hash, to_dict
 from diffsasrec.evaluation import evaluate
+from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.sequences import TrainingBatches
 from diffsasrec.splits import Split
+from diffsasrec.training_records import (
+    BEST,
+    HISTORY,
+    LAST,
+    SELECTION_FIGURE,
+    Progress,
+    Resumable,
+    TrainConfig,
+    TrainingResult,
+    TrainingState,
+    append_row,
+    keep_rows,
+)
+
+__all__ = ["BEST", "HISTORY", "LAST", "Progress", "TrainConfig", "TrainingResult", "fit"]
 
 logger = logging.getLogger(__name__)
-
-SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered
-HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How a model is trained."""
-
-    max_epochs: int = 100
-    max_minutes: float | None = None  # all stages together, evaluation included; None is no limit
-    batch_size: int = 128  # windows
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0  # AdamW; 0 is Adam
-    warmup_steps: int = 100  # the learning rate grows linearly until then
-    clip_norm: float = 1.0
-    evaluate_every: int = 1  # epochs
-    patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
-    max_validation_users: int | None = None  # None is all of them
-    fine_tune: bool = False  # a second stage, for models that have one, from the best weights of the first
-    fine_tune_epochs: int = 20
-    fine_tune_share: float = 0.3  # of max_minutes, kept for the second stage
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "evaluate_every", "patience", "fine_tune_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
-        if self.weight_decay < 0 or self.warmup_steps < 0:
-            raise ValueError(
-                f"weight_decay and warmup_steps must be at least 0, got {self.weight_decay}, {self.warmup_steps}"
-            )
-        if self.max_minutes is not None and not self.max_minutes > 0:
-            raise ValueError(f"max_minutes must be above 0, or None for no limit, got {self.max_minutes}")
-        if not 0 < self.fine_tune_share < 1:
-            raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands, after every step."""
-
-    stage: str
-    epoch: int  # from 0, over all stages
-    batch: int  # from 1
-    num_batches: int
-    loss: float
-    real_items: int  # trained on so far
-    seconds: float
-    best_figure: float | None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How training ended; the model then holds the best weights."""
-
-    stopped: str  # finished | early | time | interrupted | nan
-    epochs: int
-    steps: int
-    best_step: int | None  # None: never evaluated
-    best_figure: float | None  # NDCG@10 on validation
-    seconds: float
-    message: str  # one sentence for people
-
-
-class _NotANumber(ArithmeticError):
-    """The loss is NaN or infinite; no step was made with it."""
-
-
-@dataclass
-class _State:
-    """What training carries from epoch to epoch, beside the weights and the optimiser."""
-
-    stage: int = 0
-    stage_epoch: int = 0  # whole epochs of this stage
-    stage_step: int = 0
-    epoch: int = 0  # whole epochs of all stages
-    step: int = 0
-    real_items: int = 0
-    seconds: float = 0.0
-    best_figure: float | None = None
-    best_step: int | None = None
-    evaluations_without_gain: int = 0
 
 
 def fit(
@@ -163,7 +91,7 @@ class _Trainer:
         self.batches = TrainingBatches(
             split, window=model.window, batch_size=config.batch_size, seed=config.seed
         )
-        self.state = _State()
+        self.state = TrainingState()
         self.optimizer = self._new_optimizer()
         self.best_weights: dict[str, torch.Tensor] | None = None
         self.started = 0.0
@@ -171,10 +99,9 @@ class _Trainer:
     def run(self, resume: bool) -> TrainingResult:
         """Go through the stages; whatever ends them, the best weights are in place."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if resume and (self.folder / LAST / STATE).is_file():
+        if resume:
             self._restore()
-        else:
-            (self.folder / HISTORY).write_text("", encoding="utf-8")
+        keep_rows(self.folder, until_step=self.state.step if self.state.epoch else -1)
         self.started = time.perf_counter() - self.state.seconds
         stopped = "finished"
         try:
@@ -182,7 +109,7 @@ class _Trainer:
                 if stage > self.state.stage:
                     self._enter_stage(stage)
                 stopped = self._run_stage()
-        except _NotANumber:
+        except NotANumberError:
             stopped = "nan"
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -236,13 +163,15 @@ class _Trainer:
         """Make one step down the gradient and return the loss."""
         value = loss.item()
         if not math.isfinite(value):
-            raise _NotANumber
+            raise NotANumberError("loss")
         warmth = min(1.0, (self.state.stage_step + 1) / max(1, self.config.warmup_steps))
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * warmth
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if not math.isfinite(norm):
+            raise NotANumberError("gradient")
         self.optimizer.step()
         self.state.step += 1
         self.state.stage_step += 1
@@ -258,10 +187,12 @@ class _Trainer:
             num_recommendations=min(10, self.split.interactions.num_items),
             max_users=self.config.max_validation_users,
         )
-        figures = {name: figure["value"] for name, figure in evaluation.figures.items()}
-        selection = figures.get(SELECTION_FIGURE, figures["HR@1"])  # a catalogue below ten items has no @10
+        figures: dict[str, Any] = {name: figure["value"] for name, figure in evaluation.figures.items()}
+        selection: float = figures.get(
+            SELECTION_FIGURE, figures["HR@1"]
+        )  # a catalogue below ten items has no @10
         state.evaluations_without_gain += 1
-        if state.best_figure is None or selection > state.best_figure:
+        if selection > (state.best_figure if state.best_figure is not None else -math.inf):
             state.best_figure, state.best_step, state.evaluations_without_gain = selection, state.step, 0
             self.best_weights = {
                 name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
@@ -276,8 +207,7 @@ class _Trainer:
             "train_loss": train_loss,
             "figures": figures,
         }
-        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(self.folder, row)
         logger.info("step %d: %s %.4f on validation", state.step, SELECTION_FIGURE, selection)
         if self.on_evaluation is not None:
             self.on_evaluation(row)
@@ -294,37 +224,24 @@ class _Trainer:
         """Write all that resuming needs; ``trainer.pt`` alone is read back, so it is written last."""
         self.state.seconds = self._seconds()
         save_checkpoint(self.folder / LAST, self.model, self.split.interactions.vocabulary)
-        content = {
-            "format": 1,
-            "identity": self._identity(),
-            "state": asdict(self.state),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best_weights": self.best_weights,
-        }
-        save_state(self.folder / LAST / STATE, content)
+        Resumable(
+            identity=self._identity(),
+            state=self.state,
+            weights=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            best_weights=self.best_weights,
+        ).save(self.folder)
 
     def _restore(self) -> None:
         """Go back to the end of the last whole epoch: weights, optimiser, best checkpoint and history."""
-        path = self.folder / LAST / STATE
-        content = load_state(path)
-        if content.get("identity") != self._identity():
-            raise ValueError(
-                f"{path} belongs to another configuration: start again without resume, or use its own config"
-            )
-        self.state = _State(**content["state"])
-        self.model.load_state_dict(content["model"])
-        self.optimizer = self._new_optimizer()
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.best_weights = content["best_weights"]
-        vocabulary = self.split.interactions.vocabulary
-        if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
-            save_checkpoint(self.folder / BEST, self.model, vocabulary)
-            self.model.load_state_dict(content["model"])
-        rows = (self.folder / HISTORY).read_text(encoding="utf-8").splitlines()
-        kept = [row for row in rows if _step_of(row) <= self.state.step]
-        (self.folder / HISTORY).write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+        saved = Resumable.load(self.folder, identity=self._identity())
+        if saved is not None:
+            self.state, self.best_weights = saved.state, saved.best_weights
+            if self.best_weights is not None:
+                self.model.load_state_dict(self.best_weights)
+                save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
+            self.model.load_state_dict(saved.weights)
+            self.optimizer.load_state_dict(saved.optimizer)
 
     def _result(self, stopped: str) -> TrainingResult:
         """Say in one sentence how training ended."""
@@ -384,12 +301,11 @@ class _Trainer:
     def _identity(self) -> str:
         """Hash what a resumed training must share with the interrupted one: all but how long it goes on."""
         duration = {"max_epochs": 0, "max_minutes": 0, "patience": 0, "fine_tune_epochs": 0}
-        return config_hash({"model": to_dict(self.model.config), "train": to_dict(self.config) | duration})
-
-
-def _step_of(row: str) -> float:
-    """Return the step of a row of the history; a row cut short by a crash counts as beyond every step."""
-    try:
-        return json.loads(row)["step"]
-    except ValueError:
-        return math.inf
+        return config_hash(
+            {
+                "model": to_dict(self.model.config),
+                "train": to_dict(self.config) | duration,
+                "catalogue": self.split.interactions.vocabulary.fingerprint(),
+                "targets": self.split.target_hash("validation"),
+            }
+        )

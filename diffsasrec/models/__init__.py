@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,15 +20,16 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
 }
 
 
-def build_model(name: str, config: Mapping[str, Any], num_items: int, *, seed: int = 0) -> SequentialModel:
-    """Return a fresh model whose weights depend on ``seed`` alone.
+def build_model(name: str, config: Any, num_items: int, *, seed: int = 0) -> SequentialModel:
+    """Return a fresh model whose weights depend on ``seed`` alone; ``config`` is the dataclass or a dict of it.
 
     Raises:
         ValueError: an unknown name or parameter, with the nearest one named.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise unknown_name("model", name, MODELS)
     config_class, model_class = MODELS[name]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return model_class(from_dict(config_class, config), num_items)
+        own_config = config if isinstance(config, config_class) else from_dict(config_class, config)
+        return model_class(own_config, num_items)

@@ -16,6 +16,7 @@ from torch import nn
 
 from diffsasrec.config import unknown_name
 from diffsasrec.decoding import DecodeConfig
+from diffsasrec.metrics import checked_scores
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
@@ -118,7 +119,7 @@ class SequentialModel(nn.Module, ABC):
         )
         if way == "autoregressive":
             return self._one_after_the_other(history, num_recommendations, blocked)
-        logits = self.next_item_logits(history)
+        logits = checked_scores(self.next_item_logits(history))
         logits[blocked] = -math.inf
         best = logits.topk(num_recommendations, dim=1)
         return Recommendations(
@@ -134,7 +135,7 @@ class SequentialModel(nn.Module, ABC):
         is_blocked = torch.zeros(len(history), self.num_items, dtype=torch.bool, device=history.device)
         is_blocked[blocked] = True
         for _ in range(num_recommendations):
-            logits = self.next_item_logits(history).masked_fill(is_blocked, -math.inf)
+            logits = checked_scores(self.next_item_logits(history)).masked_fill(is_blocked, -math.inf)
             probability, column = logits.softmax(dim=1).max(dim=1)
             chosen.append(Vocabulary.to_token(column))
             probabilities.append(probability)

@@ -118,8 +118,10 @@ class DiffSASRec(SequentialModel):
     def fine_tune_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return LLaDA's supervised loss: history clean, the next R in 1..K items masked with probability p.
 
-        Sum of CE / p over the masked items, divided by R, mean over sequences; at least one item is masked.
-        A row keeps at least one item of history.
+        Sum of CE over the masked items, each divided by the probability that it is masked, by R; mean over
+        sequences. At least one item is masked: where none was drawn, one of the R, so that probability is
+        p + (1 - p)^R / R. (With 1 / p such a row would weigh up to a thousand times too much.) A row keeps at
+        least one item of history.
         """
         tokens = batch.history
         num_rows, device = len(tokens), tokens.device
@@ -136,7 +138,8 @@ class DiffSASRec(SequentialModel):
         none_masked = ~masked.any(dim=1)
         masked = masked | (none_masked[:, None] & (from_right == fallback[:, None]))
         noised = noised.masked_fill(masked, self.mask_id)
-        weight = (1 / (probability * num_answers))[:, None].expand_as(tokens)[masked]
+        chance = probability + (1 - probability) ** num_answers / num_answers
+        weight = (1 / (chance * num_answers))[:, None].expand_as(tokens)[masked]
         return self._restore(noised, tokens, masked, weight, num_rows)
 
     def _restore(

@@ -1,0 +1,169 @@
+"""The records of training: its config, its progress and result, and what it leaves in its folder to go on from.
+
+``last/trainer.pt`` is complete in itself (weights, best weights, optimiser, counters) and replaced as a whole, so
+a training that is killed at any moment resumes from the last epoch it saved.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffsasrec.checkpoint import CheckpointError, load_state, save_state
+
+HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
+SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered: it chooses the best weights
+FORMAT = 1
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    max_epochs: int = 100
+    max_minutes: float | None = None  # all stages together, evaluation included; None is no limit
+    batch_size: int = 128  # windows
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0  # AdamW; 0 is Adam
+    warmup_steps: int = 100  # the learning rate grows linearly until then
+    clip_norm: float = 1.0
+    evaluate_every: int = 1  # epochs
+    patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
+    max_validation_users: int | None = None  # None is all of them
+    fine_tune: bool = False  # a second stage, for models that have one, from the best weights of the first
+    fine_tune_epochs: int = 20
+    fine_tune_share: float = 0.3  # of max_minutes, kept for the second stage
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "evaluate_every", "patience", "fine_tune_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_steps"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.max_validation_users is not None and self.max_validation_users < 1:
+            raise ValueError(
+                f"max_validation_users must be at least 1, or None for all, got {self.max_validation_users}"
+            )
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes must be above 0, or None for no limit, got {self.max_minutes}")
+        if not 0 < self.fine_tune_share < 1:
+            raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, after every step."""
+
+    stage: str
+    epoch: int  # from 0, over all stages
+    batch: int  # from 1
+    num_batches: int
+    loss: float
+    real_items: int  # trained on so far
+    seconds: float
+    best_figure: float | None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How training ended; the model then holds the best weights."""
+
+    stopped: str  # finished | early | time | interrupted | nan
+    epochs: int
+    steps: int
+    best_step: int | None  # None: never evaluated
+    best_figure: float | None  # NDCG@10 on validation
+    seconds: float
+    message: str  # one sentence for people
+
+
+@dataclass
+class TrainingState:
+    """What training carries from epoch to epoch, beside the weights and the optimiser."""
+
+    stage: int = 0
+    stage_epoch: int = 0  # whole epochs of this stage
+    stage_step: int = 0
+    epoch: int = 0  # whole epochs of all stages
+    step: int = 0
+    real_items: int = 0
+    seconds: float = 0.0
+    best_figure: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """What ``last/trainer.pt`` holds."""
+
+    identity: str  # hash of what the resumed training must share with the interrupted one
+    state: TrainingState
+    weights: Weights
+    optimizer: dict[str, Any]
+    best_weights: Weights | None
+
+    def save(self, folder: Path) -> None:
+        """Write ``last/trainer.pt`` below the folder of the training."""
+        content = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "state": asdict(self.state),
+            "weights": self.weights,
+            "optimizer": self.optimizer,
+            "best_weights": self.best_weights,
+        }
+        save_state(folder / LAST / STATE, content)
+
+    @classmethod
+    def load(cls, folder: Path, *, identity: str) -> Resumable | None:
+        """Read what ``save`` wrote, None if there is nothing.
+
+        Raises:
+            CheckpointError: the file is broken, of another format or of another configuration.
+        """
+        path = folder / LAST / STATE
+        if not path.is_file():
+            return None
+        content = load_state(path)
+        if content.pop("format", None) != FORMAT or "identity" not in content:
+            raise CheckpointError(f"{path} has another format: start again without resume")
+        if content["identity"] != identity:
+            raise CheckpointError(
+                f"{path} belongs to another configuration: start again without resume, or use its own config"
+            )
+        content["state"] = TrainingState(**content["state"])
+        return cls(**content)
+
+
+def append_row(folder: Path, row: dict[str, Any]) -> None:
+    """Add a row to ``history.jsonl``."""
+    with (folder / HISTORY).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def keep_rows(folder: Path, *, until_step: int) -> None:
+    """Keep the rows of ``history.jsonl`` up to a step; what came after it will come again."""
+    path = folder / HISTORY
+    rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    kept = [row for row in rows if _step_of(row) <= until_step]
+    path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+
+
+def _step_of(row: str) -> float:
+    """Return the step of a row of the history; a row cut short by a crash counts as beyond every step."""
+    try:
+        return json.loads(row)["step"]
+    except ValueError:
+        return math.inf
