@@ -365,9 +365,7 @@ def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
 
 def label(title: str, length: int) -> str:
     """Return outside text for plotly: one line, shortened, without direction marks, tags shown as text."""
-    line = " ".join(
-        "".join(char for char in title[: 4 * length] if char.isprintable() or char == " ").split()
-    )
+    line = "".join(char for char in " ".join(title[: 4 * length].split()) if char.isprintable())
     short = line if len(line) <= length else line[: length - 1].rstrip() + "…"
     return html.escape(short)
 
