@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsasrec.interactions import Interactions, check_table, drop_consecutive_repeats, k_core
@@ -28,6 +28,7 @@ def test_users_and_times_are_sorted_and_ties_keep_the_order_of_rows():
     assert (interactions.tokens.dtype, interactions.timestamps.dtype) == (np.int32, np.int64)
 
 
+@settings(deadline=None)
 @given(tables())
 def test_the_flat_form_holds_what_a_plain_sort_of_the_table_holds(table):
     interactions = Interactions.from_table(table)
@@ -142,6 +143,7 @@ def test_numbers_strings_of_digits_and_dates_are_seconds(timestamps):
     assert Interactions.from_table(table).timestamps.tolist() == [1577836800, 0]
 
 
+@settings(deadline=None)
 @given(tables(), st.integers(1, 4))
 def test_the_k_core_is_the_fixed_point_of_dropping_rare_users_and_items(table, k):
     expected = table
@@ -163,6 +165,7 @@ def test_a_core_of_nothing_is_refused():
         k_core(table_of(ROWS), 0)
 
 
+@settings(deadline=None)
 @given(tables(max_items=3))
 def test_consecutive_repeats_leave_and_everything_else_stays(table):
     kept = drop_consecutive_repeats(table)

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diffsasrec.config import from_dict, to_dict
@@ -79,6 +79,7 @@ def test_refit_trains_up_to_the_test_targets_and_leaves_the_parts_alone():
         assert refit.target_hash(name) == split.target_hash(name)
 
 
+@settings(deadline=None)
 @given(tables())
 def test_leave_one_out_is_what_a_loop_over_users_says(interactions):
     sequences = [
@@ -109,6 +110,7 @@ def cutoff_of(timestamps, quantile):
     return ordered[int(np.ceil(quantile * (len(ordered) - 1)))]
 
 
+@settings(deadline=None)
 @given(tables(), st.sampled_from([0.5, 0.75, 0.9]))
 def test_global_time_is_what_a_loop_over_users_says(interactions, quantile):
     config = SplitConfig(name="global_time", quantile=quantile)
@@ -166,6 +168,7 @@ def test_global_time_skips_unsuitable_targets_one_by_one():
     assert described(split, split.validation) == {1: ([1, 2, 3, 4, 1, 2], 3), 2: ([1], 4)}
 
 
+@settings(deadline=None)
 @given(tables())
 def test_the_target_hash_names_users_and_targets_and_nothing_else(interactions):
     assume(np.diff(interactions.offsets).max() >= 3)

@@ -9,6 +9,7 @@ from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import build_model
 from diffsasrec.splits import SplitConfig, make_split
+from diffsasrec.training import TrainConfig, fit
 from workbench.datasets.toy import (
     ToyConfig,
     ToyOracle,
@@ -229,6 +230,21 @@ def test_there_is_much_to_gain_over_popularity_and_no_certainty(interactions):
     assert 0.5 < oracle["HR@10"]["value"] < 0.7
     assert popular["HR@10"]["value"] < 0.15
     assert not split.test.cold.any()
+
+
+def test_sasrec_reaches_most_of_the_oracle_and_no_model_beats_it(interactions, tmp_path):
+    split = make_split(interactions, SplitConfig())
+    best = evaluate(ToyOracle(CONFIG, interactions.vocabulary.item_ids), split, "test").figures["NDCG@10"]
+    sasrec = build_model("sasrec", {"dropout": 0.1}, interactions.num_items)
+    config = TrainConfig(max_epochs=7, learning_rate=3e-3, batch_size=64, max_validation_users=200)
+    fit(sasrec, split, config, folder=tmp_path)
+    popularity = build_model("popularity", {}, interactions.num_items)
+    popularity.count(split)
+    reached = {}
+    for name, model in (("sasrec", sasrec), ("popularity", popularity)):
+        reached[name] = evaluate(model, split, "test").figures["NDCG@10"]["value"]
+        assert reached[name] < best["high"]
+    assert reached["sasrec"] > 0.65 * best["value"] > 4 * reached["popularity"]
 
 
 @pytest.mark.parametrize(
