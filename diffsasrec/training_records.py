@@ -37,8 +37,8 @@ class TrainConfig:
     patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
     max_validation_users: int | None = None  # None is all of them
     fine_tune: bool = False  # a second stage, for models that have one, from the best weights of the first
-    fine_tune_epochs: int = 20
-    fine_tune_share: float = 0.3  # of max_minutes, kept for the second stage
+    fine_tune_epochs: int = 100
+    fine_tune_share: float = 0.6  # of max_minutes, kept for the second stage: it gains more per minute
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,100 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Train a model
+#
+# **Question: how well does this model predict the next item, and did training end for a good reason?**
+#
+# The notebook leaves a run folder: checkpoints, every figure, and where they come from. A run that is finished is not
+# trained again; one that was interrupted goes on from its last whole epoch. Notebooks 03 and 04 and the dashboard read
+# what it leaves.
+#
+# Parameters that are `None` take the value of the data set's recipe (`workbench/experiments.py`).
+
+# %% tags=["parameters"]
+from typing import Optional
+
+dataset: str = "toy"  # toy, ml-100k, ml-1m, or the name of a table you prepared
+model: str = "diffsasrec"  # random, popularity, sasrec, diffsasrec
+split: str = "leave_one_out"  # or global_time
+seed: int = 0  # of weights, order and masks
+max_minutes: Optional[float] = None  # of training, evaluation included
+max_epochs: Optional[int] = None  # an end that comes before any other
+max_length: Optional[int] = None  # items of a history that the model reads; for diffsasrec, slots included
+width: Optional[int] = None  # of embeddings and hidden states
+num_blocks: Optional[int] = None  # transformer blocks
+num_heads: Optional[int] = None  # attention heads; they divide the width
+dropout: Optional[float] = None  # share of values dropped while training
+batch_size: Optional[int] = None  # windows in a batch
+learning_rate: Optional[float] = None  # of AdamW, after the warm-up
+fine_tune: Optional[bool] = None  # diffsasrec only: a second stage on the last items of a history
+runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
+
+# %% [markdown]
+# ## The plan
+
+# %%
+from workbench import blocks, figures
+from workbench.experiments import recipe, run_experiment
+
+folder = blocks.begin(runs_dir)
+config = recipe(
+    dataset,
+    model,
+    split=split,
+    seed=seed,
+    max_minutes=max_minutes,
+    max_epochs=max_epochs,
+    max_length=max_length,
+    width=width,
+    num_blocks=num_blocks,
+    num_heads=num_heads,
+    dropout=dropout,
+    batch_size=batch_size,
+    learning_rate=learning_rate,
+    fine_tune=fine_tune,
+)
+blocks.show_config(config)
+
+# %% [markdown]
+# ## Training
+#
+# After every few epochs the model is judged on the validation items, never on the test items. The best weights are
+# kept. You can stop the cell at any time: what was best until then stays usable, and running it again goes on.
+
+# %%
+run = run_experiment(config, runs_dir=folder, notebook="02_train")
+print(f"run {run.id} in {run.folder}")
+
+# %% [markdown]
+# ## How it went
+#
+# Left: what the optimiser minimises. Right: what we want, NDCG@10 of the next item among the whole catalogue. When the
+# right curve has levelled off, more training of the same kind would not help.
+
+# %%
+history = run.history()
+if len(history):
+    figures.training_curves({run.id: history}).show()
+
+# %% [markdown]
+# ## Answer
+
+# %%
+blocks.show_results(blocks.results(run, part="validation"))
+blocks.answer(
+    "How well does this model predict the next item, and did training end for a good reason?",
+    blocks.training_in_words(run),
+)

@@ -1,0 +1,158 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+
+# %% [markdown]
+# # Step through one user's reverse process
+#
+# **Question: how did the model come to this user's list, and was the right answer there?**
+#
+# Masked diffusion learns to restore items that were hidden. To recommend, we hide what does not exist yet: K masked
+# *slots* are put behind the history, and the model fills them, a few at a time, the most certain first. Every step is
+# one look of the model at the history and at the slots that are filled already. Here you watch each of these looks.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+run: str = ""  # <recipe>/<key>, or the first letters of a key; empty for the newest run that can decode
+user: Optional[str] = (
+    None  # a user's id as the data has it; by default one whose held-out item the list contains
+)
+rule: str = "threshold_decay"  # threshold_decay, low_confidence, random, left_to_right
+num_slots: Optional[int] = None  # K; 10, or half of a short model's length, by default
+num_steps: Optional[int] = (
+    None  # for low_confidence and random: in how many steps; one slot a step by default
+)
+temperature: float = 0.0  # above 0, items are drawn instead of taking the most probable one
+seed: int = 0  # of the draws
+runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
+
+# %% [markdown]
+# ## Where we start: a history, and K masks
+#
+# Below is what the user did, oldest first. The last item in the data was held out: the model never saw it, and neither
+# does the reverse process. It is marked with a star wherever it turns up.
+
+# %%
+from diffsasrec.rules import RULES
+from workbench import blocks, figures, replay, tables
+from workbench.experiments import decode_user, default_decode_config, open_run, trace_name
+
+folder = blocks.begin(runs_dir)
+opened = open_run(blocks.choose_run(folder, run, way="diffusion"))
+given = {"num_slots": num_slots, "num_steps": num_steps}
+config = default_decode_config(
+    opened.checkpoint.model,
+    rule=rule,
+    temperature=temperature,
+    seed=seed,
+    **{name: value for name, value in given.items() if value is not None},
+)
+user_id = blocks.interesting_user(opened, config) if user is None else user
+trace = decode_user(opened, user_id, config)
+titles = opened.dataset.title
+target = trace.about["targets"][0] or None
+blocks.show_table(blocks.history_table(opened.dataset, trace, num_shown=15))
+print(f"Held out: {titles(target) if target else 'nothing, this user is too new'}")
+
+# %% [markdown]
+# ## The rule
+#
+# A *rule* decides which slots are filled in a step. The model only says, for every masked slot, how probable each item
+# is; items of the history and items that stand in another slot are never allowed.
+
+# %%
+knobs = {name: trace.config[name] for name in RULES[config.rule].knobs}
+print(f"{config.rule} {RULES[config.rule].summary}.")
+print(f"Its knobs: {', '.join(f'{name} = {value}' for name, value in knobs.items()) or 'none'}.")
+print(f"Where it comes from: {RULES[config.rule].source}.")
+
+# %% [markdown]
+# ## Before the first step
+#
+# Every slot is a mask. The slots look alike, but each has a position of its own, so the model may expect different
+# items in them.
+
+# %%
+figures.slot_strip(trace, None, titles, target=target).show()
+
+# %% [markdown]
+# ## Step by step
+#
+# What each step did. The percentage is the model's probability of the item among all that were allowed, at the moment
+# when the slot was filled. With these rules a slot that is filled stays so: an early mistake is never taken back.
+
+# %%
+for step in range(trace.num_steps):
+    print(tables.step_in_words(trace, step, titles), end="\n\n")
+
+# %% [markdown]
+# The slots after the first step, half way, and at the end. A pale bar belongs to a slot that is still masked: the item
+# in brackets is what it leans to.
+
+# %%
+for step in sorted({0, trace.num_steps // 2, trace.num_steps - 1}):
+    figures.slot_strip(trace, step, titles, target=target).show()
+
+# %% [markdown]
+# ## Everything at once: slots against steps
+#
+# Read a row from left to right: how sure the slot became while its neighbours were filled. A thick edge marks the step
+# at which it was filled. Numbers say at which place of the slot's candidates the held-out item stood.
+
+# %%
+figures.slot_step_matrix(trace, "probability", titles=titles, target=target).show()
+
+# %% [markdown]
+# ## What the first slot that was filled had to choose from
+#
+# If the bars are all short, the model did not know: it took the best of many items that it held to be about as likely.
+
+# %%
+first = int(trace.unmask_order()[0, 0])
+figures.candidates_bar(trace, int(trace.filled_at[0, first]), first, titles, target=target).show()
+
+# %% [markdown]
+# ## What became of the right answer
+#
+# A decoded list can miss the held-out item in two ways: no slot ever considered it, or one did and took something else.
+
+# %%
+if target:
+    figures.truth_figure(trace, target).show()
+    print(replay.truth_in_words(trace, target, titles))
+
+# %% [markdown]
+# ## To keep
+#
+# The trace and a page that plays it (open it in any browser; it needs no network) are written into the run.
+
+# %%
+path = opened.run.save_trace(trace_name(trace), trace)
+page = path.with_name(f"{path.name}.html")
+heading = f"User {user_id}: {config.rule}, {trace.num_slots} slots in {trace.num_steps} steps"
+page.write_text(replay.replay_html(trace, titles, target=target, title=heading), encoding="utf-8")
+print(f"{path}.safetensors\n{page}")
+
+# %% [markdown]
+# ## Answer
+#
+# The list is ordered by how sure the model was of each item when it took it.
+
+# %%
+blocks.show_table(blocks.list_table(trace, titles, target=target))
+blocks.answer(
+    "How did the model come to this user's list, and was the right answer there?",
+    blocks.decode_in_words(trace, titles, target=target),
+)

@@ -1,0 +1,282 @@
+"""What two notebooks or more need as one call: set-up, choosing a run, showing tables and figures.
+
+Importing this module does nothing; ``begin`` sets a notebook up.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.io
+from IPython.display import HTML, display
+
+from diffsasrec.config import to_dict
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.evaluation import evaluate
+from diffsasrec.models import MODELS, build_model
+from diffsasrec.splits import PARTS, Split
+from diffsasrec.trace import DecodeTrace
+from diffsasrec.vocabulary import Vocabulary
+from workbench import paths
+from workbench.datasets import Dataset, oracle_for
+from workbench.experiments import ExperimentConfig, OpenRun, decode_user, progress_mode
+from workbench.figures import percent
+from workbench.replay import truth_in_words
+from workbench.runs import Run, RunError, list_runs
+from workbench.tables import for_people, results_table, spread
+
+MAIN_FIGURES = ("HR@1", "HR@10", "NDCG@10", "Coverage@10")
+_USERS_TO_TRY = 100
+
+
+def begin(runs_dir: str | None = None) -> Path:
+    """Set a notebook up, for a person or a batch, and return the runs folder."""
+    level = logging.WARNING if progress_mode() == "bar" else logging.INFO
+    logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(message)s", force=True)
+    for package in ("diffsasrec", "workbench"):
+        logging.getLogger(package).setLevel(level)
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    plotly.io.renderers.default = "plotly_mimetype"
+    return paths.runs_dir(runs_dir)
+
+
+def choose_run(runs_dir: Path, wanted: str, *, way: str = "topk") -> Run:
+    """Return the run that was asked for, or the newest one with a checkpoint that recommends in the given way.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    if wanted:
+        return Run.open(runs_dir, wanted)
+    for run in list_runs(runs_dir):
+        model = run.manifest["config"].get("model") if isinstance(run, Run) else None
+        if isinstance(run, Run) and model in MODELS and way in MODELS[model][1].ways and run.status == "done":
+            return run
+    raise RunError(
+        f"{runs_dir} holds no finished run that recommends by {way!r}: make one with notebook 02_train"
+    )
+
+
+def results(run: Run, *, part: str, filter_seen: bool | None = None) -> pd.DataFrame:
+    """Return a run's results on a part, references such as the oracle below them."""
+    table = results_table(run)
+    if not len(table):
+        return table
+    wanted = table["part"] == part
+    if filter_seen is not None:
+        wanted &= table["filter_seen"] == filter_seen
+    return table[wanted]
+
+
+def show_results(table: pd.DataFrame, figures: Sequence[str] = MAIN_FIGURES) -> None:
+    """Show a table of results, each figure with its 95 % interval over users."""
+    shown = for_people(table, [name for name in figures if name in table])
+    display(HTML(shown.to_html(index=False, na_rep="") if len(shown) else "<p>no results yet</p>"))
+
+
+def show_table(table: pd.DataFrame) -> None:
+    """Show a table as it is."""
+    display(HTML(table.astype(object).where(table.notna(), "").to_html(index=False)))
+
+
+def show_config(config: ExperimentConfig) -> None:
+    """Show every setting of an experiment, defaults included."""
+    settings = {
+        "dataset": config.dataset,
+        "model": config.model,
+        "seed": config.seed,
+        **{f"model: {name}": value for name, value in config.model_config.items()},
+        **{f"split: {name}": value for name, value in to_dict(config.split).items()},
+        **{f"training: {name}": value for name, value in to_dict(config.train).items() if name != "seed"},
+    }
+    table = pd.DataFrame({"setting": list(settings), "value": [str(value) for value in settings.values()]})
+    show_table(table)
+
+
+def training_in_words(run: Run) -> str:
+    """Say how a training ended, what it reached on validation, and what to do next."""
+    training = run.manifest.get("training")
+    ended = "Nothing to train: the model only counts." if training is None else _sentence(training["message"])
+    table = results(run, part="validation", filter_seen=True)
+    reached = ""
+    if len(table):
+        row = table.iloc[0]
+        figure = "NDCG@10" if "NDCG@10" in table else "HR@1"
+        reached = (
+            f" On validation its {figure} is {row[figure]:.4f}, between {row[f'{figure} low']:.4f} and "
+            f"{row[f'{figure} high']:.4f} with 95 % confidence over {row['users']} users."
+        )
+    if run.status != "done":
+        return f"{ended} The run is not finished: run this notebook again to go on.{reached}"
+    return f"{ended}{reached} Next: notebook 03_evaluate with run = {run.id!r} judges it on the test items."
+
+
+def answer(question: str, words: str) -> None:
+    """Show the question of a notebook and its answer."""
+    display(HTML(f"<p><b>{html.escape(question)}</b></p><p>{html.escape(words)}</p>"))
+
+
+def parts_table(split: Split) -> pd.DataFrame:
+    """Return a row per part of a split: users, items of history, cold targets."""
+    rows = [
+        {
+            "part": "train",
+            "users": len(split.train_rows),
+            "items in histories": int((split.train_end - split.train_start).sum()),
+        }
+    ]
+    for name in PARTS:
+        part = split.part(name)
+        length = part.end - part.start
+        rows.append(
+            {
+                "part": name,
+                "users": len(part),
+                "items in histories": int(length.sum()),
+                "shortest history": int(length.min()),
+                "longest history": int(length.max()),
+                "cold targets": int(part.cold.sum()),
+            }
+        )
+    return pd.DataFrame(rows).astype({name: "Int64" for name in rows[-1] if name != "part"})
+
+
+def reference_table(dataset: Dataset, split: Split, *, max_users: int | None) -> pd.DataFrame:
+    """Return the validation figures of random, popularity, and the oracle where there is one; seen items filtered."""
+    models = {
+        name: build_model(name, {}, dataset.interactions.num_items) for name in ("random", "popularity")
+    }
+    oracle = oracle_for(dataset)
+    rows = []
+    for name, model in {**models, **({} if oracle is None else {"oracle": oracle})}.items():
+        model.count(split)
+        length = min(10, dataset.interactions.num_items)
+        evaluation = evaluate(model, split, "validation", num_recommendations=length, max_users=max_users)
+        rows.append({"system": name, "users": evaluation.protocol["num_users"], **spread(evaluation.figures)})
+    return pd.DataFrame(rows)
+
+
+def references_in_words(table: pd.DataFrame) -> str:
+    """Say what popularity knows, and how much more there is to know."""
+    reached = table.set_index("system")["NDCG@10"]
+    words = (
+        f"Popularity alone reaches an NDCG@10 of {reached['popularity']:.4f}, "
+        f"{reached['popularity'] / reached['random']:.1f} times what chance gives."
+    )
+    if "oracle" not in reached:
+        return f"{words} How much more the histories tell is what notebook 02_train finds out."
+    gain = reached["oracle"] / reached["popularity"]
+    more = "yes, far more" if gain > 2 else "yes" if gain > 1.1 else "hardly"
+    return f"{words} The best that any model can reach is {reached['oracle']:.4f}: {more}, {gain:.1f} times as much."
+
+
+def history_length_table(run: Run, *, part: str = "test") -> pd.DataFrame:
+    """Return the share of hits by five groups of history length, seen items filtered; a column per way."""
+    table = run.per_user()
+    table = table[(table["part"] == part) & table["filter_seen"].astype(bool)]
+    lengths = {
+        result["recommend"]: result["protocol"]["list_length"]
+        for result in run.metrics()["results"]
+        if result["part"] == part and result["protocol"]["filter_seen"]
+    }
+    groups = pd.qcut(table["history_length"], 5, duplicates="drop", precision=0)
+    columns: dict[str, Any] = {}
+    for way, length in lengths.items():
+        own = table[table["recommend"] == way]
+        by_group = own["rank"].le(min(10, length)).groupby(groups[own.index], observed=True)
+        columns |= {"users": by_group.size(), f"HR@{min(10, length)} {way}": by_group.mean().round(4)}
+    shown = pd.DataFrame(columns)
+    shown.insert(0, "items in the history", [f"up to {group.right:.0f}" for group in shown.index])
+    return shown
+
+
+def evaluation_in_words(run: Run) -> str:
+    """Say what a run reached on the test part, and how much of the best possible that is."""
+    table = results(run, part="test", filter_seen=True)
+    own = table[table["system"] == run.manifest["config"]["model"]].set_index("recommend")
+    figure = "NDCG@10" if "NDCG@10" in own else "HR@1"
+    best = own.loc["topk"]
+    words = (
+        f"Ranking the whole catalogue, {run.manifest['config']['model']} reaches {figure} {best[figure]:.4f} "
+        f"[{best[f'{figure} low']:.4f}, {best[f'{figure} high']:.4f}] over {best['users']} users."
+    )
+    oracle = table[(table["system"] == "oracle") & (table["recommend"] == "topk")]
+    if len(oracle):
+        top = float(oracle.iloc[0][figure])
+        words += f" The oracle reaches {top:.4f}, so the model has {best[figure] / top:.0%} of what there is to reach."
+    for way in ("autoregressive", "diffusion"):
+        if way in own.index and pd.notna(own.loc[way].get("HR@10")) and best["HR@10"] > 0:
+            share = own.loc[way, "HR@10"] / best["HR@10"]
+            words += f" Its {way} list of ten hits {share:.0%} as often as its ranking."
+    return words
+
+
+def interesting_user(opened: OpenRun, config: DecodeConfig) -> Any:
+    """Return the id of the first user whose held-out item is in the decoded list; the first of all if there is none."""
+    rows = opened.split.test.rows[:_USERS_TO_TRY]
+    ids = [opened.dataset.interactions.user_ids[row].item() for row in rows]
+    for user_id in ids:
+        trace = decode_user(opened, user_id, config)
+        if trace.about["targets"][0] in trace.steps[-1].tokens[0].tolist():
+            return user_id
+    return ids[0]
+
+
+def history_table(dataset: Dataset, trace: DecodeTrace, *, num_shown: int) -> pd.DataFrame:
+    """Return the latest items of the history that a trace started from, oldest first, with titles and dates."""
+    interactions = dataset.interactions
+    row = interactions.user_row(trace.about["user_ids"][0])
+    tokens, times = interactions.sequence(row)
+    end = len(tokens) - (1 if trace.about["targets"][0] else 0)
+    latest = slice(max(0, end - num_shown), end)
+    items = dataset.items.iloc[Vocabulary.to_column(np.asarray(tokens[latest], dtype=np.int64))]
+    return pd.DataFrame(
+        {
+            "when": pd.to_datetime(times[latest], unit="s").strftime("%Y-%m-%d"),
+            "title": items["title"].to_numpy(),
+            "categories": items["categories"].to_numpy(),
+        }
+    )
+
+
+def list_table(trace: DecodeTrace, titles: Callable[[int], str], *, target: int | None) -> pd.DataFrame:
+    """Return a user's list as it is ranked, with the slot and the step each item comes from."""
+    made = trace.recommendations()
+    slots = trace.steps[-1].tokens[0].tolist()
+    rows = []
+    for place, token in enumerate(made.items[0].tolist(), start=1):
+        slot = slots.index(token)
+        rows.append(
+            {
+                "rank": place,
+                "title": titles(token) + (" ★ held out" if token == target else ""),
+                "confidence": percent(float(made.scores[0, place - 1])),
+                "slot": slot + 1,
+                "step": int(trace.filled_at[0, slot]) + 1,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def decode_in_words(trace: DecodeTrace, titles: Callable[[int], str], *, target: int | None) -> str:
+    """Say how many steps a decode took, where it was sure, and what became of the held-out item."""
+    first = int(trace.unmask_order()[0, 0])
+    confidence = trace.steps[-1].probability[0]
+    most = int(confidence.argmax())
+    words = (
+        f"In {trace.num_steps} steps the model filled {trace.num_slots} slots. It began with slot {first + 1} and was "
+        f"surest of slot {most + 1} ({percent(float(confidence[most]))})."
+    )
+    return f"{words} {truth_in_words(trace, target, titles)}" if target else words
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."

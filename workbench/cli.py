@@ -1,0 +1,348 @@
+"""The ``workbench`` command: prepare, train, evaluate, decode, runs, demo.
+
+Exit status 0: done. 1: the work failed. 2: bad input, told in one sentence on stderr. What packages say goes to
+stderr; what a script may want to read (ids, tables, JSON) goes to stdout. Whatever is slow to import is imported by
+the command that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from workbench.batch import Event, Job
+    from workbench.datasets import Dataset
+    from workbench.runs import BrokenRun, Run
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+_DEMO_MINUTES = 15.0  # of training for each model, on any data but the toy world
+_SECONDS_BETWEEN_LINES = 3.0
+_UsageError = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    help="Train, judge and step through sequential recommenders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunsOption = Annotated[
+    Path | None, typer.Option("--runs", metavar="DIR", help="the folder of runs; runs/ by default")
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="<recipe>/<key>, or the first letters of a key")
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="may be repeated")]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    warnings.showwarning = _show_warning
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Return the exit status of the command line; errors become one sentence."""
+    try:
+        return app(standalone_mode=False) or DONE
+    except _UsageError as error:
+        return _complain(error.format_message(), BAD_INPUT)
+    except typer.Abort:
+        return _complain("stopped", FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command goes on from here", FAILED)
+    except BrokenPipeError:  # the reader of stdout has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+        return _complain(str(error), BAD_INPUT)
+    except (OSError, RuntimeError) as error:
+        return _complain(str(error), FAILED)
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="a known name, or one for your own file")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="PATH", help="raw files that are there already")
+    ] = None,
+    user_col: Annotated[str | None, typer.Option(help="the column of users, in your own file")] = None,
+    item_col: Annotated[str | None, typer.Option(help="the column of items")] = None,
+    time_col: Annotated[str | None, typer.Option(help="the column of timestamps")] = None,
+) -> None:
+    """Bring a data set into the form that training reads, once."""
+    _log_progress()
+    from workbench import datasets
+
+    _describe(
+        datasets.prepare(dataset, from_dir=from_, user_col=user_col, item_col=item_col, time_col=time_col)
+    )
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="a prepared data set, or one that can be")],
+    model: Annotated[str, typer.Option(help="random, popularity, sasrec, diffsasrec")],
+    seed: Annotated[int | None, typer.Option(help="of weights, order and masks")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="of training")] = None,
+    set_: SetOption = None,
+    force: Annotated[bool, typer.Option("--force", help="begin anew even if the run is finished")] = False,
+    resume_stale: Annotated[
+        bool, typer.Option("--resume-stale", help="go on with an unfinished run of other code")
+    ] = False,
+    runs: RunsOption = None,
+) -> int:
+    """Train a model, or return the run that did, and print its id."""
+    _log_progress()
+    from workbench.experiments import recipe, run_experiment
+
+    settings = _settings(set_)
+    for name, value in (("seed", seed), ("max_minutes", max_minutes)):
+        if value is not None and settings.setdefault(name, value) != value:
+            raise ValueError(
+                f"{name} is given twice: --{name.replace('_', '-')} {value}, --set {name}={settings[name]}"
+            )
+    config = recipe(dataset, model, **settings)
+    run = run_experiment(config, runs_dir=runs, force=force, resume_stale=resume_stale)
+    print(run.id)
+    _say((run.manifest.get("training") or {}).get("message", "nothing to train: counted"))
+    return DONE if run.status == "done" else FAILED
+
+
+@app.command()
+def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) -> None:
+    """Judge a run on the test part in every way it can recommend; --set changes how slots are decoded."""
+    _log_progress()
+    from workbench.experiments import evaluate_run, open_run
+    from workbench.tables import for_people, results_table
+
+    opened = open_run(_open(run, runs))
+    config = _decode_config(opened, set_) if set_ else None
+    evaluate_run(opened, decode_config=config)
+    figures = ["HR@10", "NDCG@10", "Coverage@10"]
+    print(for_people(results_table(opened.run), figures).to_string(index=False))
+
+
+@app.command()
+def decode(
+    run: RunArgument,
+    user: Annotated[str, typer.Option(metavar="ID", help="the user's id in the data")],
+    set_: SetOption = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="the trace as JSON")] = None,
+    runs: RunsOption = None,
+) -> None:
+    """Fill K slots behind a user's history and tell it step by step."""
+    _log_progress()
+    from workbench.experiments import decode_user, open_run
+    from workbench.replay import replay_html, truth_in_words
+    from workbench.tables import step_in_words, trace_document
+
+    for path in filter(None, (html, json_)):
+        if not path.resolve().parent.is_dir():
+            raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.resolve().parent}")
+    opened = open_run(_open(run, runs))
+    trace = decode_user(opened, user, _decode_config(opened, set_))
+    target = trace.about["targets"][0] or None
+    titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
+    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+    print(heading)
+    for step in range(trace.num_steps):
+        print(step_in_words(trace, step, titles))
+    document = trace_document(trace, titles, lambda token: vocabulary.decode(token).item(), target=target)
+    for entry in document["recommendations"]:
+        mark = "  <- the held-out item" if entry["is_target"] else ""
+        print(f"{entry['rank']:>3}  {entry['confidence']:>6.1%}  {entry['title']}{mark}")
+    print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
+    if html is not None:
+        html.write_text(replay_html(trace, titles, target=target, title=heading), encoding="utf-8")
+        _say(f"wrote {html}")
+    if json_ is not None:
+        json_.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _say(f"wrote {json_}")
+
+
+@app.command()
+def runs(
+    json_: Annotated[bool, typer.Option("--json", help="everything, for a script")] = False,
+    runs: RunsOption = None,
+) -> None:
+    """List the runs, the newest first, broken ones with the reason."""
+    from workbench.paths import runs_dir
+    from workbench.runs import Run, list_runs
+    from workbench.tables import for_people, runs_table
+
+    folder = runs_dir(runs)
+    found = list_runs(folder)
+    if json_:
+        print(json.dumps([_as_json(run) for run in found], indent=1))
+        return
+    whole = [run for run in found if isinstance(run, Run)]
+    if not found:
+        print(f"no runs in {folder}: make one with `workbench train`")
+    if whole:
+        figures = ["HR@10", "NDCG@10"]
+        table = for_people(runs_table(whole), figures)
+        columns = [name for name in ("name", "status", "seconds", *figures) if name in table]
+        shown = table[columns].rename(columns={name: f"test {name}" for name in figures})
+        print(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.0f}"))
+    for run in found:
+        if not isinstance(run, Run):
+            print(f"{run.id}  broken: {run.reason}")
+
+
+@app.command()
+def demo(
+    dataset: Annotated[str, typer.Option(help="toy, or a data set to prepare")] = "toy",
+    workers: Annotated[int, typer.Option(help="notebooks at a time")] = 2,
+    force: Annotated[bool, typer.Option("--force", help="repeat what is finished")] = False,
+    runs: RunsOption = None,
+) -> int:
+    """Run the notebooks from the data to the decode: train SASRec and DiffSASRec, judge both, step through one user."""
+    _log_progress()
+    _say(f"preparing {dataset}")
+    from workbench import datasets
+    from workbench.batch import run_jobs
+    from workbench.paths import runs_dir
+
+    _describe(datasets.prepare(dataset))
+    minutes = {} if dataset == "toy" else {"max_minutes": _DEMO_MINUTES}
+    jobs = _demo_jobs(dataset, minutes, runs_dir(runs))
+    printer = _Printer()
+    outcomes = run_jobs(jobs, workers=workers, force=force, on_event=printer)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        where = f" ({outcome.output})" if outcome.output is not None else ""
+        _say(f"failed: {outcome.job.name}{where}: {outcome.message}")
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped")}
+    _say(
+        f"{counts['done']} notebooks done, {counts['skipped']} skipped as finished, {len(failed)} failed, "
+        f"in {time.monotonic() - printer.started:.0f} s; runs are in {runs_dir(runs)}"
+    )
+    return FAILED if failed else DONE
+
+
+class _Printer:
+    """Print what a batch does: every cell that begins, and now and then what the cell says."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.said: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        now = time.monotonic()
+        if event.kind == "line":
+            if now - self.said.get(event.job.key, -math.inf) < _SECONDS_BETWEEN_LINES:
+                return
+            self.said[event.job.key] = now
+        words = event.text if event.kind in ("cell", "line") else f"{event.kind} {event.text}".strip()
+        _say(f"{now - self.started:4.0f} s [{event.num_finished}/{event.num_jobs}] {event.job.name}: {words}")
+
+
+def _demo_jobs(dataset: str, minutes: dict[str, float], folder: Path) -> list[Job]:
+    """Return the notebooks of the demo, training first: it takes the longest."""
+    from workbench.batch import plan
+
+    trained = {
+        model: plan("02_train", {"dataset": dataset, "model": model, **minutes}, runs_dir=folder)
+        for model in ("diffsasrec", "sasrec")
+    }
+    data = plan("01_data", {"dataset": dataset}, runs_dir=folder)
+    judged = [plan("03_evaluate", {"run": job.run}, runs_dir=folder, needs=[job]) for job in trained.values()]
+    needed = trained["diffsasrec"]
+    decoded = plan("04_decode", {"run": needed.run}, runs_dir=folder, needs=[needed])
+    return [*trained.values(), data, *judged, decoded]
+
+
+def _open(run: str, folder: Path | None) -> Run:
+    from workbench.paths import runs_dir
+    from workbench.runs import Run
+
+    return Run.open(runs_dir(folder), run)
+
+
+def _decode_config(opened: Any, set_: list[str] | None) -> Any:
+    from workbench.experiments import default_decode_config
+
+    return default_decode_config(opened.checkpoint.model, **_settings(set_))
+
+
+def _settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Return what ``--set key=value`` says; values are JSON where they can be, else text."""
+    settings = {}
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise ValueError(f"--set takes key=value, got {pair!r}")
+        settings[key] = _value(text)
+    return settings
+
+
+def _value(text: str) -> Any:
+    """Return a number, true, false or none as what it is, and any other text as it stands."""
+    plain = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in plain:
+        return plain[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _describe(dataset: Dataset) -> None:
+    data = dataset.interactions
+    print(
+        f"{dataset.name}: {data.num_users:,} users, {data.num_items:,} items, "
+        f"{data.num_interactions:,} interactions, fingerprint {dataset.fingerprint}"
+    )
+
+
+def _as_json(run: Run | BrokenRun) -> dict[str, Any]:
+    from workbench.runs import Run, RunError
+
+    if not isinstance(run, Run):
+        return {"id": run.id, "status": "broken", "reason": run.reason}
+    try:
+        metrics = run.metrics()
+    except RunError as error:
+        metrics = {"reason": str(error)}
+    about = {"id": run.id, "folder": str(run.folder), "status": run.status, "stale": run.stale}
+    return {**about, "manifest": run.manifest, "metrics": metrics}
+
+
+def _log_progress() -> None:
+    """Let the packages say how work goes on, unless a bar does."""
+    level = logging.WARNING if sys.stderr.isatty() else logging.INFO
+    for package in ("diffsasrec", "workbench"):
+        logging.getLogger(package).setLevel(level)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _complain(words: str, status: int) -> int:
+    _say("workbench: " + " ".join(words.split()))
+    return status
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"note: {message}")
+
+
+if __name__ == "__main__":
+    main()

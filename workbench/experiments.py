@@ -1,0 +1,539 @@
+"""Experiments: from a configuration to a run that is trained, judged and decoded.
+
+A recipe is a function that returns the settings of a data set; ``recipe(...)`` turns them, with some of them
+changed, into an ``ExperimentConfig``. Where a run lies and what its files hold belongs to ``runs``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from diffsasrec.checkpoint import Checkpoint, save_checkpoint
+from diffsasrec.config import config_hash, from_dict, to_dict, unknown_name
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.evaluation import Evaluation, evaluate
+from diffsasrec.models import MODELS, build_model
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.randomness import user_seeds
+from diffsasrec.sequences import forbidden_of, history_of
+from diffsasrec.splits import Split, SplitConfig, make_split
+from diffsasrec.trace import DecodeTrace
+from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
+from diffsasrec.training_records import SELECTION_FIGURE
+from workbench.datasets import Dataset, open_dataset, oracle_for
+from workbench.paths import runs_dir as runs_folder
+from workbench.runs import LOCK, MANIFEST, Run, list_runs, provenance, source_hash
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_MODES = ("bar", "lines", "none")
+LIST_LENGTH, NUM_SLOTS = 20, 10  # of a ranking; of a decoded list and its autoregressive twin
+_SECONDS_BETWEEN_LINES = 5.0
+_SHORTEST_HISTORY = 2  # that decoding starts from
+_SPLIT_SETTINGS = {"split": "name", "quantile": "quantile", "refit": "refit"}
+
+
+class TrainingError(RuntimeError):
+    """A training that ended without a model, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """All that decides what a run learns, but for the data and the code."""
+
+    dataset: str
+    model: str  # in MODELS
+    model_config: dict[str, Any] = dataclasses.field(default_factory=dict)  # defaults fill what is left out
+    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    seed: int = 0  # of weights, order and masks; it is that of ``train`` too
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise unknown_name("model", self.model, MODELS)
+        if self.train.seed not in (TrainConfig().seed, self.seed):
+            raise ValueError(f"seed={self.seed} and train.seed={self.train.seed} differ: give seed alone")
+
+    @property
+    def recipe(self) -> str:
+        return f"{self.dataset}-{self.model}"
+
+    def completed(self) -> ExperimentConfig:
+        """Return the configuration with every default filled in; raise ``ValueError`` for what cannot be."""
+        model_config = from_dict(MODELS[self.model][0], self.model_config)
+        train = dataclasses.replace(self.train, seed=self.seed)
+        return dataclasses.replace(self, model_config=to_dict(model_config), train=train)
+
+
+def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
+    """Return how a model is trained on a data set, with some settings changed; None keeps the recipe's.
+
+    Settings are the fields of the model's config and of ``TrainConfig``, ``split``, ``quantile``, ``refit`` and
+    ``seed``.
+
+    Raises:
+        ValueError: an unknown model or setting, or a value out of range; the nearest name is offered.
+    """
+    if model not in MODELS:
+        raise unknown_name("model", model, MODELS)
+    given = {name: value for name, value in settings.items() if value is not None}
+    chosen = {**RECIPES.get(dataset, medium)(model), **given}
+    seed = chosen.pop("seed", 0)
+    own, train = _field_names(MODELS[model][0]), _field_names(TrainConfig) - {"seed"}
+    if not MODELS[model][1].trainable:
+        train = set()
+    known = set().union(train, own, _SPLIT_SETTINGS)
+    for name in sorted(set(chosen) - known):
+        _check_setting(name, given, model)
+    model_config = {name: value for name, value in chosen.items() if name in own}
+    if "fine_tune_slots" in own and "max_length" in own:
+        _fit_slots_to_length(model_config)
+    if "seed" in own:
+        model_config["seed"] = seed
+    split = {field: chosen[name] for name, field in _SPLIT_SETTINGS.items() if name in chosen}
+    return ExperimentConfig(
+        dataset=dataset,
+        model=model,
+        model_config=model_config,
+        split=from_dict(SplitConfig, split),
+        train=from_dict(TrainConfig, {name: chosen[name] for name in chosen if name in train}),
+        seed=from_dict(TrainConfig, {"seed": seed}).seed,
+    ).completed()
+
+
+def toy(model: str) -> dict[str, Any]:
+    """Return settings that reach most of the oracle in about 20 seconds on one core."""
+    return {"max_length": 30, "width": 32, "num_heads": 1, "dropout": 0.1, "batch_size": 128}
+
+
+def medium(model: str) -> dict[str, Any]:
+    """Return settings for data of the size of MovieLens-1M on a CPU."""
+    patient = {"max_epochs": 1000, "patience": 20, "fine_tune": True} if model == "diffsasrec" else {"max_epochs": 200}
+    return {"max_length": 50, "width": 64, "num_heads": 1, **patient}
+
+
+RECIPES: dict[str, Callable[[str], dict[str, Any]]] = {"toy": toy}  # every other data set: medium
+
+
+def run_key(config: ExperimentConfig, fingerprint: str, *, notebook: str | None = None) -> str:
+    """Return the key by which a finished run of the configuration is recognised."""
+    return config_hash([_experiment_hash(config, fingerprint), source_hash(notebook)])
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    *,
+    runs_dir: Path | str | None = None,
+    resume: bool = True,
+    force: bool = False,
+    resume_stale: bool = False,
+    notebook: str | None = None,
+    progress: str | None = None,
+) -> Run:
+    """Train what ``config`` says and return the run; one that is finished already is returned as it is.
+
+    Ctrl-C returns a run that is ``failed`` and can be decoded, judged and resumed.
+
+    Args:
+        resume: go on where an interrupted run of the same configuration stopped.
+        force: begin anew even if the run is finished.
+        resume_stale: go on with an unfinished run of the same configuration, though the code has changed since.
+        notebook: the name of the notebook that asks; its source is part of the key.
+        progress: one of ``PROGRESS_MODES``; None chooses.
+
+    Raises:
+        ValueError, FileNotFoundError: the configuration or the data cannot be used; no file was touched.
+        TrainingError: the loss became NaN; the last good checkpoint stays.
+    """
+    config = config.completed()
+    dataset = open_dataset(config.dataset)
+    split = make_split(dataset.interactions, config.split)
+    model = _built(config, dataset)
+    folder = runs_folder(runs_dir)
+    manifest = _manifest(config, dataset, split, model, notebook)
+    run = _found(folder, config, manifest, resume_stale)
+    if run is not None and run.manifest["status"] == "done" and not force:
+        logger.info("the run %s is finished already", run.id)
+        return run
+    if run is None:
+        key = run_key(config, dataset.fingerprint, notebook=notebook)
+        run = Run.create(folder, config.recipe, key, {**manifest, "status": "pending", "duration": 0.0})
+    with run.locked():
+        run = Run.open(folder, run.id)  # another process may have finished it a moment ago
+        if run.manifest["status"] == "done" and not force:
+            return run
+        if force or not resume:
+            run = _emptied(run)
+        started = time.perf_counter()
+        run = run.updated(**manifest, status="running", error=None)
+        with _accounted(run), _Reporter(progress) as reporter:
+            result = _train(model, split, config, run.folder, resume=resume and not force, reporter=reporter)
+            if result is None or result.stopped not in ("nan", "interrupted"):
+                _judge_validation(run, model, split, reporter)
+        return _ended(run, result, started)
+
+
+def evaluate_run(
+    run: Run | OpenRun,
+    *,
+    part: str = "test",
+    decode_config: DecodeConfig | None = None,
+    max_users: int | None = None,
+    progress: str | None = None,
+) -> list[Evaluation]:
+    """Judge a run in every way its model can recommend, and keep the figures in the run.
+
+    The ranking of the whole catalogue is judged with and without the items seen, lists of K items without them.
+    On the toy world the best that any model could reach stands beside it, under ``references``.
+    """
+    opened = run if isinstance(run, OpenRun) else open_run(run)
+    model, split = opened.checkpoint.model, opened.split
+    oracle = oracle_for(opened.dataset)
+    evaluations, references = [], []
+    with _Reporter(progress) as reporter:
+        for way in model.ways:
+            for filter_seen in (True, False) if way == "topk" else (True,):
+                options = {
+                    "recommend": way,
+                    "filter_seen": filter_seen,
+                    "num_recommendations": _list_length(split, part, way),
+                    "max_users": max_users,
+                }
+                if way == "diffusion":
+                    options["decode_config"] = decode_config or default_decode_config(model)
+                shown = reporter.evaluating(f"{part}, {way}" + ("" if filter_seen else ", seen items too"))
+                evaluations.append(evaluate(model, split, part, **options, progress=shown))
+                if oracle is not None and way == "topk":
+                    shown = reporter.evaluating(f"{part}, the oracle")
+                    best = evaluate(oracle, split, part, **options, progress=shown)
+                    references.append({"name": "oracle", **best.to_result()})
+    opened.run.add_results(
+        [{**each.to_result(), "checkpoint": opened.checkpoint.hash} for each in evaluations],
+        pd.concat([each.per_user for each in evaluations], ignore_index=True),
+        references=references,
+        provenance=_provenance(opened.run),
+    )
+    return evaluations
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with all that decoding needs in memory: keep it to decode one user after another."""
+
+    run: Run
+    dataset: Dataset
+    split: Split
+    checkpoint: Checkpoint
+
+
+def open_run(run: Run, *, which: str = BEST) -> OpenRun:
+    """Read data, split and checkpoint of a run; raise ``ValueError`` when they do not belong together."""
+    dataset = run.dataset()
+    split = make_split(dataset.interactions, from_dict(SplitConfig, run.manifest["config"]["split"]))
+    checkpoint = run.load_checkpoint(which, vocabulary=dataset.interactions.vocabulary)
+    checkpoint.model.to(_device())
+    return OpenRun(run, dataset, split, checkpoint)
+
+
+def default_decode_config(model: SequentialModel, **changes: Any) -> DecodeConfig:
+    """Return how a model is decoded when nobody says otherwise: ten slots, or half of a short length."""
+    return from_dict(DecodeConfig, {"num_slots": max(1, min(NUM_SLOTS, model.max_length // 2)), **changes})
+
+
+def decode_user(
+    run: Run | OpenRun,
+    user_id: Any,
+    config: DecodeConfig | None = None,
+    *,
+    part: str = "test",
+    filter_seen: bool = True,
+) -> DecodeTrace:
+    """Return the reverse process of one user: the history before the held-out item, then K slots.
+
+    ``about`` of the trace says the run, the user, the target's token (0 where nothing is held out) and the
+    checkpoint.
+
+    Raises:
+        ValueError: an unknown user, a history that is too short, a model that has no reverse process, or more
+            slots than the length or the catalogue has room for.
+    """
+    opened = run if isinstance(run, OpenRun) else open_run(run)
+    model, interactions = opened.checkpoint.model, opened.dataset.interactions
+    if "diffusion" not in model.ways:
+        raise ValueError(
+            f"the run {opened.run.id} is a {opened.checkpoint.name}, which has no reverse process to decode: "
+            f"choose a run of {', '.join(name for name, entry in MODELS.items() if 'diffusion' in entry[1].ways)}"
+        )
+    row = interactions.user_row(user_id)
+    start, end, target = _held_out(opened.split, part, row)
+    if end - start < _SHORTEST_HISTORY:
+        raise ValueError(
+            f"user {user_id} has a history of {end - start} item(s), decoding starts from "
+            f"{_SHORTEST_HISTORY} or more: choose another user"
+        )
+    config = config or default_decode_config(model)
+    history, _ = history_of(interactions, row, end, max_length=model.max_length)
+    own = interactions.user_ids[row : row + 1]
+    device = _device()
+    seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
+    trace = model.decode(
+        history.to(device),
+        forbidden=seen and type(seen)(*(tensor.to(device) for tensor in seen)),
+        user_seeds=user_seeds(own).to(device),
+        config=config,
+    )
+    about = {
+        "run": opened.run.id,
+        "dataset": opened.dataset.name,
+        "checkpoint": opened.checkpoint.hash,
+        "part": part,
+        "filter_seen": filter_seen,
+        "user_ids": own.tolist(),
+        "targets": [target],
+    }
+    return dataclasses.replace(trace, about=about)
+
+
+def trace_name(trace: DecodeTrace) -> str:
+    """Return a file name for the trace of one user: readable, and another one for each configuration."""
+    user = re.sub(r"[^A-Za-z0-9]+", "-", str(trace.about["user_ids"][0]))[:40]
+    return f"user-{user}-{trace.config['rule']}-{config_hash([trace.config, trace.about])[:8]}"
+
+
+def progress_mode(mode: str | None = None) -> str:
+    """Return how progress is shown: a bar where somebody watches, lines in a batch or a log."""
+    chosen = mode or os.environ.get("WORKBENCH_PROGRESS")
+    if chosen is None:
+        is_watched = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ  # a terminal, or JupyterLab
+        return "bar" if is_watched else "lines"
+    if chosen not in PROGRESS_MODES:
+        raise unknown_name("progress mode", chosen, PROGRESS_MODES)
+    return chosen
+
+
+class _Reporter:
+    """Show how work goes on: a bar, or a line in the log every few seconds."""
+
+    def __init__(self, mode: str | None) -> None:
+        self.mode = progress_mode(mode)
+        self.bar: tqdm | None = None
+        self.shown_at = 0.0
+
+    def __enter__(self) -> _Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def training(self, at: Progress) -> None:
+        """Show a step of training."""
+        speed = at.real_items / max(at.seconds, 1e-9)
+        best = "" if at.best_figure is None else f", best {SELECTION_FIGURE} {at.best_figure:.4f}"
+        words = f"{at.stage} epoch {at.epoch + 1}, loss {at.loss:.3f}, {speed:,.0f} items/s{best}"
+        self._show(words, at.batch, at.num_batches, name=at.stage)
+
+    def evaluating(self, name: str) -> Callable[[int, int], None]:
+        """Return what shows the users judged."""
+        self._close()
+        return lambda done, total: self._show(f"judging on {name}", done, total, name=name)
+
+    def _show(self, words: str, done: int, total: int, *, name: str) -> None:
+        if self.mode == "bar":
+            if self.bar is None or self.bar.total != total:
+                self._close()
+                self.bar = tqdm(total=total, leave=False, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}")
+            self.bar.set_description_str(words, refresh=False)
+            self.bar.n = done
+            if time.monotonic() - self.shown_at >= self.bar.mininterval:
+                self.bar.refresh()
+                self.shown_at = time.monotonic()
+        elif self.mode == "lines" and time.monotonic() - self.shown_at >= _SECONDS_BETWEEN_LINES:
+            logger.info("%s (%d/%d)", words, done, total)
+            self.shown_at = time.monotonic()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _field_names(cls: type) -> set[str]:
+    return {entry.name for entry in dataclasses.fields(cls)}
+
+
+def _check_setting(name: str, given: Mapping[str, Any], model: str) -> None:
+    """Raise for a setting that no model has; say so when this model alone does without it."""
+    elsewhere = _field_names(TrainConfig).union(*(_field_names(config) for config, _ in MODELS.values()))
+    if name not in elsewhere:
+        options = elsewhere.union(_SPLIT_SETTINGS)
+        raise unknown_name("parameter", name, options)
+    if name in given:
+        logger.warning("%s=%s has no effect on %s", name, given[name], model)
+
+
+def _fit_slots_to_length(model_config: dict[str, Any]) -> None:
+    """Let the fine-tuning stage of a short model mask at most half of its length, unless told otherwise."""
+    length = model_config.get("max_length")
+    if isinstance(length, int) and length > 1:
+        model_config.setdefault("fine_tune_slots", max(1, min(NUM_SLOTS, length // 2)))
+
+
+def _experiment_hash(config: ExperimentConfig, fingerprint: str) -> str:
+    return config_hash([to_dict(config.completed()), fingerprint])
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _built(config: ExperimentConfig, dataset: Dataset) -> SequentialModel:
+    """Return the fresh model of a configuration, its weights drawn from the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = build_model(config.model, config.model_config, dataset.interactions.num_items)
+    if config.train.fine_tune and "fine_tune" not in model.objectives():
+        raise ValueError(f"{config.model} has no fine-tuning stage: leave fine_tune out")
+    return model.to(_device())
+
+
+def _manifest(
+    config: ExperimentConfig, dataset: Dataset, split: Split, model: SequentialModel, notebook: str | None
+) -> dict[str, Any]:
+    device = _device()
+    return {
+        "config": to_dict(config),
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "target_hash": split.target_hash("test"),
+        "seed": config.seed,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "num_parameters": sum(weights.numel() for weights in model.parameters()),
+        "notebook": notebook,
+        "source_hash": source_hash(notebook),
+        "experiment_hash": _experiment_hash(config, dataset.fingerprint),
+        **provenance(),
+    }
+
+
+def _found(
+    folder: Path, config: ExperimentConfig, manifest: Mapping[str, Any], resume_stale: bool
+) -> Run | None:
+    """Return the run of this configuration and code, or, when asked, the newest unfinished one of other code."""
+    same = [
+        run
+        for run in list_runs(folder)
+        if isinstance(run, Run)
+        and run.recipe == config.recipe
+        and run.manifest.get("experiment_hash") == manifest["experiment_hash"]
+        and run.manifest.get("notebook") == manifest["notebook"]
+    ]
+    fresh = [run for run in same if run.manifest["source_hash"] == manifest["source_hash"]]
+    stale = [run for run in same if run.manifest["status"] != "done"] if resume_stale else []
+    return next(iter([*fresh, *stale]), None)
+
+
+def _emptied(run: Run) -> Run:
+    """Remove what an earlier training left in the folder and return the run without its past."""
+    for path in run.folder.iterdir():
+        if path.name in (LOCK, MANIFEST):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return run.updated(duration=0.0)
+
+
+def _train(
+    model: SequentialModel,
+    split: Split,
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    resume: bool,
+    reporter: _Reporter,
+) -> TrainingResult | None:
+    """Leave the best weights in the model and in ``folder``; None for a model that only counts."""
+    if model.trainable:
+        return fit(model, split, config.train, folder=folder, resume=resume, on_progress=reporter.training)
+    model.count(split)
+    save_checkpoint(folder / BEST, model, split.interactions.vocabulary)
+    return None
+
+
+def _judge_validation(run: Run, model: SequentialModel, split: Split, reporter: _Reporter) -> None:
+    """Keep the figures of the selected weights on validation, with intervals and a row per user."""
+    length = _list_length(split, "validation", "topk")
+    evaluation = evaluate(
+        model, split, "validation", num_recommendations=length, progress=reporter.evaluating("validation")
+    )
+    run.add_results(
+        [{**evaluation.to_result(), "checkpoint": run.load_checkpoint().hash}],
+        evaluation.per_user,
+        provenance=_provenance(run),
+    )
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    """Return what metrics.json says about where its figures come from."""
+    return {
+        "run": run.id,
+        "trained": {name: run.manifest.get(name) for name in ("git", "packages", "device", "source_hash")},
+        "dataset": run.manifest["dataset"],
+        "evaluated": provenance(),
+    }
+
+
+def _list_length(split: Split, part: str, way: str) -> int:
+    """Return how many items a list has: fewer than usual where a user's history leaves fewer of the catalogue."""
+    judged = split.part(part)
+    left = split.interactions.num_items - int((judged.end - judged.start).max())
+    return max(1, min(LIST_LENGTH if way == "topk" else NUM_SLOTS, left))
+
+
+def _held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:
+    """Return where a user's history starts and ends, and the token held out; all of it and 0 if nothing is."""
+    judged, interactions = split.part(part), split.interactions
+    index = int(judged.rows.searchsorted(row))
+    if index < len(judged) and judged.rows[index] == row:
+        return judged.start[index], judged.end[index], int(interactions.tokens[judged.target[index]])
+    return interactions.offsets[row], interactions.offsets[row + 1], 0
+
+
+@contextmanager
+def _accounted(run: Run) -> Iterator[None]:
+    """Write into the manifest how the work ended when it did not end well."""
+    try:
+        yield
+    except BaseException as error:
+        words = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        run.updated(status="failed", error=words)
+        raise
+
+
+def _ended(run: Run, result: TrainingResult | None, started: float) -> Run:
+    """Write into the manifest how training ended; raise when the loss became NaN."""
+    is_done = result is None or result.stopped not in ("nan", "interrupted")
+    run = run.updated(
+        status="done" if is_done else "failed",
+        duration=run.manifest["duration"] + time.perf_counter() - started,
+        training=None if result is None else dataclasses.asdict(result),
+        error=None if is_done or result is None else result.message,
+    )
+    if result is not None and result.stopped == "nan":
+        raise TrainingError(f"the run {run.id} failed: {result.message}")
+    return run

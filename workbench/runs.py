@@ -1,0 +1,452 @@
+"""A run is a folder ``<runs>/<recipe>/<key>``: create, open, list and read it.
+
+The list of runs is rebuilt from the folders each time; nothing appends to a shared file. Every file is written
+beside its place under a fresh name and then renamed. Nothing outside the runs folder is ever opened.
+How a run comes about belongs to ``experiments``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import diffsasrec
+from diffsasrec.checkpoint import CONFIG, VOCABULARY, WEIGHTS, Checkpoint, load_checkpoint
+from diffsasrec.config import nearest
+from diffsasrec.trace import DecodeTrace
+from diffsasrec.training import BEST, HISTORY
+from diffsasrec.vocabulary import Vocabulary
+from workbench.datasets import Dataset, open_dataset
+from workbench.paths import repository_root
+
+FORMAT = 1
+MANIFEST, METRICS, PER_USER, TRACES = "manifest.json", "metrics.json", "per_user.parquet", "traces"
+LOCK, RESULTS_LOCK = ".lock", ".results.lock"  # held by the process that trains, by one that adds results
+STATUSES = ("pending", "running", "done", "failed")
+PER_USER_COLUMNS = (
+    "part",
+    "recommend",
+    "filter_seen",
+    "user_id",
+    "target",
+    "rank",
+    "history_length",
+    "slot",
+    "confidence",
+)
+RESULT_IDENTITY = ("part", "recommend", "filter_seen")  # a newer result of the same three replaces the older
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # also of no hidden folder, and never ".."
+_LOCK_TRIES = 6
+_PACKAGES = ("torch", "numpy", "pandas", "safetensors", "pyarrow")
+_MANIFEST_TYPES = {"recipe": str, "key": str, "config": dict, "dataset": dict, "status": str, "seed": int}
+
+
+class RunError(ValueError):
+    """A run that does not exist or cannot be read, and why."""
+
+
+@dataclass(frozen=True)
+class BrokenRun:
+    """A folder where a run should be that cannot be used."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its manifest described it when it was opened."""
+
+    folder: Path
+    id: str  # <recipe>/<key>
+    manifest: dict[str, Any]
+
+    @classmethod
+    def create(cls, runs_dir: Path, recipe: str, key: str, manifest: Mapping[str, Any]) -> Run:
+        """Make the folder of a run, or take the one that is there, and write its manifest.
+
+        Raises:
+            RunError: a name that cannot be one, or a run that another process works on.
+        """
+        for name in (recipe, key):
+            if not _NAME.fullmatch(name):
+                raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-'")
+        folder = runs_dir / recipe / key
+        _assert_inside(runs_dir, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "recipe": recipe, "key": key, **manifest}
+        run = cls(folder, f"{recipe}/{key}", content)
+        with run.locked():
+            return run.updated()
+
+    @classmethod
+    def open(cls, runs_dir: Path, id_or_prefix: str) -> Run:
+        """Return the run ``<recipe>/<key>``, or the only one whose key begins with the given text.
+
+        Raises:
+            RunError: no such run, several of them, a broken one, or a text that is no id.
+        """
+        recipe, slash, prefix = id_or_prefix.rpartition("/")
+        if not _NAME.fullmatch(prefix) or (slash and not _NAME.fullmatch(recipe)):
+            raise RunError(
+                f"{id_or_prefix!r} names no run: give <recipe>/<key>, or the first letters of a key, "
+                "as `workbench runs` lists them"
+            )
+        ids = _run_ids(runs_dir)
+        wanted = [id_ for id_ in ids if id_ == id_or_prefix]
+        if not wanted:
+            wanted = [id_ for id_ in ids if _matches(id_, recipe, prefix)]
+        if len(wanted) > 1:
+            raise RunError(
+                f"{id_or_prefix!r} could be {len(wanted)} runs ({', '.join(wanted[:4])}): give more letters"
+            )
+        if not wanted:
+            raise RunError(_no_such_run(runs_dir, id_or_prefix, ids))
+        run = _read(runs_dir, wanted[0])
+        if isinstance(run, BrokenRun):
+            raise RunError(f"the run {run.id} is broken: {run.reason}")
+        return run
+
+    @property
+    def recipe(self) -> str:
+        return self.manifest["recipe"]
+
+    @property
+    def key(self) -> str:
+        return self.manifest["key"]
+
+    @property
+    def status(self) -> str:
+        """One of ``STATUSES``; a run whose process is gone is not running but failed."""
+        status = self.manifest["status"]
+        if status == "running" and not self.is_locked:
+            return "failed"
+        return status
+
+    @property
+    def is_locked(self) -> bool:
+        """True while a process works on the run."""
+        try:
+            with (self.folder / LOCK).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # nobody ever worked on it, or it is gone
+            return False
+        return False
+
+    @property
+    def stale(self) -> bool:
+        """True where the code, or the notebook that made the run, has changed since."""
+        return self.manifest.get("source_hash") != source_hash(self.manifest.get("notebook"))
+
+    def updated(self, **changes: Any) -> Run:
+        """Write the manifest with some entries changed and return the run with it."""
+        manifest = {**self.manifest, **changes}
+        write_json(self.folder / MANIFEST, manifest)
+        return dataclasses.replace(self, manifest=manifest)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for oneself; raise ``RunError`` when another process works on it."""
+        with contextlib.ExitStack() as stack:
+            for tries_left in range(_LOCK_TRIES - 1, -1, -1):  # a look at ``is_locked`` holds it for a moment
+                try:
+                    stack.enter_context(_locked(self.folder / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
+                    break
+                except BlockingIOError as error:
+                    if not tries_left:
+                        raise RunError(
+                            f"another process works on the run {self.id}: wait for it, or stop it"
+                        ) from error
+                    time.sleep(0.05)
+            yield
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what metrics.json holds; no results when nothing was evaluated yet."""
+        empty = {"format": FORMAT, "results": [], "references": []}
+        path = self._own(METRICS)
+        content = read_json(path) if path.is_file() else empty
+        if not isinstance(content, dict) or not isinstance(content.get("results"), list):
+            raise RunError(f"{path} holds no results: evaluate the run again")
+        return {**empty, **content}
+
+    def history(self) -> pd.DataFrame:
+        """Return a row per evaluation of the training, each validation figure a column of its own."""
+        path = self._own(HISTORY)
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            try:
+                row = json.loads(line)
+                rows.append({**row, **row.pop("figures")})
+            except (ValueError, KeyError, TypeError):  # the last line of a training that was killed
+                continue
+        columns = ["step", "epoch", "seconds", "real_items", "train_loss"]
+        return pd.DataFrame(rows).drop(columns="figures") if rows else pd.DataFrame(columns=columns)
+
+    def per_user(self) -> pd.DataFrame:
+        """Return a row per evaluated user and result, with ``PER_USER_COLUMNS``."""
+        path = self._own(PER_USER)
+        if not path.is_file():
+            return pd.DataFrame(columns=list(PER_USER_COLUMNS))
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}): evaluate the run again") from error
+
+    def load_checkpoint(self, which: str = BEST, *, vocabulary: Vocabulary | None = None) -> Checkpoint:
+        """Return the ``best`` or ``last`` model of the run; errors are those of ``load_checkpoint``."""
+        folder = self._own(which)
+        for name in (CONFIG, VOCABULARY, WEIGHTS):
+            self._own(f"{which}/{name}")
+        return load_checkpoint(folder, vocabulary=vocabulary)
+
+    def dataset(self) -> Dataset:
+        """Return the data set that the run was trained on.
+
+        Raises:
+            RunError: what is prepared under its name now is something else.
+        """
+        name, fingerprint = self.manifest["dataset"]["name"], self.manifest["dataset"]["fingerprint"]
+        dataset = open_dataset(name)
+        if dataset.fingerprint != fingerprint:
+            raise RunError(
+                f"the run {self.id} was trained on {name} with fingerprint {fingerprint}, but what is prepared "
+                f"now has {dataset.fingerprint}: prepare the same files again, or train a new run"
+            )
+        return dataset
+
+    def add_results(
+        self,
+        results: Sequence[Mapping[str, Any]],
+        per_user: pd.DataFrame,
+        *,
+        references: Sequence[Mapping[str, Any]] = (),
+        **about: Any,
+    ) -> None:
+        """Put results into metrics.json and per_user.parquet in the place of older ones of the same kind."""
+        with _locked(self.folder / RESULTS_LOCK, fcntl.LOCK_EX):
+            metrics, table = self.metrics(), self.per_user()
+            new = {_identity(result) for result in results}
+            kept = [result for result in metrics["results"] if _identity(result) not in new]
+            known = {(entry["name"], *_identity(entry)) for entry in references}
+            old = [each for each in metrics["references"] if (each["name"], *_identity(each)) not in known]
+            fresh = per_user[list(PER_USER_COLUMNS)]
+            if len(table):
+                rows = pd.MultiIndex.from_frame(table[list(RESULT_IDENTITY)]).to_flat_index()
+                fresh = pd.concat([table[[row not in new for row in rows]], fresh], ignore_index=True)
+            _replace(self.folder / PER_USER, lambda path: fresh.to_parquet(path, index=False))
+            metrics |= {"results": kept + list(results), "references": old + list(references), **about}
+            write_json(self.folder / METRICS, metrics)
+
+    def save_trace(self, name: str, trace: DecodeTrace) -> Path:
+        """Write ``traces/<name>`` and return its path without the endings."""
+        assert _NAME.fullmatch(name), name
+        (self.folder / TRACES).mkdir(exist_ok=True)
+        trace.save(self.folder / TRACES / name)
+        return self.folder / TRACES / name
+
+    def traces(self) -> list[str]:
+        """Return the names of the traces that are kept, in order."""
+        return sorted(path.stem for path in (self.folder / TRACES).glob("*.json"))
+
+    def load_trace(self, name: str) -> DecodeTrace:
+        """Return a trace that was kept; raise ``RunError`` for a name that is none."""
+        if name not in self.traces():
+            close = nearest(name, self.traces())
+            raise RunError(f"the run {self.id} has no trace {name!r}" + (f": {close!r}?" if close else ""))
+        self._own(f"{TRACES}/{name}.json")
+        self._own(f"{TRACES}/{name}.safetensors")
+        return DecodeTrace.load(self.folder / TRACES / name)
+
+    def _own(self, name: str) -> Path:
+        """Return the path of a file of the run; raise when a link leads out of the runs folder."""
+        _assert_inside(self.folder.parent.parent, self.folder / name)
+        return self.folder / name
+
+
+def list_runs(runs_dir: Path) -> list[Run | BrokenRun]:
+    """Return every run below ``runs_dir``, the newest first and the broken ones last."""
+    found = [_read(runs_dir, id_) for id_ in _run_ids(runs_dir)]
+    whole = [run for run in found if isinstance(run, Run)]
+    broken = [run for run in found if isinstance(run, BrokenRun)]
+    return [*sorted(whole, key=lambda run: str(run.manifest.get("created")), reverse=True), *broken]
+
+
+def source_hash(notebook: str | None = None) -> str:
+    """Return 16 hex digits of the code that decides a run's figures, and of the notebook that made it, if any."""
+    path = repository_root() / "notebooks" / f"{notebook}.ipynb"
+    cells = hash_of_cells(path) if notebook is not None and path.is_file() else ""
+    return hashlib.sha256(f"{_core_hash()} {cells}".encode()).hexdigest()[:16]
+
+
+def hash_of_cells(notebook: Path) -> str:
+    """Return 16 hex digits of a notebook's cells, whatever their outputs."""
+    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in read_json(notebook)["cells"]]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a figure depends on beside its config: commit, versions of packages, when."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": _git(),
+        "packages": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raise ``RunError`` that names it when it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is no JSON ({error}): it was cut short, or is no file of a run") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file beside its place and rename it."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    _replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@functools.cache
+def _core_hash() -> str:
+    """Hash the source that the process runs: the core and experiments.py."""
+    core = Path(diffsasrec.__file__).parent
+    files = [*sorted(core.rglob("*.py")), Path(__file__).with_name("experiments.py")]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _git() -> dict[str, Any]:
+    """Return commit and dirty flag of the repository; None for both where there is none."""
+    commands = {"commit": ["rev-parse", "HEAD"], "dirty": ["status", "--porcelain"]}
+    found: dict[str, Any] = dict.fromkeys(commands)
+    for name, command in commands.items():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            found[name] = subprocess.run(
+                ["git", "-C", str(repository_root()), *command],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=20,
+            ).stdout.strip()
+    return {"commit": found["commit"], "dirty": None if found["dirty"] is None else bool(found["dirty"])}
+
+
+def _run_ids(runs_dir: Path) -> list[str]:
+    """Return ``<recipe>/<key>`` of every folder that is in the place of a run, in order."""
+    if not runs_dir.is_dir():
+        return []
+    recipes = [path for path in sorted(runs_dir.iterdir()) if _is_named_folder(path)]
+    return [
+        f"{recipe.name}/{path.name}"
+        for recipe in recipes
+        if _is_inside(runs_dir, recipe)
+        for path in sorted(recipe.iterdir())
+        if _is_named_folder(path)
+    ]
+
+
+def _is_named_folder(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None and path.is_dir()
+
+
+def _matches(id_: str, recipe: str, prefix: str) -> bool:
+    own_recipe, _, key = id_.partition("/")
+    return key.startswith(prefix) and recipe in ("", own_recipe)
+
+
+def _no_such_run(runs_dir: Path, wanted: str, ids: Sequence[str]) -> str:
+    if not ids:
+        return f"there is no run {wanted!r}, for {runs_dir} holds none: make one with `workbench train`"
+    close = nearest(wanted, [*ids, *(id_.partition("/")[2] for id_ in ids)])
+    hint = f"did you mean {close!r}?" if close is not None else f"one of them is {ids[0]!r}"
+    return f"there is no run {wanted!r} among the {len(ids)} in {runs_dir}: {hint}"
+
+
+def _read(runs_dir: Path, id_: str) -> Run | BrokenRun:
+    """Return the run in a folder, or what is wrong with it."""
+    folder = runs_dir / id_
+    try:
+        for path in (folder, folder / MANIFEST):
+            _assert_inside(runs_dir, path)
+        manifest = read_json(folder / MANIFEST)
+        _check_manifest(manifest, id_)
+    except FileNotFoundError:
+        return BrokenRun(id_, f"{MANIFEST} is missing: it is no run, or only half of one")
+    except (OSError, RunError) as error:
+        return BrokenRun(id_, str(error))
+    return Run(folder, id_, manifest)
+
+
+def _check_manifest(manifest: Any, id_: str) -> None:
+    """Raise ``RunError`` unless the manifest has what everything here relies on."""
+    if not isinstance(manifest, dict):
+        raise RunError(f"{MANIFEST} holds no object")
+    if manifest.get("format") != FORMAT:
+        raise RunError(
+            f"{MANIFEST} has format {manifest.get('format')!r}, this version reads format {FORMAT}"
+        )
+    for name, kind in _MANIFEST_TYPES.items():
+        if not isinstance(manifest.get(name), kind):
+            raise RunError(f"{MANIFEST} needs {name!r} as {kind.__name__}, got {manifest.get(name)!r}")
+    if not {"name", "fingerprint"} <= set(manifest["dataset"]):
+        raise RunError(f"{MANIFEST} says neither name nor fingerprint of the data set")
+    if manifest["status"] not in STATUSES:
+        raise RunError(f"{MANIFEST} has status {manifest['status']!r}, known: {', '.join(STATUSES)}")
+    if f"{manifest['recipe']}/{manifest['key']}" != id_:
+        raise RunError(f"{MANIFEST} belongs to {manifest['recipe']}/{manifest['key']}: the folder was moved")
+
+
+def _identity(result: Mapping[str, Any]) -> tuple[str, str, bool]:
+    return result["part"], result["recommend"], result["protocol"]["filter_seen"]
+
+
+def _is_inside(runs_dir: Path, path: Path) -> bool:
+    return path.resolve().is_relative_to(runs_dir.resolve())
+
+
+def _assert_inside(runs_dir: Path, path: Path) -> None:
+    if not _is_inside(runs_dir, path):
+        raise RunError(f"{path} leads out of the runs folder {runs_dir}: it is not opened")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, operation: int) -> Iterator[None]:
+    """Hold a lock that ends with the process, whatever ends it."""
+    with path.open("a") as file:
+        fcntl.flock(file, operation)
+        yield
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` make the file under a fresh name beside its place, then rename it."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
