@@ -1,0 +1,51 @@
+"""A tiny prepared data set for the tests of runs, experiments, batches and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.datasets import prepare
+
+TINY = {"max_epochs": 2, "max_length": 8, "width": 8, "num_blocks": 1, "num_heads": 1, "batch_size": 32}
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """Where the tests of a module keep data and runs."""
+
+    runs: Path
+    settings: dict[str, Any]  # that train a model in a moment
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Prepare ``circle``: 60 users who walk 30 items in a circle, one user with two interactions, one with a single one."""
+    place = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(place / "cache"))
+        patch.setenv("DIFFSASREC_DATA", str(place / "raw"))
+        patch.setenv("WORKBENCH_PROGRESS", "none")
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        )
+        circle_table().to_csv(place / "circle.csv", index=False)
+        prepare(str(place / "circle.csv"))
+        yield World(place / "runs", TINY)
+
+
+def circle_table() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    rows = []
+    for user in range(60):
+        for step in range(int(random.integers(7, 13))):
+            rows.append((user + 1, 100 + (user + step) % 30, 1_000_000 + 100 * user + step))
+    rows += [(61, 100, 1_000_000), (61, 101, 1_000_001), (62, 100, 1_000_000)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
