@@ -1,0 +1,371 @@
+"""Experiments: recipes, keys, runs from configuration to decode, and what bad input gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from diffsasrec.config import from_dict, to_dict
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.models import MODELS
+from diffsasrec.models.sasrec import SASRec
+from diffsasrec.trace import DecodeTrace
+from diffsasrec.training import TrainConfig
+from workbench import experiments
+from workbench.experiments import (
+    ExperimentConfig,
+    TrainingError,
+    decode_user,
+    default_decode_config,
+    evaluate_run,
+    open_run,
+    recipe,
+    run_experiment,
+    run_key,
+    trace_name,
+)
+from workbench.runs import PER_USER_COLUMNS, Run, RunError, list_runs
+
+
+def tiny(world, model="sasrec", **changes):
+    return recipe("circle", model, **{**world.settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    return {
+        model: run_experiment(tiny(world, model), runs_dir=world.runs)
+        for model in ("sasrec", "diffsasrec", "popularity")
+    }
+
+
+def test_none_keeps_what_the_recipe_says():
+    assert recipe("toy", "sasrec", width=None, seed=None) == recipe("toy", "sasrec")
+    assert recipe("toy", "sasrec", width=16).model_config["width"] == 16
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dataset", ["toy", "ml-1m"])
+def test_a_recipe_names_every_setting_and_survives_json(model, dataset):
+    config = recipe(dataset, model, seed=3)
+    assert set(config.model_config) == {each.name for each in dataclasses.fields(MODELS[model][0])}
+    assert config.train.seed == config.seed == 3
+    assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("widht", 8, "did you mean 'width'"),
+        ("spilt", "x", "did you mean 'split'"),
+        ("split", "leave_one_uot", "did you mean 'leave_one_out'"),
+        ("width", "wide", "width must be int"),
+        ("width", 7, "multiple of num_heads"),
+        ("seed", "x", "seed must be int"),
+        ("max_minutes", -1, "max_minutes must be above 0"),
+        ("loss", "cf", "unknown loss 'cf'"),
+        ("quantile", 1.5, "quantile must lie between 0 and 1"),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_would_be_good(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        recipe("toy", "sasrec", **{"num_heads": 2, name: value})
+
+
+def test_an_unknown_model_gets_the_nearest_one_offered():
+    with pytest.raises(ValueError, match="did you mean 'sasrec'"):
+        recipe("toy", "sasrek")
+
+
+def test_a_setting_without_effect_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        config = recipe("toy", "popularity", width=8, max_epochs=3)
+    assert "width=8 has no effect on popularity" in caplog.text
+    assert "max_epochs=3 has no effect on popularity" in caplog.text
+    assert config == recipe("toy", "popularity")
+
+
+def test_a_short_model_fine_tunes_at_most_half_of_its_length():
+    assert recipe("toy", "diffsasrec", max_length=8).model_config["fine_tune_slots"] == 4
+    assert recipe("toy", "diffsasrec", max_length=8, fine_tune_slots=7).model_config["fine_tune_slots"] == 7
+
+
+def test_the_key_knows_config_data_and_code_but_not_how_defaults_were_given(monkeypatch):
+    config = ExperimentConfig(dataset="toy", model="sasrec")
+    key = run_key(config, "f")
+    assert key == run_key(config.completed(), "f")
+    assert key == run_key(dataclasses.replace(config, model_config={"width": 64}), "f")
+    assert len({key, run_key(config, "g"), run_key(config, "f", notebook="02_train")}) == 3
+    assert key != run_key(dataclasses.replace(config, seed=1), "f")
+    monkeypatch.setattr(experiments, "source_hash", lambda notebook: "other")
+    assert key != run_key(config, "f")
+
+
+def test_two_seeds_that_disagree_are_refused():
+    with pytest.raises(ValueError, match="differ"):
+        ExperimentConfig(dataset="toy", model="sasrec", train=TrainConfig(seed=2), seed=1)
+
+
+def test_a_run_holds_what_the_contract_says(world, trained):
+    run = trained["sasrec"]
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    assert run.folder == world.runs / "circle-sasrec" / run.key
+    assert manifest["config"] == json.loads(json.dumps(to_dict(tiny(world))))
+    assert {"commit", "dirty"} == set(manifest["git"])
+    assert {"python", "torch", "numpy"} <= set(manifest["packages"])
+    assert manifest["device"]
+    assert manifest["dataset"] == {"name": "circle", "fingerprint": run.dataset().fingerprint}
+    assert manifest["target_hash"] == open_run(run).split.target_hash("test")
+    assert manifest["status"] == "done"
+    assert manifest["duration"] > 0
+    for name in ("best", "last"):
+        kept = {path.name for path in (run.folder / name).iterdir()}
+        assert kept >= {"model.safetensors", "config.json", "vocabulary.json"}
+    row = json.loads((run.folder / "history.jsonl").read_text().splitlines()[0])
+    assert {"step", "epoch", "seconds", "real_items", "train_loss", "figures"} <= set(row)
+    (result,) = run.metrics()["results"]
+    assert (result["part"], result["recommend"]) == ("validation", "topk")
+    assert set(result["figures"]["HR@10"]) == {"value", "low", "high"}
+    assert run.metrics()["provenance"]["run"] == run.id
+    assert result["checkpoint"] == run.load_checkpoint().hash
+    assert tuple(run.per_user().columns) == PER_USER_COLUMNS
+    assert not [path for path in run.folder.rglob("*") if "tmp" in path.name]
+
+
+def test_a_finished_run_is_not_trained_again(world, trained, monkeypatch):
+    monkeypatch.setattr(experiments, "fit", None)
+    assert run_experiment(tiny(world), runs_dir=world.runs).manifest == trained["sasrec"].manifest
+
+
+def test_force_trains_again_and_gives_the_same_numbers(world, trained):
+    before = trained["sasrec"]
+    (before.folder / "traces").mkdir()
+    run = run_experiment(tiny(world), runs_dir=world.runs, force=True)
+    assert run.id == before.id
+    assert run.manifest["created"] >= before.manifest["created"]
+    assert not (run.folder / "traces").exists()
+    assert run.manifest["training"]["best_figure"] == before.manifest["training"]["best_figure"]
+
+
+def test_popularity_is_a_run_like_any_other(trained):
+    run = trained["popularity"]
+    assert run.status == "done"
+    assert run.manifest["training"] is None
+    evaluate_run(run)
+    assert {result["part"] for result in run.metrics()["results"]} == {"validation", "test"}
+
+
+def interrupted_at(step):
+    """Return a loss of SASRec that is interrupted in the given step, as Ctrl-C does."""
+    loss, steps_left = SASRec.loss, iter(range(step))
+
+    def with_interruption(model, batch, *, generator):
+        if next(steps_left, None) is None:
+            raise KeyboardInterrupt
+        return loss(model, batch, generator=generator)
+
+    return with_interruption
+
+
+def test_an_interrupted_run_is_usable_and_resumes_to_the_numbers_of_one_that_was_not(
+    world, trained, tmp_path
+):
+    config = tiny(world, max_epochs=3)
+    whole = run_experiment(config, runs_dir=tmp_path / "whole")
+    steps = whole.manifest["training"]["steps"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SASRec, "loss", interrupted_at(steps - 1))
+        cut = run_experiment(config, runs_dir=tmp_path / "cut")
+    assert cut.status == "failed"
+    assert cut.manifest["training"]["stopped"] == "interrupted"
+    assert "interrupted" in cut.manifest["error"]
+    evaluate_run(cut)
+    assert len(cut.metrics()["results"]) == 3
+    resumed = run_experiment(config, runs_dir=tmp_path / "cut")
+    assert resumed.id == cut.id
+    assert resumed.status == "done"
+    assert resumed.manifest["error"] is None
+    assert resumed.load_checkpoint().hash == whole.load_checkpoint().hash
+    assert resumed.metrics()["results"][-1]["figures"] == whole.metrics()["results"][-1]["figures"]
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_good_weights(world, tmp_path, monkeypatch):
+    loss, calls = SASRec.loss, []
+
+    def broken(model, batch, *, generator):
+        calls.append(1)
+        made = loss(model, batch, generator=generator)
+        is_late = len(calls) > 6
+        return dataclasses.replace(made, value=made.value * float("nan")) if is_late else made
+
+    monkeypatch.setattr(SASRec, "loss", broken)
+    with pytest.raises(TrainingError, match="NaN or infinite"):
+        run_experiment(tiny(world, max_epochs=20), runs_dir=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert run.status == "failed"
+    assert "learning_rate" in run.manifest["error"]
+    run.load_checkpoint()
+
+
+def test_work_that_breaks_is_noted_in_the_manifest(world, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(experiments, "fit", broken)
+    with pytest.raises(OSError, match="no space"):
+        run_experiment(tiny(world), runs_dir=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert run.manifest["status"] == "failed"
+    assert run.manifest["error"] == "OSError: no space left on device"
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(world, trained):
+    with trained["sasrec"].locked(), pytest.raises(RunError, match="another process"):
+        run_experiment(tiny(world), runs_dir=world.runs, force=True)
+
+
+def test_bad_input_makes_no_folder(world, tmp_path):
+    for config in (
+        ExperimentConfig(dataset="circel", model="sasrec"),
+        tiny(world, fine_tune=True),
+        ExperimentConfig(dataset="ml-1m", model="sasrec"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError)):
+            run_experiment(config, runs_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_other_code_goes_on_only_when_asked(world, tmp_path, monkeypatch):
+    config = tiny(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "source_hash", lambda notebook: "0" * 16)
+        stale = run_experiment(config, runs_dir=tmp_path)
+        stale.updated(status="failed")
+    assert run_experiment(config, runs_dir=tmp_path).id != stale.id
+    fresh = next(run for run in list_runs(tmp_path) if run.id != stale.id)
+    fresh.updated(status="failed", experiment_hash="other")
+    assert run_experiment(config, runs_dir=tmp_path, resume_stale=True).id == stale.id
+
+
+def test_a_run_is_judged_in_every_way_its_model_has(trained):
+    for model, ways in (("sasrec", "autoregressive"), ("diffsasrec", "diffusion")):
+        evaluate_run(trained[model])
+        found = {
+            (result["recommend"], result["protocol"]["filter_seen"])
+            for result in trained[model].metrics()["results"]
+            if result["part"] == "test"
+        }
+        assert found == {("topk", True), ("topk", False), (ways, True)}
+        counts = trained[model].per_user().groupby(["part", "recommend", "filter_seen"]).size()
+        assert set(counts) == {60}
+
+
+def test_judging_twice_changes_no_figure(trained):
+    evaluate_run(trained["diffsasrec"])
+    first = trained["diffsasrec"].metrics()["results"]
+    evaluate_run(trained["diffsasrec"])
+    second = trained["diffsasrec"].metrics()["results"]
+    assert [each["figures"] for each in first] == [each["figures"] for each in second]
+    assert trained["diffsasrec"].metrics()["references"] == []
+
+
+def test_on_the_toy_world_the_oracle_stands_beside_the_model(world, tmp_path):
+    run = run_experiment(recipe("toy", "popularity"), runs_dir=tmp_path)
+    evaluate_run(run, max_users=100)
+    references = run.metrics()["references"]
+    assert {(each["name"], each["part"], each["recommend"]) for each in references} == {
+        ("oracle", "test", "topk")
+    }
+    assert references[0]["figures"]["NDCG@10"]["value"] > 0.3
+
+
+def test_a_decode_says_whose_it_is(trained):
+    trace = decode_user(trained["diffsasrec"], 7)
+    opened = open_run(trained["diffsasrec"])
+    assert trace.num_slots == default_decode_config(opened.checkpoint.model).num_slots == 4
+    tokens, _ = opened.dataset.interactions.sequence(opened.dataset.interactions.user_row(7))
+    assert trace.about["targets"] == [tokens[-1]]
+    assert trace.about["user_ids"] == [7]
+    assert trace.about["run"] == trained["diffsasrec"].id
+    assert trace.history[0].tolist() == tokens[-5:-1].tolist()
+    assert not set(trace.steps[-1].tokens[0].tolist()) & set(tokens[:-1].tolist())
+
+
+def test_a_decode_is_the_same_from_a_run_and_from_an_open_one_and_survives_a_file(trained, tmp_path):
+    run = trained["diffsasrec"]
+    first, second = decode_user(run, "7"), decode_user(open_run(run), 7)
+    assert torch.equal(first.steps[-1].tokens, second.steps[-1].tokens)
+    name = trace_name(first)
+    assert name == trace_name(second) != trace_name(decode_user(run, 8))
+    run.save_trace(name, first)
+    loaded = run.load_trace(name)
+    assert isinstance(loaded, DecodeTrace)
+    assert loaded.about == first.about
+
+
+def test_a_user_with_nothing_held_out_is_decoded_from_all_there_is(trained):
+    trace = decode_user(trained["diffsasrec"], 61)
+    assert trace.about["targets"] == [0]
+    assert (trace.history[0] > 0).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("user", "config", "message"),
+    [
+        (6100, DecodeConfig(num_slots=2), "unknown user 6100"),
+        ("nobody", DecodeConfig(num_slots=2), "unknown user 'nobody'"),
+        (62, DecodeConfig(num_slots=2), "history of 1 item"),
+        (7, DecodeConfig(num_slots=8), "between 1 and 7"),
+        (7, DecodeConfig(num_slots=31), "between 1 and 7"),
+    ],
+)
+def test_a_decode_that_cannot_be_says_why_in_one_sentence(trained, user, config, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        decode_user(trained["diffsasrec"], user, config)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_slots_than_the_catalogue_holds_are_refused(world, tmp_path):
+    run = run_experiment(tiny(world, "diffsasrec", max_length=50, max_epochs=1), runs_dir=tmp_path)
+    with pytest.raises(ValueError, match="more than the"):
+        decode_user(run, 7, DecodeConfig(num_slots=31))
+
+
+def test_a_model_without_a_reverse_process_names_those_that_have_one(trained):
+    with pytest.raises(ValueError, match="choose a run of diffsasrec"):
+        decode_user(trained["sasrec"], 7)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95", b"\0" * 200])
+def test_a_broken_checkpoint_is_one_clear_sentence(world, tmp_path, content):
+    run = run_experiment(tiny(world, "popularity"), runs_dir=tmp_path)
+    (run.folder / "best" / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="never loaded"):
+        evaluate_run(run)
+    assert Run.open(tmp_path, run.id).status == "done"
+
+
+def test_progress_is_a_bar_for_a_person_and_lines_for_a_log(monkeypatch, caplog, capsys, world, tmp_path):
+    monkeypatch.delenv("WORKBENCH_PROGRESS")
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert experiments.progress_mode() == "lines"  # pytest is no terminal
+    monkeypatch.setenv("JPY_SESSION_NAME", "02_train.ipynb")
+    assert experiments.progress_mode() == "bar"
+    with pytest.raises(ValueError, match="did you mean 'lines'"):
+        experiments.progress_mode("line")
+    with caplog.at_level(logging.INFO, logger="workbench"):
+        run_experiment(tiny(world), runs_dir=tmp_path / "lines", progress="lines")
+    assert "pretrain epoch 1" in caplog.text
+    run_experiment(tiny(world), runs_dir=tmp_path / "bar", progress="bar")
+    assert "items/s" in capsys.readouterr().err
+
+
+def test_lists_are_shorter_where_histories_leave_few_items(world):
+    split = open_run(run_experiment(tiny(world), runs_dir=world.runs)).split
+    longest = int(np.max(split.test.end - split.test.start))
+    assert experiments._list_length(split, "test", "topk") == min(20, 30 - longest)
