@@ -15,7 +15,7 @@ from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_ma
 from workbench.replay import truth_in_words
 from workbench.views import board, knobs, panels
 from workbench.views.case import Case, day
-from workbench.views.page import chart, check_address, frame, in_url, is_dark, list_broken, plain, say_no_runs
+from workbench.views.page import chart, check_address, frame, is_dark, list_broken, plain, say_no_runs
 from workbench.views.sources import EXAMPLE, Shelf, Source, shelf
 
 _MOST_USERS_LISTED = 5_000  # more can be shown by typing an id
@@ -58,7 +58,7 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
 
 def _choose_run(found: Shelf, messages: DeltaGenerator) -> str:
     options = [*found.steppable, EXAMPLE]
-    check_address({"run": options}, messages)
+    check_address("run", options, messages=messages)
     run_id = st.selectbox("Run", options, key="run", bind="query-params", filter_mode="contains")
     if found.other:
         st.caption(
@@ -139,6 +139,7 @@ def _show_steps(case: Case) -> None:
     """Draw one step; only this is drawn again when the reader moves on."""
     trace, source, target = case.trace, case.source, case.person.target
     left, right = st.columns([7, 1], vertical_alignment="center")
+    check_address("film", ("true", "false"))
     if right.toggle("Film", key="film", bind="query-params", help="Play it: in the browser alone."):
         with left:
             st.markdown("**Film**: play, or move with the arrow keys; point at a slot for its candidates.")
@@ -155,6 +156,7 @@ def _show_steps(case: Case) -> None:
     )
     left, right = st.columns([6, 5], gap="medium")
     with left:
+        check_address("show", MATRIX_VALUES)
         value = st.segmented_control(
             "Colour of the cells",
             list(MATRIX_VALUES),
@@ -192,7 +194,8 @@ def _choose_step(case: Case) -> tuple[int | None, int]:
     for key, largest in (("step", last), ("slot", trace.num_slots)):
         if st.session_state.get(key, 0) > largest:
             st.session_state[key] = largest
-    _check_numbers({"step": (0, last), "slot": (1, trace.num_slots)})
+    check_address("step", limits=(0, last))
+    check_address("slot", limits=(1, trace.num_slots))
     with st.container(horizontal=True, vertical_alignment="center", key="stepper"):
         for name, icon, shortcut, to in (
             ("first", "first_page", None, lambda _: 0),
@@ -228,16 +231,6 @@ def _choose_step(case: Case) -> tuple[int | None, int]:
             label_visibility="collapsed",
         )
     return None if number == 0 else number - 1, slot - 1
-
-
-def _check_numbers(ranges: dict[str, tuple[int, int]]) -> None:
-    """Say which number of the address lies outside of what there is."""
-    for key, (low, high) in ranges.items():
-        given = in_url(key)
-        if given is not None and not (given.isdecimal() and len(given) < 9 and low <= int(given) <= high):
-            st.warning(
-                f"The address asks for {key} = “{plain(given[:30])}”; here it goes from {low} to {high}."
-            )
 
 
 def _go_to_step(to: object, last: int) -> None:

@@ -45,7 +45,7 @@ _WORDS: dict[str, tuple[str, str]] = {
 def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
     """Draw rule and knobs and return what they say; raise ``ValueError`` when they contradict each other."""
     rules = source.rules()
-    check_address({"rule": rules}, messages)
+    check_address("rule", rules, messages=messages)
     rule = st.selectbox("Rule", rules, key="rule", bind="query-params")
     st.caption(f"It {RULES[rule].summary}. Source: {RULES[rule].source}.")
     default = dataclasses.replace(source.default_config(), num_candidates=_CANDIDATES_TO_LOOK_AT)
@@ -54,20 +54,23 @@ def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
         return DecodeConfig(rule=rule)
     names = ("num_slots", *RULES[rule].knobs, *_FOR_EVERY_RULE)
     with st.form("knobs", border=True):
-        values = {name: _knob(name, getattr(default, name)) for name in names}
+        values = {name: _knob(name, getattr(default, name), messages) for name in names}
         st.form_submit_button("Decode", type="primary", width="stretch")
     return DecodeConfig(rule=rule, **values)
 
 
-def _knob(name: str, default: Any) -> Any:
+def _knob(name: str, default: Any, messages: DeltaGenerator) -> Any:
     """Draw the widget that fits a field and return its value."""
     words, help_ = _WORDS.get(name, (name.replace("_", " "), ""))
     options: dict[str, Any] = {"key": name, "bind": "query-params", "help": help_ or None}
     if isinstance(default, bool):
+        check_address(name, ("true", "false"), messages=messages)
         return st.toggle(words, value=default, **options)
     if isinstance(default, str):
+        check_address(name, RANKINGS, messages=messages)
         return st.selectbox(words, RANKINGS, index=RANKINGS.index(default), **options)
     low, high = _LIMITS.get(name, (None, None))
+    check_address(name, limits=(low, high), messages=messages)
     if isinstance(default, float):
         return st.number_input(words, low, high, default, step=0.05, format="%.2f", **options)
     low, high = (None if limit is None else int(limit) for limit in (low, high))

@@ -10,7 +10,7 @@ from diffsasrec.randomness import uniform
 from workbench.figures import forward_process
 from workbench.views import board, decode
 from workbench.views.case import day
-from workbench.views.page import chart, frame, is_dark
+from workbench.views.page import chart, check_address, frame, is_dark
 from workbench.views.sources import ExampleSource, Person
 
 _NUM_ITEMS = 12  # of the history, so that all are seen at once
@@ -61,6 +61,8 @@ def _forward(source: ExampleSource, person: Person) -> None:
     """Draw a history at a time t; the same draws for every t, so that what is gone stays gone."""
     tokens = person.tokens[-_NUM_ITEMS:].tolist()
     moments = person.timestamps[-_NUM_ITEMS:].tolist()
+    check_address("t", limits=(0, 1))
+    check_address("draw", limits=(0, 999))
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     time = left.slider("time t", 0.0, 1.0, 0.4, 0.01, key="t", bind="query-params")
     right.number_input("draw", 0, 999, 0, key="draw", bind="query-params", help="Other random numbers.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -54,14 +54,37 @@ def in_url(key: str) -> str | None:
     return given[-1] if given else None
 
 
-def check_address(options: dict[str, Sequence[str]], messages: DeltaGenerator) -> None:
-    """Say which parts of the address name nothing that is there; the widgets then fall back to their default."""
-    for key, known in options.items():
-        given = in_url(key)
-        if given is not None and given not in known:
-            st.warning(
-                f"The address asks for {key} = “{plain(given[:60])}”, which is not there: showing the default."
-            )
+def check_address(
+    key: str,
+    known: Iterable[str] = (),
+    *,
+    limits: tuple[float | None, float | None] | None = None,
+    messages: DeltaGenerator | None = None,
+) -> None:
+    """Say when the address gives a key what is not among ``known``, or no number within ``limits``.
+
+    To be called before the widget is drawn: that falls back to its default and clears the address.
+    """
+    given = in_url(key)
+    if given is None or (given in known if limits is None else _lies_within(given, limits)):
+        return
+    there = "which is not there"
+    if limits is not None:
+        low, high = limits
+        there = f"which is no number from {low} to {high}" if high is not None else "which is no number"
+    words = (
+        f"The address asks for {key.replace('_', ' ')} “{plain(given[:60])}”, {there}: showing the default."
+    )
+    (messages or st).warning(words)
+
+
+def _lies_within(given: str, limits: tuple[float | None, float | None]) -> bool:
+    try:
+        value = float(given[:40])
+    except ValueError:
+        return False
+    low, high = limits
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def list_broken(broken: Iterable[BrokenRun]) -> None:

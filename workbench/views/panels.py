@@ -10,7 +10,7 @@ import streamlit as st
 from workbench.figures import truth_figure
 from workbench.tables import trace_document, trace_table
 from workbench.views.case import Case
-from workbench.views.page import chart
+from workbench.views.page import chart, check_address
 
 PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Export")
 
@@ -18,6 +18,7 @@ PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Export
 @st.fragment(key="panels")
 def show(case: Case) -> None:
     """Draw the chosen panel."""
+    check_address("panel", PANELS)
     name = st.segmented_control(
         "More about this decode",
         list(PANELS),
@@ -34,7 +35,6 @@ def _show_list(case: Case) -> None:
     recommended = trace.recommendations()
     slots = trace.steps[-1].tokens[0].tolist()
     seen = set(person.tokens.tolist())
-    order = (-source.counts).argsort(kind="stable").argsort()
     rows = []
     pairs = zip(recommended.items[0].tolist(), recommended.scores[0].tolist(), strict=True)
     for place, (token, share) in enumerate(pairs, start=1):
@@ -49,8 +49,8 @@ def _show_list(case: Case) -> None:
                 "model's probability": 100 * share,
                 "slot": slot + 1,
                 "step": int(trace.filled_at[0, slot]) + 1,
-                "popularity": int(source.counts[token - 1]),
-                "popularity rank": int(order[token - 1]) + 1,
+                "popularity": source.popularity(token),
+                "popularity rank": 1 + int((source.counts > source.popularity(token)).sum()),
                 "already seen": "yes" if token in seen else "no",
                 "genres": source.genres(token),
             }
@@ -100,7 +100,7 @@ def _show_history(case: Case) -> None:
             "when": pd.to_datetime(person.timestamps, unit="s"),
             "item": [source.title(token) for token in person.tokens.tolist()],
             "genres": [source.genres(token) for token in person.tokens.tolist()],
-            "popularity": [int(source.counts[token - 1]) for token in person.tokens.tolist()],
+            "popularity": [source.popularity(token) for token in person.tokens.tolist()],
         }
     ).iloc[::-1]
     read = int((case.trace.history[0] > 0).sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 import streamlit as st
 
@@ -9,7 +11,7 @@ from diffsasrec.models.base import WAYS
 from workbench.figures import runs_scatter, training_curves
 from workbench.runs import Run, RunError
 from workbench.tables import for_people, results_table, runs_table
-from workbench.views.page import chart, frame, list_broken, plain, say_no_runs
+from workbench.views.page import chart, check_address, frame, list_broken, plain, say_no_runs
 from workbench.views.sources import Shelf, shelf
 
 _MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
@@ -35,13 +37,10 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
     """Draw the filters, the table of what they leave, and one figure against another."""
     st.caption("Figures of one kind of list at a time, with 95 % bootstrap intervals over users.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        part = st.selectbox("Part", ["test", "validation"], key="part", bind="query-params", width=130)
-        way = st.selectbox("List from", list(WAYS), key="list", bind="query-params", width=170)
-        data = _names(runs, "dataset")
-        dataset = st.selectbox("Data", ["all", *data], key="data", bind="query-params", width=150)
-        model = st.selectbox(
-            "Model", ["all", *_names(runs, "model")], key="model", bind="query-params", width=150
-        )
+        part = _choose("Part", ["test", "validation"], key="part", width=130)
+        way = _choose("List from", list(WAYS), key="list", width=170)
+        dataset = _choose("Data", ["all", *_names(runs, "dataset")], key="data", width=150)
+        model = _choose("Model", ["all", *_names(runs, "model")], key="model", width=150)
         seen = st.toggle("without items seen", True, key="filter_seen", bind="query-params")
     table = runs_table(list(runs.values()), part=part, recommend=way, filter_seen=seen)
     for column, wanted in (("dataset", dataset), ("model", model)):
@@ -55,8 +54,8 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
         )
         return
     with st.container(horizontal=True):
-        across = st.selectbox("Across", figures, index=_index(figures, "HR@10"), key="across", width=160)
-        up = st.selectbox("Up", figures, index=_index(figures, "NDCG@10"), key="up", width=160)
+        across = _choose("Across", figures, "HR@10", key="across", width=160)
+        up = _choose("Up", figures, "NDCG@10", key="up", width=160)
     figure = runs_scatter(judged, x=across, y=up)
     chart(
         figure,
@@ -114,7 +113,7 @@ def _show_curves(runs: dict[str, Run]) -> None:
 
 def _show_one(runs: dict[str, Run]) -> None:
     st.header("One run in full", anchor=False)
-    id_ = st.selectbox("Run", list(runs), key="run", bind="query-params")
+    id_ = _choose("Run", list(runs), key="run", width="stretch")
     try:
         table = results_table(runs[id_])
     except (RunError, OSError, KeyError) as error:
@@ -137,5 +136,10 @@ def _names(runs: dict[str, Run], what: str) -> list[str]:
     return sorted(str(value) for value in values)
 
 
-def _index(options: list[str], wanted: str) -> int:
-    return options.index(wanted) if wanted in options else 0
+def _choose(
+    words: str, options: list[str], wanted: str = "", *, key: str, width: int | Literal["stretch"]
+) -> str:
+    """Draw a select box that the address can set."""
+    check_address(key, options)
+    index = options.index(wanted) if wanted in options else 0
+    return st.selectbox(words, options, index=index, key=key, bind="query-params", width=width)

@@ -25,6 +25,7 @@ from diffsasrec.rules import RULES, DecodeConfig
 from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
+from diffsasrec.vocabulary import Vocabulary
 from workbench.experiments import OpenRun, decode_user, default_decode_config, open_run
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
@@ -91,6 +92,10 @@ class Source(ABC):
     def genres(self, token: int) -> str:
         """Return an item's genres for people."""
 
+    def popularity(self, token: int) -> int:
+        """Return how often an item occurs in training."""
+        return int(self.counts[Vocabulary.to_column(token)])
+
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Return where model and data come from: rows of a table."""
@@ -110,6 +115,8 @@ class RunSource(Source):
         self.run = run
         self._opened, self._part, self.counts = _opened(run.id, _stamp(run), run)
         self._dataset = self._opened.dataset
+        self._titles = self._dataset.items["title"].array
+        self._genres = self._dataset.items["categories"].array
         self.name = f"{self._opened.checkpoint.name} on {self._dataset.name}"
 
     @property
@@ -150,13 +157,13 @@ class RunSource(Source):
         return default_decode_config(self._opened.checkpoint.model)
 
     def title(self, token: int) -> str:
-        return self._dataset.title(token)
+        return str(self._titles[Vocabulary.to_column(token)])
 
     def item_id(self, token: int) -> object:
         return self._dataset.interactions.vocabulary.decode([token]).tolist()[0]
 
     def genres(self, token: int) -> str:
-        return str(self._dataset.items["categories"].iat[token - 1] or "").replace("|", ", ")
+        return str(self._genres[Vocabulary.to_column(token)] or "").replace("|", ", ")
 
     def provenance(self) -> dict[str, Any]:
         manifest = self.run.manifest
@@ -227,13 +234,13 @@ class ExampleSource(Source):
         return self._content.traces[config.rule].user(self.index_of(user_id))
 
     def title(self, token: int) -> str:
-        return self._content.titles[token - 1]
+        return self._content.titles[Vocabulary.to_column(token)]
 
     def item_id(self, token: int) -> object:
-        return self._content.item_ids[token - 1]
+        return self._content.item_ids[Vocabulary.to_column(token)]
 
     def genres(self, token: int) -> str:
-        return self._content.categories[token - 1].replace("|", ", ")
+        return self._content.categories[Vocabulary.to_column(token)].replace("|", ", ")
 
     def provenance(self) -> dict[str, Any]:
         return self._content.provenance

@@ -1,0 +1,443 @@
+"""Every page of the dashboard with runs, with none and with broken ones; deep links; bad addresses; safety."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+
+from diffsasrec.checkpoint import WEIGHTS
+from diffsasrec.rules import RULES, DecodeConfig
+from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.runs import BrokenRun, Run, list_runs
+from workbench.views import board, example, page, sources
+
+DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
+PAGES = ("", "runs", "learn")
+TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
+WILD = "</style><script>alert(1)</script> **bold** :red[x] $x$ \u202egnitirw " + "y" * 10_000
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    """Return a runs folder with a model that can be stepped through and one that cannot, both judged."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for config in (recipe("toy", "popularity"), recipe("toy", "diffsasrec", **TINY)):
+            evaluate_run(
+                run_experiment(config, runs_dir=folder, progress="none"), max_users=40, progress="none"
+            )
+        yield folder
+
+
+@pytest.fixture
+def broken(runs, tmp_path) -> Path:
+    """Return a folder with a good run, one without manifest, and one whose weights are cut short."""
+    good = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    for key in (good.key, "cut-short"):
+        target = tmp_path / good.recipe / key
+        _copy(good.folder, target)
+        content = json.loads((target / "manifest.json").read_text())
+        (target / "manifest.json").write_text(json.dumps({**content, "key": key}))
+    weights = tmp_path / good.recipe / "cut-short" / "best" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:100])
+    (tmp_path / "toy-sasrec" / "half").mkdir(parents=True)
+    return tmp_path
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.rglob("*"):
+        if path.is_file():
+            (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            (target / path.relative_to(source)).write_bytes(path.read_bytes())
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return a function that opens a page over a runs folder, as an address would."""
+
+    def open_page(folder: Path, url_path: str = "", **address: str) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(folder)])
+        app = AppTest.from_file(str(DASHBOARD), default_timeout=60)
+        for key, value in address.items():
+            app.query_params[key] = value
+        if url_path:
+            app._page_hash = calc_hash(url_path)
+        return app.run()
+
+    return open_page
+
+
+def texts(app: AppTest) -> str:
+    """Return everything that the page says."""
+    said = [
+        element.value
+        for kind in (app.markdown, app.caption, app.title, app.header, app.subheader)
+        for element in kind
+    ]
+    messages = [element.value for kind in (app.error, app.warning, app.info) for element in kind]
+    return "\n".join([*said, *messages, *(part.proto.body for part in app.get("html"))])
+
+
+def charts(app: AppTest) -> dict[str, dict]:
+    """Return the figures of the page by the words that describe them."""
+    return {chart.proto.alt: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_page_without_any_run_shows_the_example_and_says_how_to_make_a_run(opened, tmp_path, url_path):
+    app = opened(tmp_path, url_path)
+    assert not app.exception
+    if url_path != "learn":
+        assert "make demo" in app.info[0].value
+    if url_path != "runs":
+        assert charts(app)
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_page_with_runs_has_no_message(opened, runs, url_path):
+    app = opened(runs, url_path)
+    assert not app.exception
+    assert not [*app.error, *app.warning, *app.info]
+    assert charts(app)
+
+
+@pytest.mark.parametrize("url_path", ["", "runs"])
+def test_a_broken_run_is_listed_with_the_reason_while_the_others_work(opened, broken, url_path):
+    app = opened(broken, url_path)
+    assert not app.exception
+    assert not app.error
+    assert "toy\\-sasrec/half" in texts(app)
+    assert "manifest\\.json is missing" in texts(app)
+    assert charts(app)
+
+
+def test_a_run_whose_weights_are_cut_short_says_so_and_the_page_stands(opened, broken):
+    app = opened(broken, run="toy-diffsasrec/cut-short")
+    assert not app.exception
+    assert "train the model again" in app.error[0].value
+    assert app.selectbox(key="run").value == "toy-diffsasrec/cut-short"
+
+
+def test_a_run_that_disappears_while_it_is_shown_is_a_message(opened, broken):
+    app = opened(broken)
+    for path in sorted((broken / "toy-diffsasrec").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    app.run()
+    assert not app.exception
+    assert "make demo" in app.info[0].value
+
+
+@pytest.mark.parametrize("bad", ["../../etc", "/etc/passwd", "toy-diffsasrec/..", "%00", "x" * 5000])
+def test_an_address_that_names_no_run_falls_back_with_a_message(opened, runs, bad):
+    app = opened(runs, run=bad)
+    assert not app.exception
+    assert "run" in app.warning[0].value
+    assert app.selectbox(key="run").value.startswith("toy-diffsasrec/")
+    assert charts(app)
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("user", "nobody"),
+        ("rule", "randon"),
+        ("step", "99"),
+        ("step", "-1"),
+        ("step", "x"),
+        ("slot", "0"),
+        ("threshold", "7"),
+        ("seed", "abc"),
+        ("show", "nothing"),
+        ("panel", "<script>"),
+        ("film", "maybe"),
+    ],
+)
+def test_a_part_of_the_address_that_cannot_be_falls_back_with_a_message(opened, runs, key, bad):
+    app = opened(runs, **{key: bad})
+    assert not app.exception
+    assert any(key in message.value or bad in message.value for message in app.warning)
+    assert charts(app)
+
+
+def test_a_deep_link_opens_run_user_step_slot_rule_and_seed(opened, runs):
+    run = next(run.id for run in list_runs(runs) if "diffsasrec" in run.id)
+    app = opened(runs, run=run, user="7", rule="random", seed="5", num_steps="4", step="3", slot="6")
+    assert not app.warning
+    assert app.slider(key="step").value == 3
+    assert app.selectbox(key="slot").value == 6
+    assert "User 7" in texts(app)
+    assert "**Step 3 of 4:**" in texts(app)
+    assert "Slot 6 at step 3" in texts(app)
+    assert app.number_input(key="seed").value == 5
+
+
+def test_the_step_buttons_go_to_the_ends_and_no_further(opened, tmp_path):
+    app = opened(tmp_path)
+    last = app.slider(key="step").max
+    app.button(key="step-last").click().run()
+    assert app.slider(key="step").value == last
+    app.button(key="step-next").click().run()
+    assert app.slider(key="step").value == last
+    app.button(key="step-previous").click().run()
+    assert app.slider(key="step").value == last - 1
+    app.button(key="step-first").click().run()
+    assert app.slider(key="step").value == 0
+    assert "All slots are masked" in texts(app)
+    app.button(key="step-previous").click().run()
+    assert app.slider(key="step").value == 0
+
+
+def test_a_shorter_trace_pulls_the_step_back_instead_of_failing(opened, runs):
+    app = opened(runs, rule="low_confidence")
+    app.button(key="step-last").click().run()
+    app.number_input(key="num_steps").set_value(2)
+    app.button(key="FormSubmitter:knobs-Decode").click().run()
+    assert not app.exception
+    assert app.slider(key="step").value == 2
+
+
+def test_next_previous_and_random_users_walk_the_same_way_for_everybody(opened, runs):
+    def walk() -> list[str]:
+        app = opened(runs)
+        seen = [app.selectbox(key="user").value]
+        for move in ("next", "next", "previous", "random", "random"):
+            app.button(key=f"user-{move}").click().run()
+            seen.append(app.selectbox(key="user").value)
+        return seen
+
+    first = walk()
+    assert first == walk()
+    assert first[1] == first[3] != first[0]
+    assert first[4] != first[5]
+
+
+def test_an_unknown_user_is_named_with_the_nearest_one(opened, runs):
+    app = opened(runs, user="2001x")
+    assert "unknown user" in app.warning[0].value
+    assert "User 1" in texts(app)
+
+
+def test_the_same_seed_gives_the_same_page_and_another_seed_another_order(opened, runs):
+    def shown(seed: str) -> str:
+        app = opened(runs, rule="random", seed=seed, step="10")
+        return "".join(part.proto.body for part in app.get("html") if 'aria-label="slots"' in part.proto.body)
+
+    assert shown("1") == shown("1") != shown("2")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_offers_the_knobs_that_it_reads_and_no_other(opened, runs, rule):
+    app = opened(runs, rule=rule)
+    widgets = [*app.number_input, *app.toggle, *app.selectbox]
+    every_knob = {name for each in RULES.values() for name in each.knobs}
+    assert {widget.key for widget in widgets} & every_knob == set(RULES[rule].knobs)
+    assert {"num_slots", "temperature", "seed", "rank_by", "num_candidates"} <= {w.key for w in widgets}
+
+
+def test_more_steps_than_slots_is_a_sentence_and_not_a_traceback(opened, runs):
+    app = opened(runs, rule="low_confidence", num_slots="3", num_steps="8")
+    assert not app.exception
+    assert "num\\_steps must be between 1 and num\\_slots\\=3, got 8" in app.error[0].value
+
+
+def test_more_slots_than_the_model_has_room_for_is_a_sentence(opened, runs):
+    app = opened(runs, num_slots="40")
+    assert not app.exception
+    assert app.error
+
+
+def test_the_page_says_titles_and_no_ids(opened, tmp_path):
+    app = opened(tmp_path)
+    content = example.load()
+    shown = texts(app)
+    for token in content.people[0]["tokens"][-5:]:
+        assert content.titles[token - 1].replace("'", "&#x27;") in shown
+    assert not any(str(item_id) in shown for item_id in content.item_ids)
+
+
+@pytest.mark.parametrize("user", range(4))
+def test_the_fate_of_the_held_out_item_is_said_in_words(opened, tmp_path, user):
+    content = example.load()
+    app = opened(tmp_path, user=str(content.people[user]["user_id"]))
+    words = {
+        "taken": "is in the list",
+        "thrown away": "was thrown away",
+        "considered": "considered but never a first choice",
+        "never in sight": "never in sight",
+    }
+    trace = content.traces["threshold_decay"].user(user)
+    assert words[example.fate(trace, content.people[user]["target"])] in texts(app)
+
+
+def test_the_random_rule_shows_its_draw_beside_the_models_probability(opened, tmp_path):
+    shown = texts(opened(tmp_path, rule="random"))
+    assert "the rule sorted by a random draw" in shown
+    assert "no confidence" in shown
+    assert "model’s probability" in shown
+
+
+def test_a_click_on_a_cell_becomes_step_and_slot(opened, tmp_path):
+    app = opened(tmp_path)
+    (matrix,) = [spec for words, spec in charts(app).items() if "slots at" in words]
+    cells = {tuple(cell) for trace in matrix["data"] for cell in trace.get("customdata", ())}
+    assert (4, 2) in cells
+    assert all(
+        trace["type"] == "scatter" and trace["marker"]["symbol"] == "square"
+        for trace in matrix["data"]
+        if "customdata" in trace
+    )
+
+
+@pytest.mark.parametrize("panel", ["List", "Truth", "Matrix as a table", "History", "Provenance", "Export"])
+@pytest.mark.parametrize("with_run", [True, False])
+def test_every_panel_opens(opened, runs, tmp_path, panel, with_run):
+    app = opened(runs if with_run else tmp_path, panel=panel)
+    assert not app.exception
+    assert not app.warning
+
+
+def test_the_list_shows_place_probability_popularity_and_whether_it_was_seen(opened, runs):
+    table = opened(runs, panel="List", num_slots="8").dataframe[0].value
+    assert list(table["place"]) == list(range(1, 9))
+    assert {"held out", "item", "model's probability", "popularity", "already seen"} <= set(table.columns)
+    assert set(table["already seen"]) == {"no"}
+
+
+def test_the_provenance_names_checkpoint_data_and_parameters(opened, runs):
+    app = opened(runs, panel="Provenance")
+    rows = dict(app.dataframe[0].value.itertuples(index=False))
+    run = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    assert rows["checkpoint"] == run.load_checkpoint().hash
+    assert run.manifest["dataset"]["fingerprint"] in rows["data"]
+    assert {"commit", "device", "seed", "packages"} <= set(rows)
+
+
+def test_every_chart_has_words_for_those_who_cannot_see_it(opened, runs):
+    for url_path in PAGES:
+        assert all(len(words) > 20 for words in charts(opened(runs, url_path)))
+
+
+def test_the_runs_page_shows_figures_with_intervals_and_all_results_of_one_run(opened, runs):
+    app = opened(runs, "runs", part="validation")
+    table = app.dataframe[0].value
+    assert len(table) == 2
+    assert table["NDCG@10"].str.contains(r"^0\.\d{4} \[0\.\d{4}, 0\.\d{4}\]$").all()
+    links = dict(zip(table["model"], table["step through"], strict=True))
+    assert links["popularity"] == ""
+    assert links["diffsasrec"].startswith("/?run=toy-diffsasrec/")
+    assert app.multiselect(key="curves").value
+
+
+def test_the_runs_page_filters_by_model(opened, runs):
+    table = opened(runs, "runs", part="validation", model="popularity").dataframe[0].value
+    assert list(table["model"]) == ["popularity"]
+
+
+def test_the_oracle_stands_beside_a_run_on_the_toy_world(opened, runs):
+    run = next(run.id for run in list_runs(runs) if "diffsasrec" in run.id)
+    table = opened(runs, "runs", run=run).dataframe[-1].value
+    assert "oracle" in set(table["system"])
+
+
+def test_the_learn_page_masks_more_as_t_grows_and_what_is_gone_stays_gone(opened, tmp_path):
+    def masked(t: float) -> set[int]:
+        app = opened(tmp_path, "learn", t=str(t))
+        (body,) = [part.proto.body for part in app.get("html") if "oldest first" in part.proto.body]
+        return {index for index, card in enumerate(body.split("<li ")[1:]) if "MASK" in card}
+
+    assert masked(0.0) == set()
+    assert masked(0.3) < masked(0.8) < masked(1.0) == set(range(12))
+
+
+def test_the_film_is_the_replay_and_asks_for_nothing(opened, tmp_path):
+    app = opened(tmp_path, film="true")
+    (film,) = app.get("iframe")
+    assert "default-src 'none'" in film.proto.srcdoc
+    assert "http" not in film.proto.srcdoc.replace("http-equiv", "")
+
+
+def test_titles_with_markup_are_text_in_every_part_of_the_page(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources.ExampleSource, "title", lambda self, token: WILD)
+    monkeypatch.setattr(sources.ExampleSource, "genres", lambda self, token: WILD)
+    for panel in ("List", "Truth", "History"):
+        app = opened(tmp_path, panel=panel, step="4")
+        assert not app.exception
+        for part in app.get("html"):
+            assert "<script" not in part.proto.body.lower()
+        for element in app.markdown:
+            assert not re.search(r"(?<!\\)(<script|\*bold|\$x)", element.value)
+        assert not any("<script" in json.dumps(spec) for spec in charts(app).values())
+
+
+def test_markdown_shows_outside_text_as_it_is():
+    assert page.plain("a*b_[c](d)") == r"a\*b\_\[c\]\(d\)"
+    assert page.plain("two\nlines\u202e") == "two lines "
+
+
+def test_the_example_holds_every_rule_for_every_person_and_keeps_its_promises():
+    content = example.load()
+    assert set(content.traces) == set(RULES)
+    fates = set()
+    for rule, batch in content.traces.items():
+        assert batch.config == {**DecodeConfig(rule=rule).__dict__, "num_candidates": 12}
+        for index, person in enumerate(content.people):
+            trace = batch.user(index)
+            items = trace.steps[-1].tokens[0].tolist()
+            assert len(set(items)) == len(items) == 10
+            assert not set(items) & set(person["tokens"])
+            assert all(1 <= token <= len(content.titles) for token in items)
+            if rule == "threshold_decay":
+                fates.add(example.fate(trace, person["target"]))
+    assert fates == {"taken", "thrown away", "considered", "never in sight"}
+
+
+def test_the_example_is_small():
+    assert sum(path.stat().st_size for path in example.FOLDER.iterdir()) < 500_000
+
+
+def test_the_example_can_be_made_again_from_a_run(runs, tmp_path, monkeypatch):
+    from workbench.experiments import open_run
+
+    run = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    example.make(open_run(run), tmp_path)
+    monkeypatch.setattr(example, "FOLDER", tmp_path)
+    made = example.load.__wrapped__()
+    assert set(made.traces) == set(RULES)
+    for person, user_id in zip(made.people, made.traces["random"].about["user_ids"], strict=True):
+        assert person["user_id"] == user_id
+
+
+def test_a_shelf_offers_only_what_can_be_stepped_through(broken, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(broken)])
+    found = sources.shelf()
+    assert set(found.steppable) == {run.id for run in list_runs(broken) if isinstance(run, Run)}
+    assert [each.id for each in found.broken] == ["toy-sasrec/half"]
+    assert all(isinstance(each, BrokenRun) for each in found.broken)
+    with pytest.raises(ValueError, match="unknown run"):
+        found.source("../elsewhere")
+
+
+def test_a_link_that_leads_out_of_the_runs_folder_is_never_opened(opened, broken, runs):
+    good = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    (broken / "outside").symlink_to(good.folder.parent)
+    assert not any("outside" in option for option in opened(broken).selectbox(key="run").options)
+
+
+def test_an_emptied_slot_and_an_empty_candidate_are_drawn():
+    trace = example.load().traces["random"].user(0)
+    last = trace.steps[-1]
+    emptied = torch.zeros_like(last.remasked)
+    emptied[0, 1] = True
+    step = type(last)(**{**vars(last), "remasked": emptied, "unmasked": last.unmasked & ~emptied})
+    changed = type(trace)(**{**vars(trace), "steps": (*trace.steps[:-1], step)})
+    html = board.slots(changed, changed.num_steps - 1, str, chosen=None, target=None)
+    assert 'class="slot emptied"' in html
+    assert "↺" in html
