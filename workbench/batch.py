@@ -180,10 +180,14 @@ def run_jobs(
 
 
 class IpcKernelManager(AsyncKernelManager):
-    """Reaches a kernel through files instead of ports: no clashes, nothing to listen on."""
+    """Reaches a kernel through sockets that are files, in a folder of its own: no clashes, no open ports.
+
+    Set ``JUPYTER_RUNTIME_DIR`` to a short path: that of a socket is limited to about a hundred characters.
+    """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**(options | {"transport": "ipc"}))
+        place = Path(tempfile.mkdtemp(dir=os.environ.get("JUPYTER_RUNTIME_DIR")))
+        super().__init__(**(options | {"transport": "ipc", "ip": str(place / "k")}))
 
 
 class _Client(PapermillNotebookClient):
@@ -284,7 +288,7 @@ class _Scheduler:
     def _start(self, job: Job) -> None:
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_execute, args=(job, theirs, threads), daemon=False)
+        process = self.context.Process(target=_execute, args=(job, theirs, threads), name=job.key)
         process.start()
         theirs.close()
         self.running.append(_Worker(job, process, ours, time.monotonic()))
@@ -345,7 +349,7 @@ def _execute(job: Job, pipe: Connection, threads: int) -> None:
     papermill_engines.register(_ENGINE, _Engine)
     draft = _draft(job)
     draft.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ipc") as sockets:  # a short path: those of sockets are limited
+    with tempfile.TemporaryDirectory(prefix="ipc") as sockets:
         os.environ["JUPYTER_RUNTIME_DIR"] = sockets
         try:
             papermill.execute_notebook(

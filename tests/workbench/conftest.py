@@ -27,7 +27,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Prepare ``circle``: 60 users who walk 30 items in a circle, one user with two interactions, one with a single one."""
+    """Prepare ``circle``: 60 users walk 30 items in a circle, one more has two interactions, one has one."""
     place = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFSASREC_CACHE", str(place / "cache"))
