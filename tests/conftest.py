@@ -18,6 +18,14 @@ from diffsasrec.splits import Split, SplitConfig, make_split
 NUM_CYCLE_ITEMS = 40
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-trajectories",
+        action="store_true",
+        help="write tests/diffsasrec/trajectories.json anew instead of comparing with it",
+    )
+
+
 def cycle_table(*, num_users: int = 80, num_items: int = NUM_CYCLE_ITEMS, seed: int = 0) -> pd.DataFrame:
     """Return interactions of users who walk the items in a circle: after item i comes i + 1, after the last the first.
 

@@ -490,6 +490,9 @@ def test_a_batch_in_which_nothing_was_masked_costs_nothing(cycle_split: Split) -
 def test_fine_tuning_keeps_the_history_clean_and_masks_among_the_last_items(cycle_split: Split) -> None:
     model = make("diffsasrec", 40).eval()
     batch = one_batch(cycle_split, model)
+    rows = batch.history.clone()
+    rows[:6, :-2], rows[6:9, :-3] = 0, 0  # short histories: of two items, one stays
+    batch = replace(batch, history=rows, lengths=(rows != 0).sum(dim=1))
     furthest = 0
     for seed in range(60):
         shown = noised_by(model, batch, model.objectives()["fine_tune"], seed=seed)

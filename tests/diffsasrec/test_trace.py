@@ -49,7 +49,8 @@ def make_trace(*, rank_by: str = "confidence", about: dict | None = None) -> Dec
                 unmasked=torch.tensor(unmasked, dtype=torch.bool),
                 remasked=torch.zeros(2, 3, dtype=torch.bool),
                 probability=values,
-                score=values.double() * 2,
+                score=1
+                - values.double(),  # another order than the probability's: the list goes by the latter
                 entropy=values + 1,
                 margin=values / 2,
                 candidates=torch.tensor(candidates),
