@@ -147,7 +147,8 @@ def _show_steps(case: Case) -> None:
         return
     with left:
         step, slot = _choose_step(case)
-    st.markdown(_step_in_words(case, step))
+    with st.container(key="step-words"):
+        st.markdown(_step_in_words(case, step))
     st.html(
         board.style(
             board.legend() + board.slots(trace, step, source.title, chosen=slot, target=target),

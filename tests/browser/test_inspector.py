@@ -1,0 +1,205 @@
+"""One person's way through the Decode page, in a real browser that may talk to nobody but the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from workbench.experiments import recipe, run_experiment
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+PATIENCE = 60_000  # milliseconds: the machine may be busy
+TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """Serve the dashboard over a run of the toy world and return its address."""
+    runs, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(cache))
+        run_experiment(recipe("toy", "diffsasrec", **TINY), runs_dir=runs, progress="none")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"]
+    log = tmp_path_factory.mktemp("log") / "streamlit.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [*command, "--", "--runs", str(runs)],
+            cwd=ROOT,
+            env={**os.environ, "DIFFSASREC_CACHE": str(cache)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, log)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    until = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"the dashboard did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if not CHROMIUM.is_file():
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+class Witness:
+    """Remembers what a page asked for and what it complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.hosts: set[str] = set()
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.hosts.add(urlparse(request.url).hostname or ""))
+        page.on(
+            "console", lambda message: self.errors.append(message.text) if message.type == "error" else None
+        )
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+
+def _settled(page: Page) -> None:
+    page.wait_for_selector(IDLE, timeout=PATIENCE)
+
+
+def _words_of_step(page: Page):
+    return page.locator(".st-key-step-words")
+
+
+def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, tmp_path):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    witness = Witness(page)
+
+    # Open: whose history this is, what became of the held-out item, and the first step.
+    page.goto(address)
+    page.wait_for_selector(".st-key-matrix .points path", timeout=PATIENCE)
+    _settled(page)
+    expect(page.locator("h1")).to_contain_text("User 1 ")
+    expect(page.locator(".story")).to_contain_text("The held-out item")
+
+    # Choose a user by typing.
+    chooser = page.locator(".st-key-user input")
+    chooser.click()
+    chooser.press_sequentially("17", delay=50)
+    chooser.press("Enter")
+    expect(page.locator("h1")).to_contain_text("User 17 ", timeout=PATIENCE)
+    _settled(page)
+
+    # Step to the end with the keyboard, then with the button.
+    page.locator("h1").click()
+    page.keyboard.press("ArrowRight")
+    expect(_words_of_step(page)).to_contain_text("Step 2 of", timeout=PATIENCE)
+    _settled(page)
+    page.keyboard.press("ArrowLeft")
+    expect(_words_of_step(page)).to_contain_text("Step 1 of", timeout=PATIENCE)
+    _settled(page)
+    page.locator(".st-key-step-last button").first.click()
+    expect(_words_of_step(page)).to_contain_text(re.compile(r"Step (\d+) of \1:"), timeout=PATIENCE)
+    expect(page.locator(".slot.masked")).to_have_count(0)
+    _settled(page)
+
+    # Click a cell of the matrix: its slot and step are shown with their candidates.
+    cell = page.locator(".st-key-matrix .points path").first  # masked at step 1, or new there
+    box = cell.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(_words_of_step(page)).to_contain_text("Step 1 of", timeout=PATIENCE)
+    _settled(page)
+    heading = page.get_by_role("heading", name=re.compile(r"Slot \d+ at step 1$"))
+    expect(heading).to_be_visible()
+    candidates = page.locator(".candidates tr").filter(has=page.locator("td"))
+    assert candidates.count() >= 10
+    expect(page.locator(".scores")).to_contain_text("model’s probability")
+
+    # The address is the deep link: another window shows the same.
+    page.wait_for_function("() => location.search.includes('user=17')")
+    link, slot = page.url, heading.inner_text()
+    other = context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other_witness = Witness(other)
+    other.goto(link)
+    expect(other.get_by_role("heading", name=slot)).to_be_visible(timeout=PATIENCE)
+    expect(other.locator("h1")).to_contain_text("User 17 ")
+    _settled(other)
+    assert other.locator(".slots").first.inner_text() == page.locator(".slots").first.inner_text()
+
+    # Take the replay home: one file that plays without a network.
+    other.get_by_text("Export", exact=True).click()
+    with other.expect_download() as download:
+        other.get_by_role("button", name="Replay (HTML)").click()
+    replay = tmp_path / "replay.html"
+    download.value.save_as(replay)
+    assert replay.stat().st_size < 1_000_000
+
+    for seen in (witness, other_witness):
+        assert seen.errors == []
+        assert seen.hosts <= {"127.0.0.1"}
+    context.close()
+    _play(chromium, replay)
+
+
+def _play(chromium: Browser, replay: Path) -> None:
+    """Open the replay in a browser that is offline, and use its keys and its play button."""
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    witness = Witness(page)
+    page.goto(replay.as_uri())
+    expect(page.locator("#clock")).to_have_text("start: all masked")
+    expect(page.locator(".slot.masked")).to_have_count(10)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#clock")).to_contain_text("step 1 of")
+    assert page.locator(".slot.new").count() >= 1
+    page.keyboard.press("End")
+    expect(page.locator(".slot.masked")).to_have_count(0)
+    page.locator(".slot").nth(3).focus()
+    expect(page.locator("#candidates-title")).to_contain_text("Candidates of slot 4")
+    page.keyboard.press("Home")
+    page.select_option("#speed", "200")
+    page.locator("#play").click()
+    expect(page.locator("#play")).to_have_text("▶ Play", timeout=PATIENCE)  # it stops at the end by itself
+    expect(page.locator(".slot.masked")).to_have_count(0)
+    assert witness.errors == []
+    assert all(host == "" for host in witness.hosts)
+    context.close()
