@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 _DEMO_MINUTES = 15.0  # of training for each model, on any data but the toy world
 _SECONDS_BETWEEN_LINES = 3.0
+_TYPER_INTERRUPTED = 130  # what typer makes of Ctrl-C
+_INTERRUPTED = "interrupted; the same command goes on from here"
 _UsageError = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
@@ -48,6 +50,9 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # threads that spin starve each other on a busy machine
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     warnings.showwarning = _show_warning
     sys.exit(_status())
@@ -56,13 +61,14 @@ def main() -> None:
 def _status() -> int:
     """Return the exit status of the command line; errors become one sentence."""
     try:
-        return app(standalone_mode=False) or DONE
+        status = app(standalone_mode=False) or DONE
+        return _complain(_INTERRUPTED, FAILED) if status == _TYPER_INTERRUPTED else status
     except _UsageError as error:
         return _complain(error.format_message(), BAD_INPUT)
     except typer.Abort:
         return _complain("stopped", FAILED)
     except KeyboardInterrupt:
-        return _complain("interrupted; the same command goes on from here", FAILED)
+        return _complain(_INTERRUPTED, FAILED)
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -212,12 +218,15 @@ def demo(
 ) -> int:
     """Run the notebooks from the data to the decode: train SASRec and DiffSASRec, judge both, step through one user."""
     _log_progress()
-    _say(f"preparing {dataset}")
     from workbench import datasets
     from workbench.batch import run_jobs
     from workbench.paths import runs_dir
 
-    _describe(datasets.prepare(dataset))
+    try:
+        _describe(datasets.open_dataset(dataset))
+    except FileNotFoundError:
+        _say(f"preparing {dataset}")
+        _describe(datasets.prepare(dataset))
     minutes = {} if dataset == "toy" else {"max_minutes": _DEMO_MINUTES}
     jobs = _demo_jobs(dataset, minutes, runs_dir(runs))
     printer = _Printer()

@@ -1,0 +1,282 @@
+"""The command line: exit statuses, one sentence for bad input, and what each command leaves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from workbench import cli
+from workbench.runs import Run
+
+
+@pytest.fixture
+def workbench(world, monkeypatch, capsys):
+    """Call the command line in this process and return status, stdout and stderr."""
+    monkeypatch.setattr(logging.getLogger("workbench"), "level", logging.WARNING)
+    monkeypatch.setattr(logging.getLogger("diffsasrec"), "level", logging.WARNING)
+    monkeypatch.setattr("warnings.showwarning", cli._show_warning)
+
+    def call(*arguments, runs=world.runs):
+        places = () if arguments[0] in ("prepare", "--help") else ("--runs", str(runs))
+        monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments), *places])
+        status = cli._status()
+        captured = capsys.readouterr()
+        return SimpleNamespace(status=status, out=captured.out, err=captured.err)
+
+    return call
+
+
+@pytest.fixture
+def train(workbench, world):
+    """Train a tiny model, or find the run that did, and return its id."""
+
+    def trained(model="diffsasrec"):
+        settings = [part for name, value in world.settings.items() for part in ("--set", f"{name}={value}")]
+        done = workbench("train", "--dataset", "circle", "--model", model, *settings)
+        assert done.status == 0, done.err
+        return done.out.strip()
+
+    return trained
+
+
+def is_one_sentence(called):
+    lines = called.err.strip().splitlines()
+    return len(lines) == 1 and lines[0].startswith("workbench: ") and "Traceback" not in called.err
+
+
+def test_training_prints_the_id_of_its_run_alone(train, world):
+    assert Run.open(world.runs, train()).status == "done"
+    assert train() == train()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--dataset", "circel", "--model", "sasrec"], "did you mean 'circle'"),
+        (["train", "--dataset", "circle", "--model", "sasrek"], "did you mean 'sasrec'"),
+        (["train", "--dataset", "circle", "--model", "sasrec", "--set", "widht=3"], "did you mean 'width'"),
+        (["train", "--dataset", "circle", "--model", "sasrec", "--set", "width"], "key=value"),
+        (["train", "--dataset", "circle", "--model", "sasrec", "--set", "width=wide"], "width must be int"),
+        (
+            ["train", "--dataset", "circle", "--model", "sasrec", "--set", "fine_tune=true"],
+            "no fine-tuning stage",
+        ),
+        (["train", "--dataset", "circle", "--model", "sasrec", "--max-minutes", "-1"], "above 0"),
+        (
+            ["train", "--dataset", "circle", "--model", "sasrec", "--seed", "1", "--set", "seed=2"],
+            "given twice",
+        ),
+        (["train", "--dataset", "ml-1m", "--model", "sasrec"], "ratings.dat"),
+        (["train", "--dataset", "circle"], "--model"),
+        (["train", "--dataset", "circle", "--model", "sasrec", "--max-minuts", "1"], "--max-minuts"),
+        (["evaluate", "nothing-like-it"], "there is no run"),
+        (["evaluate", "../../etc"], "names no run"),
+        (["decode", "nothing-like-it", "--user", "1"], "there is no run"),
+        (["prepare", "ml-2m"], "did you mean 'ml-1m'"),
+        (["prepare", "ml-1m", "--from", "/nowhere"], "/nowhere"),
+        (["demo", "--dataset", "tony"], "did you mean 'toy'"),
+        (["trian"], "trian"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_two(workbench, tmp_path, arguments, words):
+    called = workbench(*arguments, runs=tmp_path) if arguments[0] != "trian" else workbench(*arguments)
+    assert called.status == 2
+    assert words in called.err
+    assert is_one_sentence(called), called.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "empty"),
+        ("user,item_id,timestamp\n1,2,3\n", "user_id"),
+        ("user_id,item_id,timestamp\n1,2,\n", "timestamp"),
+        ("user_id,item_id,timestamp\n1,2,yesterday\n", "yesterday"),
+        ("user_id,item_id,timestamp\n,2,3\n", "user_id"),
+        ("user_id,item_id,timestamp\n1,,3\n", "item_id"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(workbench, tmp_path, content, words):
+    (tmp_path / "mine.csv").write_text(content)
+    called = workbench("prepare", "mine", "--from", tmp_path / "mine.csv")
+    assert called.status == 2
+    assert words in called.err
+    assert is_one_sentence(called), called.err
+
+
+def test_users_without_three_interactions_leave_nothing_to_train(workbench, tmp_path):
+    (tmp_path / "short.csv").write_text("user_id,item_id,timestamp\n1,2,3\n1,3,4\n2,2,5\n")
+    assert workbench("prepare", "short", "--from", tmp_path / "short.csv").status == 0
+    called = workbench("train", "--dataset", "short", "--model", "sasrec")
+    assert called.status == 2
+    assert "at least 3 interactions" in called.err
+    assert is_one_sentence(called)
+
+
+def test_columns_of_ones_own_table_can_be_named(workbench, tmp_path):
+    rows = "".join(f"{user},{item},{100 + item}\n" for user in range(4) for item in range(5))
+    (tmp_path / "own.csv").write_text("UserId,ProductId,Timestamp\n" + rows)
+    columns = ["--user-col", "UserId", "--item-col", "ProductId", "--time-col", "Timestamp"]
+    called = workbench("prepare", "own", "--from", tmp_path / "own.csv", *columns)
+    assert called.status == 0, called.err
+    assert "own: 4 users, 5 items, 20 interactions" in called.out
+
+
+def test_evaluating_prints_a_table_and_writes_the_figures(workbench, train, world):
+    run = train()
+    called = workbench("evaluate", run)
+    assert called.status == 0
+    assert "diffusion" in called.out
+    assert "NDCG@10" in called.out
+    assert {result["part"] for result in Run.open(world.runs, run).metrics()["results"]} == {
+        "validation",
+        "test",
+    }
+
+
+def test_a_decode_is_told_and_written_as_a_page_and_as_json(workbench, train, tmp_path):
+    called = workbench(
+        "decode", train(), "--user", 7, "--set", "num_slots=3", "--set", "rule=low_confidence",
+        "--html", tmp_path / "replay.html", "--json", tmp_path / "trace.json",
+    )  # fmt: skip
+    assert called.status == 0, called.err
+    assert "low_confidence, 3 slots in 3 steps" in called.out
+    page = (tmp_path / "replay.html").read_text()
+    assert "<html" in page
+    assert len(page) < 1_000_000
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    assert trace["config"]["rule"] == "low_confidence"
+    assert [step["step"] for step in trace["steps"]] == [1, 2, 3]
+    assert len(trace["recommendations"]) == 3
+    last = {slot["item"]["item_id"] for slot in trace["steps"][-1]["slots"]}
+    assert last == {entry["item_id"] for entry in trace["recommendations"]}
+    assert trace["target"]["item_id"] not in {item["item_id"] for item in trace["history"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--user", "6100"], "unknown user"),
+        (["--user", "nobody"], "unknown user"),
+        (["--user", "62"], "history of 1 item"),
+        (["--user", "7", "--set", "num_slots=9"], "num_slots must be between 1 and 7"),
+        (["--user", "7", "--set", "rule=low_confidense"], "did you mean 'low_confidence'"),
+        (["--user", "7", "--set", "num_slotz=9"], "did you mean 'num_slots'"),
+        (["--user", "7", "--set", "threshold=2"], "threshold"),
+        (["--user", "7", "--html", "/no/such/folder/a.html"], "there is no folder"),
+    ],
+)
+def test_a_decode_that_cannot_be_is_one_sentence(workbench, train, arguments, words):
+    called = workbench("decode", train(), *arguments)
+    assert called.status == 2
+    assert words in called.err
+    assert is_one_sentence(called), called.err
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_setting_without_effect_is_a_note(workbench, train):
+    called = workbench(
+        "decode", train(), "--user", 7, "--set", "rule=left_to_right", "--set", "threshold=0.5"
+    )
+    assert called.status == 0
+    assert "note: " in called.err
+    assert "threshold" in called.err
+
+
+def test_a_decode_of_a_model_without_slots_is_refused(workbench, train):
+    called = workbench("decode", train("sasrec"), "--user", 7)
+    assert called.status == 2
+    assert "choose a run of diffsasrec" in called.err
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04\x95pickle", b"", b"\0" * 99])
+def test_a_broken_checkpoint_is_one_sentence(workbench, train, world, content):
+    run = Run.open(world.runs, train("random"))
+    weights = run.folder / "best" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(content)
+    called = workbench("evaluate", run.id)
+    weights.write_bytes(whole)
+    assert called.status == 2
+    assert is_one_sentence(called), called.err
+
+
+def test_runs_are_listed_for_people_and_for_scripts(workbench, train, world):
+    run = train()
+    (world.runs / "foreign" / "thing").mkdir(parents=True)
+    listed = workbench("runs")
+    assert listed.status == 0
+    assert run in listed.out
+    assert "foreign/thing  broken: manifest.json is missing" in listed.out
+    found = {entry["id"]: entry for entry in json.loads(workbench("runs", "--json").out)}
+    assert found[run]["status"] == "done"
+    assert found[run]["stale"] is False
+    assert found[run]["manifest"]["config"]["model"] == "diffsasrec"
+    assert found["foreign/thing"] == {
+        "id": "foreign/thing",
+        "status": "broken",
+        "reason": found["foreign/thing"]["reason"],
+    }
+
+
+def test_no_runs_at_all_is_told(workbench, tmp_path):
+    called = workbench("runs", runs=tmp_path / "nothing")
+    assert called.status == 0
+    assert "workbench train" in called.out
+    assert json.loads(workbench("runs", "--json", runs=tmp_path / "nothing").out) == []
+
+
+def test_work_that_fails_is_status_one(workbench, monkeypatch, tmp_path):
+    from workbench import experiments
+
+    def nan(*_, **__):
+        raise experiments.TrainingError("the run x failed: the loss became NaN")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for failure, words in ((nan, "NaN"), (interrupted, "interrupted"), (full, "No space left")):
+        monkeypatch.setattr(experiments, "fit", failure)
+        called = workbench("train", "--dataset", "circle", "--model", "sasrec", runs=tmp_path)
+        assert called.status == 1
+        assert words in called.err
+        assert is_one_sentence(called), called.err
+
+
+def test_values_of_settings_are_numbers_where_they_can_be():
+    pairs = ["a=1", "b=1e-3", "c=true", "d=none", "e=low_confidence", "f=x=y"]
+    assert cli._settings(pairs) == {
+        "a": 1,
+        "b": 0.001,
+        "c": True,
+        "d": None,
+        "e": "low_confidence",
+        "f": "x=y",
+    }
+
+
+def test_the_command_itself_exits_with_its_status(tmp_path):
+    called = subprocess.run(
+        [sys.executable, "-m", "workbench.cli", "evaluate", "x", "--runs", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert called.returncode == 2
+    assert called.stderr.startswith("workbench: there is no run 'x'")
+    assert called.stderr.count("\n") == 1
+
+
+def test_the_help_names_every_command(workbench):
+    called = workbench("--help")
+    assert called.status == 0
+    for name in ("prepare", "train", "evaluate", "decode", "runs", "demo"):
+        assert name in called.out
