@@ -506,6 +506,19 @@ def test_fine_tuning_keeps_the_history_clean_and_masks_among_the_last_items(cycl
     assert furthest == 4
 
 
+def test_fine_tuning_weighs_every_slot_by_its_true_chance_of_being_masked(cycle_split: Split) -> None:
+    """At least one slot is masked, so that chance is more than p: the expected loss of constant logits is ln N."""
+    model = constant(make("diffsasrec", 40))
+    batch = one_batch(cycle_split, model)
+    objective = model.objectives()["fine_tune"]
+    with torch.no_grad():
+        losses = [
+            objective(batch, generator=torch.Generator().manual_seed(seed)).value.item()
+            for seed in range(120)
+        ]
+    assert np.mean(losses) == pytest.approx(math.log(40), rel=0.1)
+
+
 def test_topk_appends_one_mask_and_reads_the_most_recent_items(cycle_split: Split) -> None:
     model = ready("diffsasrec", cycle_split)  # max_length 12: eleven items and a MASK
     shown = []
