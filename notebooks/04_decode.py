@@ -1,7 +1,9 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags,-all
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -11,7 +13,6 @@
 #     language: python
 #     name: python3
 # ---
-
 
 # %% [markdown]
 # # Step through one user's reverse process
@@ -26,14 +27,10 @@
 from typing import Optional
 
 run: str = ""  # <recipe>/<key>, or the first letters of a key; empty for the newest run that can decode
-user: Optional[str] = (
-    None  # a user's id as the data has it; by default one whose held-out item the list contains
-)
+user: Optional[str] = None  # a user's id; by default one whose held-out item gets into the list
 rule: str = "threshold_decay"  # threshold_decay, low_confidence, random, left_to_right
 num_slots: Optional[int] = None  # K; 10, or half of a short model's length, by default
-num_steps: Optional[int] = (
-    None  # for low_confidence and random: in how many steps; one slot a step by default
-)
+num_steps: Optional[int] = None  # for low_confidence and random; one slot a step by default
 temperature: float = 0.0  # above 0, items are drawn instead of taking the most probable one
 seed: int = 0  # of the draws
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
