@@ -53,8 +53,11 @@ check: .venv/installed-check ## format, lint, types, import directions, notebook
 bench: .venv/installed-test ## run benchmarks/, one after another
 	@for each in $(wildcard benchmarks/*.py); do $(BIN)/python "$$each"; done
 
-notebooks: .venv/installed-demo ## bring each notebook and its paired .py to the same state, without outputs
-	@$(BIN)/python -m jupytext --sync notebooks/*.ipynb
+notebooks: .venv/installed-lab .venv/installed-check ## pair each notebook with its .py, formatted, without outputs
+	@$(BIN)/jupytext --quiet --sync notebooks/*.ipynb
+	@$(BIN)/ruff format --quiet notebooks
+	@$(BIN)/jupytext --quiet --sync notebooks/*.ipynb
+	@$(BIN)/jupyter nbconvert --clear-output --inplace --log-level ERROR notebooks/*.ipynb
 
 # ---- set-up: one stamp for each set of extras, so that a second call costs nothing
 
