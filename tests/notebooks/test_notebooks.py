@@ -1,0 +1,138 @@
+"""Every notebook runs to its end with tiny parameters, answers its question last, and leaves what it promises."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from workbench.batch import plan, run_jobs
+from workbench.runs import Run, list_runs
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TINY = {"max_epochs": 1, "max_length": 8, "width": 8, "num_blocks": 1, "num_heads": 1, "batch_size": 64}
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Execute all notebooks as a batch does; return outcomes by notebook, and the runs folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    runs = folder / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(folder / "cache"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        trained = plan("02_train", {"dataset": "toy", "model": "diffsasrec", **TINY}, runs_dir=runs)
+        judged = {"run": trained.run, "max_users": 50}
+        jobs = [
+            trained,
+            plan("01_data", {"dataset": "toy", "max_users": 50}, runs_dir=runs),
+            plan("03_evaluate", judged, runs_dir=runs, needs=[trained]),
+        ]
+        decoded = {"run": trained.run, "user": "7", "rule": "low_confidence", "num_slots": 3}
+        jobs.append(plan("04_decode", decoded, runs_dir=runs, needs=[trained]))
+        outcomes = run_jobs(jobs, workers=2)
+    return {outcome.job.notebook: outcome for outcome in outcomes}, runs
+
+
+def test_every_notebook_is_executed_here(executed):
+    outcomes, _ = executed
+    assert set(outcomes) == {path.stem for path in NOTEBOOKS}
+
+
+def test_every_notebook_runs_to_its_end(executed):
+    outcomes, _ = executed
+    assert {key: outcome.message for key, outcome in outcomes.items() if outcome.status != "done"} == {}
+
+
+def test_the_last_cell_of_every_notebook_answers_its_question(executed):
+    outcomes, _ = executed
+    for outcome in outcomes.values():
+        made = nbformat.read(outcome.output, as_version=4)
+        first, last = made.cells[0].source, made.cells[-1]
+        if not first.startswith("# "):  # papermill puts a cell of its own above
+            first = made.cells[1].source
+        assert "**Question:" in first
+        shown = json.dumps(last.outputs)
+        assert "<b>" in shown, outcome.job.name
+        assert not [output for output in last.outputs if output.output_type == "error"]
+
+
+def test_no_cell_writes_to_stderr_or_warns(executed):
+    outcomes, _ = executed
+    for outcome in outcomes.values():
+        made = nbformat.read(outcome.output, as_version=4)
+        said = [
+            output.text
+            for cell in made.cells
+            for output in cell.get("outputs", [])
+            if output.get("name") == "stderr"
+        ]
+        assert said == [], outcome.job.name
+
+
+def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
+    outcomes, runs = executed
+    run = Run.open(runs, outcomes["02_train"].job.run)
+    kept = {path.name for path in run.folder.glob("*.ipynb")}
+    assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb"}
+    assert list_runs(runs) == [run]
+    assert [path.name[:8] for path in (runs / "_notebooks").iterdir()] == ["01_data-"]
+
+
+def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
+    outcomes, runs = executed
+    metrics = Run.open(runs, outcomes["02_train"].job.run).metrics()
+    assert {result["recommend"] for result in metrics["results"]} == {"topk", "diffusion"}
+    assert {reference["name"] for reference in metrics["references"]} == {"oracle"}
+
+
+def test_decoding_leaves_a_trace_and_a_page_that_plays_it(executed):
+    outcomes, runs = executed
+    run = Run.open(runs, outcomes["02_train"].job.run)
+    (name,) = run.traces()
+    trace = run.load_trace(name)
+    assert trace.config["rule"] == "low_confidence"
+    assert (trace.num_slots, trace.about["user_ids"]) == (3, [7])
+    assert (run.folder / "traces" / f"{name}.html").stat().st_size < 1_000_000
+
+
+def test_a_finished_batch_is_skipped(executed):
+    outcomes, _ = executed
+    again = run_jobs([outcome.job for outcome in outcomes.values()])
+    assert {outcome.status for outcome in again} == {"skipped"}
+
+
+def test_papermill_alone_makes_a_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    parameters = {"dataset": "toy", "model": "popularity", "runs_dir": str(tmp_path / "runs")}
+    words = [part for name, value in parameters.items() for part in ("-p", name, value)]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(ROOT / "notebooks" / "02_train.ipynb"),
+        "out.ipynb",
+        *words,
+    ]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    (run,) = list_runs(tmp_path / "runs")
+    assert run.status == "done"
+    assert run.manifest["notebook"] == "02_train"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "out.ipynb", "runs"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_reads_a_type_a_default_and_a_help_for_each_parameter(path):
+    for name, entry in papermill.inspect_notebook(str(path)).items():
+        assert entry["inferred_type_name"] != "None", name
+        assert entry["help"], name
+        ast.literal_eval(entry["default"])
