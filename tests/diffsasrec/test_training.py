@@ -186,6 +186,19 @@ def test_another_seed_gives_other_numbers(uninterrupted, cycle_split: Split, tmp
     assert differ(other, model)
 
 
+def test_every_epoch_draws_its_own_masks_and_dropout(cycle_split: Split, tmp_path: Path) -> None:
+    model, seeds = make(), []
+    original = model.loss
+
+    def listening(batch, *, generator: torch.Generator) -> Loss:
+        seeds.append((generator.initial_seed(), torch.initial_seed()))
+        return original(batch, generator=generator)
+
+    model.loss = listening
+    fit(model, cycle_split, CONFIG, folder=tmp_path)
+    assert len({masks for masks, _ in seeds}) == len({dropout for _, dropout in seeds}) == CONFIG.max_epochs
+
+
 def test_training_does_not_move_the_global_generator(cycle_split: Split, tmp_path: Path) -> None:
     model = make()
     torch.manual_seed(7)
@@ -380,7 +393,7 @@ def test_a_loss_that_is_not_a_number_stops_training_and_the_last_good_checkpoint
     result = fit(model, cycle_split, CONFIG, folder=tmp_path)
     assert result.stopped == "nan"
     assert "NaN" in result.message
-    assert result.epochs == 2
+    assert (result.epochs, result.steps) == (2, 2 * per_epoch + 1)  # no step is made with it
     rows = history_of(tmp_path)
     assert without_seconds(rows) == without_seconds(history_of(folder))[:2]
     for which in ("best", "last"):
@@ -434,6 +447,47 @@ def test_training_stops_when_validation_has_not_gained_for_so_many_evaluations(
     assert result.stopped == "early"
     assert result.epochs == 4  # one evaluation that is the best so far, three without a gain
     assert result.best_step == history_of(tmp_path)[0]["step"]
+
+
+def test_a_stage_that_ended_early_leaves_the_next_one_its_own_patience(
+    cycle_split: Split, tmp_path: Path
+) -> None:
+    still = dataclasses.replace(
+        CONFIG, learning_rate=1e-12, max_epochs=30, patience=2, fine_tune=True, fine_tune_epochs=30
+    )
+    assert fit(make(), cycle_split, still, folder=tmp_path).stopped == "early"
+    stages = [row["stage"] for row in history_of(tmp_path)]
+    assert stages == ["pretrain"] * 3 + ["fine_tune"] * 2  # the first of all is the best so far
+
+
+def test_fine_tuning_starts_from_the_best_weights_of_pre_training(
+    cycle_split: Split, tmp_path: Path, monkeypatch
+) -> None:
+    scripted = iter([0.1, 0.5, 0.3, 0.2])
+
+    def evaluated(model, split, part, **arguments):
+        found = evaluate(model, split, part, **arguments)
+        found.figures["NDCG@10"]["value"] = next(scripted)
+        return found
+
+    monkeypatch.setattr(training, "evaluate", evaluated)
+    model, after_epoch, at_start = make(), [], []
+    original = model.fine_tune_loss
+
+    def listening(batch, *, generator: torch.Generator) -> Loss:
+        at_start.append(copy.deepcopy(model.state_dict()))
+        return original(batch, generator=generator)
+
+    model.fine_tune_loss = listening
+    fit(
+        model,
+        cycle_split,
+        dataclasses.replace(CONFIG, max_epochs=3, fine_tune=True, fine_tune_epochs=1),
+        folder=tmp_path,
+        on_evaluation=lambda row: after_epoch.append(copy.deepcopy(model.state_dict())),
+    )
+    for name, value in at_start[0].items():
+        assert torch.equal(value, after_epoch[1][name]), name
 
 
 def test_a_time_limit_ends_training_within_an_epoch_and_leaves_a_usable_folder(
