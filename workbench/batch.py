@@ -286,6 +286,8 @@ class _Scheduler:
                 self._start(job)
 
     def _start(self, job: Job) -> None:
+        if self.force and job.notebook == TRAINING:
+            _forget_training(job)
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         ours, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_execute, args=(job, theirs, threads), name=job.key)
@@ -331,6 +333,18 @@ def _outcome(worker: _Worker) -> Outcome:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         output = draft.replace(job.output)
     return Outcome(job, status, time.monotonic() - worker.started, message, output)
+
+
+def _forget_training(job: Job) -> None:
+    """Empty the run of a training job, so that its notebook trains anew."""
+    from workbench.runs import Run, RunError
+
+    try:
+        run = Run.open(job.runs_dir, str(job.run))
+    except RunError:  # there is nothing to forget
+        return
+    with run.locked():
+        run.emptied()
 
 
 def _draft(job: Job) -> Path:

@@ -123,8 +123,11 @@ def train(
     config = recipe(dataset, model, **settings)
     run = run_experiment(config, runs_dir=runs, force=force, resume_stale=resume_stale)
     print(run.id)
-    _say((run.manifest.get("training") or {}).get("message", "nothing to train: counted"))
-    return DONE if run.status == "done" else FAILED
+    message = (run.manifest.get("training") or {}).get("message", "nothing to train: counted")
+    if run.status != "done":
+        return _complain(f"{message}; the same command goes on from here", FAILED)
+    _say(message)
+    return DONE
 
 
 @app.command()

@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +36,7 @@ from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
 from workbench.datasets import Dataset, open_dataset, oracle_for
 from workbench.paths import runs_dir as runs_folder
-from workbench.runs import LOCK, MANIFEST, Run, list_runs, provenance, source_hash
+from workbench.runs import Run, list_runs, provenance, source_hash
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +185,7 @@ def run_experiment(
         if run.manifest["status"] == "done" and not force:
             return run
         if force or not resume:
-            run = _emptied(run)
+            run = run.emptied()
         started = time.perf_counter()
         run = run.updated(**manifest, status="running", error=None)
         with _accounted(run), _Reporter(progress) as reporter:
@@ -452,18 +451,6 @@ def _found(
     fresh = [run for run in same if run.manifest["source_hash"] == manifest["source_hash"]]
     stale = [run for run in same if run.manifest["status"] != "done"] if resume_stale else []
     return next(iter([*fresh, *stale]), None)
-
-
-def _emptied(run: Run) -> Run:
-    """Remove what an earlier training left in the folder and return the run without its past."""
-    for path in run.folder.iterdir():
-        if path.name in (LOCK, MANIFEST):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return run.updated(duration=0.0)
 
 
 def _train(

@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import platform
 import re
+import shutil
 import subprocess
 import time
 import uuid
@@ -179,6 +180,17 @@ class Run:
                     time.sleep(0.05)
             yield
 
+    def emptied(self) -> Run:
+        """Remove what training and evaluation left in the folder and return the run as one that never began."""
+        for path in self.folder.iterdir():
+            if path.name in (LOCK, RESULTS_LOCK, MANIFEST):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return self.updated(status="pending", duration=0.0)
+
     def metrics(self) -> dict[str, Any]:
         """Return what metrics.json holds; no results when nothing was evaluated yet."""
         empty = {"format": FORMAT, "results": [], "references": []}
@@ -241,19 +253,31 @@ class Run:
         references: Sequence[Mapping[str, Any]] = (),
         **about: Any,
     ) -> None:
-        """Put results into metrics.json and per_user.parquet in the place of older ones of the same kind."""
+        """Put results into metrics.json and per_user.parquet.
+
+        Older results of the same kind give way, and so do all results of other weights: a run that was resumed is
+        judged anew.
+        """
         with _locked(self.folder / RESULTS_LOCK, fcntl.LOCK_EX):
             metrics, table = self.metrics(), self.per_user()
-            new = {_identity(result) for result in results}
-            kept = [result for result in metrics["results"] if _identity(result) not in new]
+            new, checkpoints = (
+                {_identity(each) for each in results},
+                {each.get("checkpoint") for each in results},
+            )
+            kept = [
+                each
+                for each in metrics["results"]
+                if _identity(each) not in new and each.get("checkpoint") in checkpoints
+            ]
             known = {(entry["name"], *_identity(entry)) for entry in references}
             old = [each for each in metrics["references"] if (each["name"], *_identity(each)) not in known]
             fresh = per_user[list(PER_USER_COLUMNS)]
-            if len(table):
+            if kept and len(table):
+                identities = {_identity(each) for each in kept}
                 rows = pd.MultiIndex.from_frame(table[list(RESULT_IDENTITY)]).to_flat_index()
-                fresh = pd.concat([table[[row not in new for row in rows]], fresh], ignore_index=True)
+                fresh = pd.concat([table[[row in identities for row in rows]], fresh], ignore_index=True)
             _replace(self.folder / PER_USER, lambda path: fresh.to_parquet(path, index=False))
-            metrics |= {"results": kept + list(results), "references": old + list(references), **about}
+            metrics |= {"results": [*kept, *results], "references": [*old, *references], **about}
             write_json(self.folder / METRICS, metrics)
 
     def save_trace(self, name: str, trace: DecodeTrace) -> Path:

@@ -13,6 +13,7 @@ import pytest
 from workbench import batch
 from workbench.batch import check_parameters, is_finished, plan, run_jobs
 from workbench.experiments import recipe, run_experiment
+from workbench.runs import Run
 
 
 def notebook(folder: Path, name: str, *cells: str, parameters: str = "number: int = 1  # how many") -> str:
@@ -114,6 +115,9 @@ def test_a_training_job_knows_its_run_before_it_starts(world):
     assert is_finished(job)
     run.updated(status="failed")
     assert not is_finished(job)
+    batch._forget_training(job)
+    assert sorted(path.name for path in run.folder.iterdir()) == [".lock", ".results.lock", "manifest.json"]
+    assert Run.open(world.runs, run.id).status == "pending"
 
 
 def test_a_job_on_a_run_is_kept_in_it(world):

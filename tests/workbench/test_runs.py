@@ -236,6 +236,14 @@ def test_a_newer_result_takes_the_place_of_the_same_kind_alone(tmp_path):
     assert set(table[is_replaced]["rank"]) == {7.0}
 
 
+def test_figures_of_other_weights_are_dropped(tmp_path):
+    run = make(tmp_path)
+    run.add_results([{**result(), "checkpoint": "old"}], user_rows())
+    run.add_results([{**result("validation"), "checkpoint": "new"}], user_rows("validation"))
+    assert [each["part"] for each in run.metrics()["results"]] == ["validation"]
+    assert set(run.per_user()["part"]) == {"validation"}
+
+
 def test_a_miss_keeps_its_infinite_rank(tmp_path):
     run = make(tmp_path)
     run.add_results([result()], user_rows(rank=np.inf))

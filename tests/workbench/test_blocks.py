@@ -1,0 +1,92 @@
+"""The notebooks' building blocks: which run and user they choose, and what they say."""
+
+from __future__ import annotations
+
+import logging
+
+import plotly.io
+import pytest
+
+from workbench import blocks
+from workbench.experiments import (
+    decode_user,
+    default_decode_config,
+    evaluate_run,
+    open_run,
+    recipe,
+    run_experiment,
+)
+from workbench.runs import RunError
+
+
+@pytest.fixture(scope="module")
+def runs(world):
+    made = {}
+    for model in ("diffsasrec", "sasrec"):
+        made[model] = run_experiment(recipe("circle", model, **world.settings), runs_dir=world.runs)
+        evaluate_run(made[model])
+    return made
+
+
+def test_begin_sets_a_notebook_up_and_names_the_runs_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(plotly.io.renderers, "default", plotly.io.renderers.default)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    monkeypatch.setattr(logging.getLogger("workbench"), "level", 0)
+    monkeypatch.setattr(logging.getLogger("diffsasrec"), "level", 0)
+    assert blocks.begin(str(tmp_path)) == tmp_path
+    assert plotly.io.renderers.default == "plotly_mimetype"
+
+
+def test_without_a_wish_the_newest_run_that_can_is_chosen(runs, world):
+    assert blocks.choose_run(world.runs, "", way="diffusion").id == runs["diffsasrec"].id
+    assert blocks.choose_run(world.runs, "", way="autoregressive").id == runs["sasrec"].id
+    assert blocks.choose_run(world.runs, runs["sasrec"].key[:6]).id == runs["sasrec"].id
+    with pytest.raises(RunError, match="02_train"):
+        blocks.choose_run(world.runs / "none", "")
+
+
+def test_words_about_training_name_the_figure_and_what_comes_next(runs):
+    words = blocks.training_in_words(runs["sasrec"])
+    assert words.startswith("All epochs done")
+    assert "95 % confidence over 60 users" in words
+    assert runs["sasrec"].id in words
+    unfinished = runs["sasrec"].updated(status="failed")
+    assert "not finished" in blocks.training_in_words(unfinished)
+    unfinished.updated(status="done")
+
+
+def test_words_about_evaluation_name_every_way(runs):
+    words = blocks.evaluation_in_words(runs["sasrec"])
+    assert "sasrec reaches NDCG@10" in words
+    assert "autoregressive list" in words
+
+
+def test_groups_by_history_length_hold_every_user_once(runs):
+    table = blocks.history_length_table(runs["diffsasrec"])
+    assert table["users"].sum() == 60
+    assert {"HR@10 topk", "HR@4 diffusion"} <= set(table.columns)
+
+
+def test_the_interesting_user_has_the_answer_in_the_list_where_anybody_has(runs):
+    opened = open_run(runs["diffsasrec"])
+    config = default_decode_config(opened.checkpoint.model)
+    user = blocks.interesting_user(opened, config)
+    trace = decode_user(opened, user, config)
+    per_user = opened.run.per_user()
+    hits = per_user[(per_user["recommend"] == "diffusion") & (per_user["rank"] < 99)]
+    assert (trace.about["targets"][0] in trace.steps[-1].tokens[0].tolist()) == (len(hits) > 0)
+    table = blocks.list_table(trace, opened.dataset.title, target=trace.about["targets"][0])
+    assert table["rank"].tolist() == [1, 2, 3, 4]
+    assert table["title"].str.contains("held out").sum() == (len(hits) > 0)
+    assert len(blocks.history_table(opened.dataset, trace, num_shown=3)) == 3
+    assert "slots" in blocks.decode_in_words(trace, opened.dataset.title, target=None)
+
+
+def test_references_are_told_with_and_without_an_oracle(runs):
+    opened = open_run(runs["sasrec"])
+    table = blocks.reference_table(opened.dataset, opened.split, max_users=20)
+    assert table["system"].tolist() == ["random", "popularity"]
+    assert "02_train" in blocks.references_in_words(table)
+    parts = blocks.parts_table(opened.split)
+    assert parts["users"].tolist() == [62, 60, 60]
