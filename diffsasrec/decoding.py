@@ -53,7 +53,8 @@ def decode_steps(
         ValueError: logits with NaN, or fewer than K items left for a user.
     """
     num_users, num_slots, device = history.shape[0], config.num_slots, history.device
-    blocked = forbidden_pairs(forbidden, num_users, num_needed=num_slots, num_items=num_items)
+    pairs = forbidden_pairs(forbidden, num_users, num_needed=num_slots, num_items=num_items)
+    blocked = pairs[0].to(device), pairs[1].to(device)
     tokens = history.new_full((num_users, num_slots), Vocabulary.mask_id_of(num_items))
     masked = torch.ones_like(tokens, dtype=torch.bool)
     threshold = torch.full((num_users,), config.threshold, dtype=torch.float64, device=device)

@@ -111,12 +111,13 @@ class SequentialModel(nn.Module, ABC):
             )
         if way == "diffusion":
             config = decode_config or DecodeConfig(num_slots=num_recommendations)
-            seeds = torch.zeros(len(history), dtype=torch.long) if user_seeds is None else user_seeds
+            seeds = history.new_zeros(len(history)) if user_seeds is None else user_seeds
             trace = self.decode(history, forbidden=forbidden, user_seeds=seeds, config=config)
             return trace.recommendations()
-        blocked = forbidden_pairs(
+        pairs = forbidden_pairs(
             forbidden, len(history), num_needed=num_recommendations, num_items=self.num_items
         )
+        blocked = pairs[0].to(history.device), pairs[1].to(history.device)
         if way == "autoregressive":
             return self._one_after_the_other(history, num_recommendations, blocked)
         logits = checked_scores(self.next_item_logits(history))

@@ -24,14 +24,19 @@ def test_chunks_of_any_size_give_the_plain_loss_and_gradients(monkeypatch, chunk
 
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=0)
     own_gradients = torch.autograd.grad(3 * ours, (hidden, item_weight))
-    for own, expected in zip(own_gradients, torch.autograd.grad(3 * plain, (hidden, item_weight)), strict=True):
+    for own, expected in zip(
+        own_gradients, torch.autograd.grad(3 * plain, (hidden, item_weight)), strict=True
+    ):
         torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_no_prediction_costs_nothing() -> None:
     hidden = torch.zeros(0, 8, requires_grad=True)
     loss = linear_cross_entropy(
-        hidden, torch.ones(5, 8, requires_grad=True), torch.zeros(0, dtype=torch.long), row_weight=torch.zeros(0)
+        hidden,
+        torch.ones(5, 8, requires_grad=True),
+        torch.zeros(0, dtype=torch.long),
+        row_weight=torch.zeros(0),
     )
     loss.backward()
     assert loss.item() == 0
