@@ -44,11 +44,13 @@ slow: .venv/installed-test ## run the tests that take minutes each
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
 check: .venv/installed-check ## format, lint, types, import directions, notebooks and documents
-	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/pyright
-	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q -n 0 tests/test_repository.py
+	@status=0; \
+	$(BIN)/ruff format --check --quiet . || status=1; \
+	$(BIN)/ruff check --quiet . || status=1; \
+	$(BIN)/pyright || status=1; \
+	$(BIN)/lint-imports --no-logo || status=1; \
+	$(BIN)/python -m pytest -q -n 0 tests/test_repository.py || status=1; \
+	exit $$status
 
 bench: .venv/installed-test ## run benchmarks/, one after another
 	@for each in $(wildcard benchmarks/*.py); do $(BIN)/python "$$each"; done
@@ -78,8 +80,9 @@ endif
 
 .PRECIOUS: .venv/installed-%
 .venv/installed-%: pyproject.toml constraints.txt | $(BIN)/python $(TORCH)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-	    $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') -e '.[$(EXTRAS_$*)]'
+	@echo 'installing $(EXTRAS_$*) into .venv'
+	@$(BIN)/python -m pip install --disable-pip-version-check $(if $(wildcard .venv/installed-*),--quiet) \
+	    -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
 $(BIN)/python:
