@@ -167,7 +167,7 @@ def slot_step_matrix(
             "colorbar": {
                 "thickness": 10,
                 "xpad": 4,
-                "tickformat": ".2f" if value == "entropy" else ".0%",
+                "tickformat": ".2f" if value == "entropy" else ".0%" if top > 0.1 else ".1%",
                 "outlinewidth": 0,
             },
         },
@@ -297,7 +297,8 @@ def training_curves(
                 marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 6},
             )
     figure.update_xaxes(title=x)
-    return _finish(figure, title=None, height=340)
+    _finish(figure, title=None, height=360)
+    return figure.update_layout(legend_y=-0.28)
 
 
 def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -> go.Figure:
@@ -433,7 +434,7 @@ def _rank_text(rank: int) -> str:
 
 def _square(num_steps: int, num_slots: int) -> int:
     """Return the edge of a cell in pixels, so that a phone's width still holds all steps."""
-    return int(np.clip(300 // max(num_steps, 1), 9, 26 if num_slots <= 16 else 16))
+    return int(np.clip(220 // max(num_steps, 1), 9, 24 if num_slots <= 16 else 16))
 
 
 def _ink(shade: float, dark: bool) -> str:

@@ -119,7 +119,7 @@ function drawCandidates() {
     meter.append(fill);
     bar.append(meter);
     row.append(make("td", "number", `${place + 1}`), name, bar, make("td", "number", percent(probability)),
-      make("td", "", isFilled && candidate === item ? "■ taken" : ""));
+      make("td", "mark", isFilled && candidate === item ? "■ taken" : ""));
     table.append(row);
   });
   const truth = data.target === null ? "" : rank ? `★ The held-out item is at place ${rank} of this slot.`

@@ -31,14 +31,19 @@ def style(content: str, *, dark: bool) -> str:
     return f'<style>{board_style()}</style><div class="{theme}">{content}</div>'
 
 
-def history(cards: Sequence[HistoryCard]) -> str:
-    """Return a history, oldest first, as a strip that shows its right end."""
-    items = [
-        f'<li title="{html.escape(_cut(card.title))}"><span class="name"><bdi>{html.escape(_cut(card.title))}</bdi>'
-        f"</span><small><bdi>{html.escape(_cut(card.detail))}</bdi></small><small>{html.escape(card.when)}</small></li>"
-        for card in reversed(cards)
-    ]
+def history(cards: Sequence[HistoryCard], *, held_out: HistoryCard) -> str:
+    """Return a history, oldest first, and the held-out item after it, as a strip that shows its right end."""
+    words = f'<small><span class="star">{TARGET_GLYPH}</span> hidden from the model</small>'
+    items = [_history_card(held_out, "held-out", words), *(_history_card(card) for card in reversed(cards))]
     return f'<ol class="history" tabindex="0" aria-label="history, latest first">{"".join(items)}</ol>'
+
+
+def _history_card(card: HistoryCard, kind: str = "", words: str = "") -> str:
+    title, detail = html.escape(_cut(card.title)), html.escape(_cut(card.detail))
+    return (
+        f'<li class="{kind}" title="{title}">{words}<span class="name"><bdi>{title}</bdi></span>'
+        f"<small><bdi>{detail}</bdi></small><small>{html.escape(card.when)}</small></li>"
+    )
 
 
 def noised(cards: Sequence[HistoryCard], masked: Sequence[bool]) -> str:
@@ -115,7 +120,7 @@ def candidates(
         rows.append(
             f'<tr class="{kinds}"><td class="number">{place}</td><td class="item"><span>{star}{name}</span></td>'
             f'<td class="share"><div class="meter"><i style="width:{100 * share / top:.1f}%"></i></div></td>'
-            f'<td class="number">{percent(share)}</td><td>{mark}</td></tr>'
+            f'<td class="number">{percent(share)}</td><td class="mark">{mark}</td></tr>'
         )
     head = "<tr><th></th><th>candidate</th><th>model</th><th></th><th></th></tr>"
     return f'{_scores(trace, step, slot)}<table class="candidates">{head}{"".join(rows)}</table>'

@@ -118,20 +118,22 @@ def _show_person(case: Case) -> None:
         for genre in source.genres(token).split(", "):
             counts[genre] = counts.get(genre, 0) + 1
     genres = [genre for genre in sorted(counts, key=counts.get, reverse=True) if genre][:3]  # type: ignore[arg-type]
-    span = f"{day(int(person.timestamps[0]))} to {day(int(person.timestamps[-1]))}"
+    first, last = day(int(person.timestamps[0])), day(int(person.timestamps[-1]))
+    span = first if first == last else f"{first} to {last}"
     mostly = f"mostly {', '.join(genres)}" if genres else ""
     about = " · ".join(filter(None, [f"{len(person.tokens)} items", mostly, span, source.name]))
     story = truth_in_words(case.trace, person.target, source.title)
-    cards = [
+    moments = [*person.timestamps[-_HISTORY_CARDS:].tolist(), person.target_time]
+    *cards, held_out = [
         board.HistoryCard(source.title(token), source.genres(token), day(moment))
         for token, moment in zip(
-            person.tokens[-_HISTORY_CARDS:].tolist(),
-            person.timestamps[-_HISTORY_CARDS:].tolist(),
-            strict=True,
+            [*person.tokens[-_HISTORY_CARDS:].tolist(), person.target], moments, strict=True
         )
     ]
     heading = board.heading(f"User {person.user_id}", about)
-    st.html(board.style(heading + board.story(story) + board.history(cards), dark=is_dark()))
+    st.html(
+        board.style(heading + board.story(story) + board.history(cards, held_out=held_out), dark=is_dark())
+    )
 
 
 @st.fragment(key="steps")
@@ -222,15 +224,16 @@ def _choose_step(case: Case) -> tuple[int | None, int]:
             width=300,
             label_visibility="collapsed",
         )
-        st.markdown("slot", width="content")
-        slot = st.selectbox(
-            "Slot",
-            list(range(1, trace.num_slots + 1)),
-            key="slot",
-            bind="query-params",
-            width=84,
-            label_visibility="collapsed",
-        )
+        with st.container(horizontal=True, vertical_alignment="center", width="content", wrap=False):
+            st.markdown("slot", width="content")
+            slot = st.selectbox(
+                "Slot",
+                list(range(1, trace.num_slots + 1)),
+                key="slot",
+                bind="query-params",
+                width=84,
+                label_visibility="collapsed",
+            )
     return None if number == 0 else number - 1, slot - 1
 
 

@@ -78,6 +78,7 @@ def _show_table(table: pd.DataFrame, found: Shelf) -> None:
             "step through": st.column_config.LinkColumn(display_text="Decode"),
             "seconds": st.column_config.NumberColumn(format="%.0f"),
             "run": st.column_config.TextColumn(width="medium"),
+            **{name: st.column_config.TextColumn(width=165) for name in _MAIN_FIGURES[:-1]},
         },
     )
 
