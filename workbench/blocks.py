@@ -221,7 +221,7 @@ def evaluation_in_words(run: Run) -> str:
 
 def interesting_user(opened: OpenRun, config: DecodeConfig) -> Any:
     """Return the id of the first user whose held-out item is in the decoded list; the first of all if there is none."""
-    rows = opened.split.test.rows[:_USERS_TO_TRY]
+    rows = opened.split.part("test").rows[:_USERS_TO_TRY]
     ids = [opened.dataset.interactions.user_ids[row].item() for row in rows]
     for user_id in ids:
         trace = decode_user(opened, user_id, config)

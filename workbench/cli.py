@@ -29,7 +29,7 @@ _DEMO_MINUTES = 15.0  # of training for each model, on any data but the toy worl
 _SECONDS_BETWEEN_LINES = 3.0
 _TYPER_INTERRUPTED = 130  # what typer makes of Ctrl-C
 _INTERRUPTED = "interrupted; the same command goes on from here"
-_UsageError = typer.BadParameter.__bases__[0]
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     help="Train, judge and step through sequential recommenders.",
@@ -64,7 +64,7 @@ def _status() -> int:
         status = app(standalone_mode=False) or DONE
         return _complain(_INTERRUPTED, FAILED) if status == _TYPER_INTERRUPTED else status
     except _UsageError as error:
-        return _complain(error.format_message(), BAD_INPUT)
+        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
     except typer.Abort:
         return _complain("stopped", FAILED)
     except KeyboardInterrupt:

@@ -311,7 +311,7 @@ def list_runs(runs_dir: Path) -> list[Run | BrokenRun]:
     found = [_read(runs_dir, id_) for id_ in _run_ids(runs_dir)]
     whole = [run for run in found if isinstance(run, Run)]
     broken = [run for run in found if isinstance(run, BrokenRun)]
-    return [*sorted(whole, key=lambda run: str(run.manifest.get("created")), reverse=True), *broken]
+    return [*sorted(whole, key=_created, reverse=True), *broken]
 
 
 def source_hash(notebook: str | None = None) -> str:
@@ -392,6 +392,10 @@ def _run_ids(runs_dir: Path) -> list[str]:
         for path in sorted(recipe.iterdir())
         if _is_named_folder(path)
     ]
+
+
+def _created(run: Run) -> str:
+    return str(run.manifest.get("created"))
 
 
 def _is_named_folder(path: Path) -> bool:
