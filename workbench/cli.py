@@ -87,8 +87,11 @@ def prepare(
     user_col: Annotated[str | None, typer.Option(help="the column of users, in your own file")] = None,
     item_col: Annotated[str | None, typer.Option(help="the column of items")] = None,
     time_col: Annotated[str | None, typer.Option(help="the column of timestamps")] = None,
+    runs: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None,
 ) -> None:
     """Bring a data set into the form that training reads, once."""
+    if runs is not None:
+        _say("note: --runs has no effect on prepare: DIFFSASREC_CACHE says where prepared data goes")
     _log_progress()
     from workbench import datasets
 

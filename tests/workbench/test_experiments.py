@@ -361,7 +361,10 @@ def test_progress_is_a_bar_for_a_person_and_lines_for_a_log(monkeypatch, caplog,
     with caplog.at_level(logging.INFO, logger="workbench"):
         run_experiment(tiny(world), runs_dir=tmp_path / "lines", progress="lines")
     assert "pretrain epoch 1" in caplog.text
-    run_experiment(tiny(world), runs_dir=tmp_path / "bar", progress="bar")
+    run_experiment(tiny(world), runs_dir=tmp_path / "notebook", progress="bar")
+    assert "items/s" in capsys.readouterr().out  # JupyterLab reddens stderr
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    run_experiment(tiny(world), runs_dir=tmp_path / "terminal", progress="bar")
     assert "items/s" in capsys.readouterr().err
 
 
