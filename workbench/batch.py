@@ -10,6 +10,8 @@ import ast
 import logging
 import multiprocessing
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -354,6 +356,7 @@ def _draft(job: Job) -> Path:
 
 def _execute(job: Job, pipe: Connection, threads: int) -> None:
     """Execute a job; the main function of a worker process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that kernel and sockets are cleared away
     logging.getLogger("papermill").setLevel(logging.ERROR)
     os.environ |= {
         "OMP_NUM_THREADS": str(threads),
