@@ -1,6 +1,7 @@
 """What the repository says about itself must be true: lists that repeat each other, documents, notebooks, layout."""
 
 import ast
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -154,6 +158,22 @@ def test_the_documents_name_only_commands_that_make_has():
         text = document.read_text(encoding="utf-8")
         named = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE))
         assert named <= known, f"{document.name} names {named - known}"
+
+
+def test_the_table_for_newcomers_names_settings_that_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("## Coming from")[1].split("\n## ")[0]
+    script = (ROOT / "notebooks" / "02_train.py").read_text(encoding="utf-8")
+    parameters = set(re.findall(r"^(\w+): .+ = ", script, re.MULTILINE)) | {"run"}
+    settings = {field.name for cls in (TrainConfig, DecodeConfig) for field in dataclasses.fields(cls)}
+    named = {
+        name
+        for names in re.findall(r"parameters? ((?:`\w+`(?:, )?)+)", table)
+        for name in re.findall(r"\w+", names)
+    }
+    assert len(named) > 10
+    assert named <= parameters
+    assert set(re.findall(r"--set (\w+)=\d", table)) <= settings
 
 
 def test_no_file_names_a_path_of_somebodys_machine():
