@@ -10,8 +10,6 @@ import ast
 import logging
 import multiprocessing
 import os
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +21,7 @@ from typing import Any
 import nbformat
 import papermill
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
@@ -258,6 +257,7 @@ class _Scheduler:
         self.jobs = list(jobs)
         self.outcomes: dict[str, Outcome] = {}
         self.running: list[_Worker] = []
+        self.sockets = tempfile.TemporaryDirectory(prefix="ipc")  # of kernels; a short path
         self.context = multiprocessing.get_context("spawn")  # papermill changes folder and environment
 
     def run(self) -> list[Outcome]:
@@ -270,6 +270,7 @@ class _Scheduler:
                 worker.process.terminate()
             for worker in self.running:
                 worker.process.join()
+            self.sockets.cleanup()
         return [self.outcomes[job.key] for job in self.jobs]
 
     def _start_what_can_be(self) -> None:
@@ -292,7 +293,9 @@ class _Scheduler:
             _forget_training(job)
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_execute, args=(job, theirs, threads), name=job.key)
+        process = self.context.Process(
+            target=_execute, args=(job, theirs, threads, self.sockets.name), name=job.key
+        )
         process.start()
         theirs.close()
         self.running.append(_Worker(job, process, ours, time.monotonic()))
@@ -354,11 +357,11 @@ def _draft(job: Job) -> Path:
     return job.runs_dir / LOOSE / f"unfinished-{job.notebook}-{job.key}.ipynb"
 
 
-def _execute(job: Job, pipe: Connection, threads: int) -> None:
+def _execute(job: Job, pipe: Connection, threads: int, sockets: str) -> None:
     """Execute a job; the main function of a worker process."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that kernel and sockets are cleared away
     logging.getLogger("papermill").setLevel(logging.ERROR)
     os.environ |= {
+        "JUPYTER_RUNTIME_DIR": sockets,
         "OMP_NUM_THREADS": str(threads),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "WORKBENCH_PROGRESS": "lines",
@@ -366,23 +369,24 @@ def _execute(job: Job, pipe: Connection, threads: int) -> None:
     papermill_engines.register(_ENGINE, _Engine)
     draft = _draft(job)
     draft.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ipc") as sockets:
-        os.environ["JUPYTER_RUNTIME_DIR"] = sockets
-        try:
-            papermill.execute_notebook(
-                job.source,
-                draft,
-                parameters=job.parameters,
-                engine_name=_ENGINE,
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=job.source.parent,
-                tell=lambda kind, text: pipe.send((kind, text)),
-            )
-        except papermill.PapermillExecutionError as error:
-            words = str(error.evalue).strip().splitlines()[-1:] or [""]
-            pipe.send(("failed", f"cell {error.cell_index + 1}: {error.ename}: {words[0]}"))
-            return
+    try:
+        papermill.execute_notebook(
+            job.source,
+            draft,
+            parameters=job.parameters,
+            engine_name=_ENGINE,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=job.source.parent,
+            tell=lambda kind, text: pipe.send((kind, text)),
+        )
+    except papermill.PapermillExecutionError as error:
+        words = str(error.evalue).strip().splitlines()[-1:] or [""]
+        pipe.send(("failed", f"cell {error.cell_index + 1}: {error.ename}: {words[0]}"))
+        return
+    except DeadKernelError:
+        pipe.send(("failed", "its kernel died: it was killed, or ran out of memory"))
+        return
     notebook = nbformat.read(draft, as_version=4)
     notebook.metadata["workbench"] = {"key": job.key, "status": "done"}
     nbformat.write(notebook, draft)

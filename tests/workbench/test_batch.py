@@ -165,7 +165,7 @@ def test_a_job_whose_needs_failed_is_not_started_and_the_others_go_on(finished):
 def test_a_kernel_that_dies_fails_its_job_alone(finished):
     outcomes, _ = finished
     assert outcomes["killed"].status == "failed"
-    assert outcomes["killed"].message
+    assert outcomes["killed"].message == "its kernel died: it was killed, or ran out of memory"
 
 
 def test_progress_names_the_cell_and_counts_the_finished(finished):
