@@ -18,7 +18,7 @@ import torch
 from diffsasrec.config import to_dict
 from diffsasrec.metrics import checked_scores
 from diffsasrec.randomness import gumbel, uniform
-from diffsasrec.rules import RULES, DecodeConfig, Selection, StepView
+from diffsasrec.rules import RULES, DecodeConfig, Selection, StepView, most_steps, slots_of_step
 from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -62,7 +62,7 @@ def decode_steps(
     prediction: _Prediction | None = None
     probability = score = None
     slots = torch.arange(num_slots, device=device)
-    limit = _num_steps(config)
+    limit = most_steps(config)
     for step in range(limit):
         users = (needs_pass & masked.any(dim=1)).nonzero().squeeze(1)
         if len(users):
@@ -77,7 +77,7 @@ def decode_steps(
             masked=masked,
             probability=prediction.choice_probability[..., 0],
             draw=uniform(config.seed, user_seeds[:, None], torch.full_like(slots, step), slots),
-            quota=torch.full_like(user_seeds, _quota(step, limit, num_slots)),
+            quota=torch.full_like(user_seeds, slots_of_step(step, limit, num_slots)),
             threshold=threshold,
             filled=torch.zeros_like(needs_pass),
             is_last=step == limit - 1,
@@ -216,19 +216,6 @@ def _where(users: torch.Tensor, new: Selection, old: Selection) -> Selection:
         score=new.score.where(users, old.score),
         threshold=new.threshold.where(users[:, 0], old.threshold),
     )
-
-
-def _num_steps(config: DecodeConfig) -> int:
-    """Return the largest number of steps the rule can take."""
-    knobs = RULES[config.rule].knobs
-    if "max_steps" in knobs:
-        return config.max_steps
-    return config.num_steps if "num_steps" in knobs and config.num_steps else config.num_slots
-
-
-def _quota(step: int, num_steps: int, num_slots: int) -> int:
-    """Return n_s, the slots that step s fills when S steps share K slots: the first ones take the rest."""
-    return num_slots // num_steps + (1 if step < num_slots % num_steps else 0)
 
 
 def _noise(config: DecodeConfig, user_seeds: torch.Tensor, step: int, num_items: int) -> torch.Tensor:

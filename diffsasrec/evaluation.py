@@ -5,8 +5,6 @@ Letters: B users of a batch, N real items, K length of the list.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,23 +16,14 @@ import torch
 
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
-from diffsasrec.metrics import (
-    PER_USER,
-    bootstrap_interval,
-    checked_scores,
-    coverage,
-    impossible,
-    rank_of_target,
-)
+from diffsasrec.judging import MISS, NO_SLOT, Asked, judge_list, judge_ranking, repeats
+from diffsasrec.metrics import PER_USER, bootstrap_interval, coverage, impossible
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.randomness import user_seeds
-from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_pairs
-from diffsasrec.splits import Split
-from diffsasrec.vocabulary import PAD_ID, Vocabulary
+from diffsasrec.sequences import evaluation_batches
+from diffsasrec.splits import Part, Split
+from diffsasrec.vocabulary import PAD_ID
 
 KS = (1, 5, 10, 20)
-MISS = math.inf  # the rank of a target that is not in the list, or that no model could know
-NO_SLOT = -1
 
 
 @dataclass(frozen=True)
@@ -101,14 +90,14 @@ def evaluate(
         )
     was_training, started = model.training, time.perf_counter()
     model.eval()
-    judge = _judge_ranking if recommend == "topk" else _judge_list
+    judge = judge_ranking if recommend == "topk" else judge_list
     rows, lists = [], []
     for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
-        asked = _Asked(recommend, num_recommendations, decode_config, seen if filter_seen else None)
+        asked = Asked(recommend, num_recommendations, decode_config, seen if filter_seen else None)
         frame, items = judge(model, batch, asked, split)
         frame["row"], frame["target"] = batch.user.numpy(), batch.target[:, 0].numpy()
         frame["history_length"] = (judged.end - judged.start)[np.searchsorted(judged.rows, frame["row"])]
-        frame["repeats"] = _repeats(batch.target[:, 0], seen)
+        frame["repeats"] = repeats(batch.target[:, 0], seen)
         rows.append(frame)
         lists.append(items.numpy())
         if progress is not None:
@@ -119,101 +108,33 @@ def evaluate(
         MISS,
         NO_SLOT,
     ]
-    protocol = {
-        "part": part,
-        "recommend": recommend,
-        "filter_seen": filter_seen,
-        "split": to_dict(split.config),
-        "ranking": "full catalogue",
-        "list_length": num_recommendations,
+    protocol = _protocol(split, judged, recommend, filter_seen, num_recommendations) | {
         "decode": to_dict(decode_config) if decode_config else None,
         "max_length": model.max_length,
-        "catalogue_size": num_items,
-        "num_users": len(judged),
         "max_users": max_users,
-        "num_cold_targets": int(judged.cold.sum()),
         "num_repeated_targets": int(per_user["repeats"].to_numpy().sum()),
-        "target_hash": split.target_hash(part),
         "bootstrap_seed": seed,
     }
     figures = _figures(per_user, np.concatenate(lists), protocol)
     return Evaluation(protocol, figures, _table(per_user, split, protocol), time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a model is asked for one batch."""
-
-    way: str
-    num_recommendations: int  # K
-    decode_config: DecodeConfig | None
-    forbidden: Forbidden | None
-
-
-def _judge_ranking(
-    model: SequentialModel, batch: Batch, asked: _Asked, split: Split
-) -> tuple[pd.DataFrame, torch.Tensor]:
-    """Rank the target among the whole catalogue; return the rows of per_user and the lists (B, K)."""
-    logits = checked_scores(model.next_item_logits(batch.history.to(_device(model))).cpu())
-    target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
-    own = logits.gather(1, target)
-    user, column = forbidden_pairs(
-        asked.forbidden,
-        len(batch),
-        num_needed=1,
-        num_items=split.interactions.num_items,
-    )
-    logits[user, column] = -math.inf
-    confidence = logits.softmax(dim=1).amax(dim=1)
-    best = logits.topk(asked.num_recommendations, dim=1)
-    items = Vocabulary.to_token(best.indices).where(best.values > -math.inf, PAD_ID)  # PAD: fewer were left
-    logits.scatter_(1, target, own)  # a target that repeats an item of the history is exempt
-    rank = rank_of_target(logits, target[:, 0])
-    frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence}
-    return pd.DataFrame(frame), items
-
-
-def _judge_list(
-    model: SequentialModel, batch: Batch, asked: _Asked, split: Split
-) -> tuple[pd.DataFrame, torch.Tensor]:
-    """Look the target up in the list; return the rows of per_user and the lists (B, K)."""
-    device = _device(model)
-    made = model.recommend(
-        batch.history.to(device),
-        num_recommendations=asked.num_recommendations,
-        way=asked.way,
-        forbidden=Forbidden(*(part.to(device) for part in asked.forbidden)) if asked.forbidden else None,
-        user_seeds=user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device),
-        decode_config=asked.decode_config and dataclasses.replace(asked.decode_config, num_candidates=1),
-    )
-    target = batch.target[:, :1]
-    is_target = made.items.cpu() == target
-    found = is_target.any(dim=1)
-    place = is_target.int().argmax(dim=1)
-    frame = {
-        "rank": torch.where(found, place.double() + 1, MISS),
-        "slot": NO_SLOT,
-        "confidence": made.scores.cpu().amax(dim=1),
+def _protocol(
+    split: Split, judged: Part, recommend: str, filter_seen: bool, num_recommendations: int
+) -> dict[str, Any]:
+    """Return what decides figures, whatever the model."""
+    return {
+        "part": judged.name,
+        "recommend": recommend,
+        "filter_seen": filter_seen,
+        "split": to_dict(split.config),
+        "ranking": "full catalogue",
+        "list_length": num_recommendations,
+        "catalogue_size": split.interactions.num_items,
+        "num_users": len(judged),
+        "num_cold_targets": int(judged.cold.sum()),
+        "target_hash": split.target_hash(judged.name),
     }
-    if made.trace is not None:
-        last = made.trace.steps[-1]
-        in_slot = last.tokens.cpu() == target
-        frame["slot"] = torch.where(found, in_slot.int().argmax(dim=1), NO_SLOT)
-        frame["first_slot_most_confident"] = (last.probability.argmax(dim=1) == 0).cpu()
-        frame["steps"] = (made.trace.filled_at.amax(dim=1) + 1).cpu()
-    return pd.DataFrame(frame), made.items.cpu()
-
-
-def _device(model: SequentialModel) -> torch.device:
-    """Return where the model's weights are; the CPU for a model without any."""
-    return next((value.device for value in model.state_dict().values()), torch.device("cpu"))
-
-
-def _repeats(target: torch.Tensor, seen: Forbidden) -> np.ndarray:
-    """Return (B,) bool, True where the target stands in the user's history already."""
-    user = torch.repeat_interleave(torch.arange(len(target)), seen.offsets.diff())
-    repeated = user[seen.items == target[user]]
-    return np.isin(np.arange(len(target)), repeated.numpy())
 
 
 def _figures(per_user: pd.DataFrame, lists: np.ndarray, protocol: dict[str, Any]) -> dict[str, Any]:

@@ -178,3 +178,16 @@ RULES: dict[str, Rule] = {
         score="place from the right",
     ),
 }
+
+
+def most_steps(config: DecodeConfig) -> int:
+    """Return the largest number of steps the rule can take."""
+    knobs = RULES[config.rule].knobs
+    if "max_steps" in knobs:
+        return config.max_steps
+    return config.num_steps if "num_steps" in knobs and config.num_steps else config.num_slots
+
+
+def slots_of_step(step: int, num_steps: int, num_slots: int) -> int:
+    """Return n_s, the slots that step s fills when S steps share K slots: the first ones take the rest."""
+    return num_slots // num_steps + (1 if step < num_slots % num_steps else 0)

@@ -18,6 +18,7 @@ from diffsasrec.interactions import Interactions
 from diffsasrec.vocabulary import Vocabulary
 
 SPLITS = ("leave_one_out", "global_time")
+Flat = NDArray[np.int64]  # rows or flat positions
 PARTS = ("validation", "test")
 _CHUNK = 1 << 24  # flat positions looked at together: bounds the memory for memory-mapped interactions
 
@@ -47,7 +48,6 @@ class Part:
     end: NDArray[np.int64]  # (B,)
     target: NDArray[np.int64]  # (B,) flat position, end or later
     cold: NDArray[np.bool_]  # (B,) True where the target item never occurs in training
-    num_targets: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,7 +55,7 @@ class Part:
     def take(self, indices: NDArray) -> Part:
         """Return the part of some users, in the order of the indices (or a mask)."""
         ranges = self.rows[indices], self.start[indices], self.end[indices]
-        return Part(self.name, *ranges, self.target[indices], self.cold[indices], self.num_targets)
+        return Part(self.name, *ranges, self.target[indices], self.cold[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +162,7 @@ def _global_time(interactions: Interactions, config: SplitConfig) -> Split:
 
 
 def _part(
-    interactions: Interactions,
-    name: str,
-    known: NDArray[np.bool_],
-    *,
-    rows: NDArray[np.int64],
-    end: NDArray[np.int64],
-    target: NDArray[np.int64],
+    interactions: Interactions, name: str, known: NDArray[np.bool_], *, rows: Flat, end: Flat, target: Flat
 ) -> Part:
     """Return the part whose histories run from each user's first interaction to ``end`` (U,)."""
     cold = ~known[Vocabulary.to_column(interactions.tokens[target])]
@@ -181,9 +175,8 @@ def _cutoff(timestamps: NDArray[np.int64], quantile: float) -> int:
 
 
 def _too_early(config: SplitConfig) -> str:
-    quantile = f"global_time at quantile {config.quantile}"
     reason = "leaves no user with a history before the cutoff and a known item after it"
-    return f"{quantile} {reason}: choose another quantile, or leave_one_out"
+    return f"global_time at quantile {config.quantile} {reason}: choose another quantile, or leave_one_out"
 
 
 def _ends_before(interactions: Interactions, cutoff: int) -> NDArray[np.int64]:
@@ -220,8 +213,8 @@ def _count_items(
     counts = np.zeros(interactions.num_items, dtype=np.int64)
     for low in range(0, len(inside), _CHUNK):
         here = slice(low, low + _CHUNK)
-        columns = Vocabulary.to_column(interactions.tokens[here][inside[here]])
-        counts += np.bincount(columns, minlength=interactions.num_items)
+        tokens = interactions.tokens[here][inside[here]]
+        counts += np.bincount(Vocabulary.to_column(tokens), minlength=len(counts))
     return counts
 
 
@@ -233,8 +226,8 @@ def _assert_promises(split: Split) -> None:
     assert np.all(split.train_start == interactions.offsets[split.train_rows])
     assert np.all(split.train_end > split.train_start)
     assert np.all(np.diff(split.train_rows) > 0), "one sequence per user"
-    assert split.test is not None
-    for part in (split.validation, split.test):
+    validation, test = split.validation, split.part("test")
+    for part in (validation, test):
         assert np.all(np.diff(part.rows) > 0), "one target per user"
         assert np.all(part.start == interactions.offsets[part.rows])
         assert np.all((part.start < part.end) & (part.end <= part.target)), "a history, then the target"
@@ -242,17 +235,16 @@ def _assert_promises(split: Split) -> None:
         if part.name == "test" or not split.config.refit:
             assert np.all(trained_until[part.rows] <= part.target), "no target trains"
     if split.config.name == "leave_one_out":
-        assert np.all(split.test.target == interactions.offsets[split.test.rows + 1] - 1)
-        assert np.all(split.test.end == split.test.target)
-        assert np.all(split.validation.end == split.test.end - 1)
-        assert np.array_equal(split.validation.rows, split.test.rows)
-    else:
-        assert split.validation_cutoff is not None
-        assert split.test_cutoff is not None
-        last = split.test_cutoff if split.config.refit else split.validation_cutoff
-        assert np.all(timestamps[split.train_end - 1] < last)
-        for part, cutoff in ((split.validation, split.validation_cutoff), (split.test, split.test_cutoff)):
-            assert np.all(timestamps[part.end - 1] < cutoff), "history lies before the cutoff"
-            assert np.all(timestamps[part.target] >= cutoff), "the target does not"
-            assert not part.cold.any(), "the target was in the training data"
-        assert np.all(timestamps[split.validation.target] < split.test_cutoff)
+        assert np.all(test.target == interactions.offsets[test.rows + 1] - 1)
+        assert np.all((test.end == test.target) & (validation.end == test.end - 1))
+        assert np.array_equal(validation.rows, test.rows)
+        return
+    assert split.validation_cutoff is not None
+    assert split.test_cutoff is not None
+    last = split.test_cutoff if split.config.refit else split.validation_cutoff
+    assert np.all(timestamps[split.train_end - 1] < last)
+    for part, cutoff in ((validation, split.validation_cutoff), (test, split.test_cutoff)):
+        assert np.all(timestamps[part.end - 1] < cutoff), "history lies before the cutoff"
+        assert np.all(timestamps[part.target] >= cutoff), "the target does not"
+        assert not part.cold.any(), "the target was in the training data"
+    assert np.all(timestamps[validation.target] < split.test_cutoff)

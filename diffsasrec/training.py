@@ -6,7 +6,6 @@ anew at its start. So resuming needs no more than what ``last/`` holds from the 
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -32,13 +31,13 @@ from diffsasrec.training_records import (
     TrainConfig,
     TrainingResult,
     TrainingState,
+    Weights,
     append_row,
+    ending,
     keep_rows,
 )
 
-__all__ = ["BEST", "HISTORY", "LAST", "Progress", "TrainConfig", "TrainingResult", "fit"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["BEST", "HISTORY", "Progress", "TrainConfig", "TrainingResult", "fit"]
 
 
 def fit(
@@ -87,13 +86,17 @@ class _Trainer:
         self.model, self.split, self.config, self.folder = model, split, config, folder
         self.on_progress, self.on_evaluation = on_progress, on_evaluation
         self.device = next(model.parameters()).device
-        self.stages = ["pretrain", "fine_tune"] if config.fine_tune else ["pretrain"]
+        self.stages = config.stages
+        vocabulary, targets = split.interactions.vocabulary, split.target_hash("validation")
+        self.identity = config_hash(
+            [to_dict(model.config), config.lasting(), vocabulary.fingerprint(), targets]
+        )
         self.batches = TrainingBatches(
             split, window=model.window, batch_size=config.batch_size, seed=config.seed
         )
         self.state = TrainingState()
         self.optimizer = self._new_optimizer()
-        self.best_weights: dict[str, torch.Tensor] | None = None
+        self.best_weights: Weights | None = None
         self.started = 0.0
 
     def run(self, resume: bool) -> TrainingResult:
@@ -117,7 +120,7 @@ class _Trainer:
                 save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
-        return self._result(stopped)
+        return ending(stopped, self.state, config=self.config, seconds=self._seconds())
 
     def _run_stage(self) -> str:
         """Train until the stage's epochs, patience or time are used up; return which."""
@@ -153,8 +156,7 @@ class _Trainer:
                 loss = objective(batch.to(self.device), generator=generator).value
                 total += self._update(loss)
                 state.real_items += int(batch.lengths.sum())
-                if self.on_progress is not None:
-                    self.on_progress(self._progress(index, total / index))
+                self._report(index, total / index)
                 if self._is_out_of_time():
                     return total / index, False
         return total / self.batches.num_batches, True
@@ -188,34 +190,21 @@ class _Trainer:
             max_users=self.config.max_validation_users,
         )
         figures: dict[str, Any] = {name: figure["value"] for name, figure in evaluation.figures.items()}
-        selection: float = figures.get(
-            SELECTION_FIGURE, figures["HR@1"]
-        )  # a catalogue below ten items has no @10
-        state.evaluations_without_gain += 1
-        if selection > (state.best_figure if state.best_figure is not None else -math.inf):
-            state.best_figure, state.best_step, state.evaluations_without_gain = selection, state.step, 0
+        selection: float = figures.get(SELECTION_FIGURE, figures["HR@1"])  # @10 needs ten items
+        if state.gains(selection):
             self.best_weights = {
                 name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
             }
             save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
-        row = {
-            "step": state.step,
-            "epoch": state.epoch,
-            "stage": self.stages[state.stage],
-            "seconds": round(self._seconds(), 3),
-            "real_items": state.real_items,
-            "train_loss": train_loss,
-            "figures": figures,
-        }
+        row = state.counts(self.stages[state.stage], self._seconds())
+        row |= {"train_loss": train_loss, "figures": figures}
         append_row(self.folder, row)
-        logger.info("step %d: %s %.4f on validation", state.step, SELECTION_FIGURE, selection)
         if self.on_evaluation is not None:
             self.on_evaluation(row)
 
     def _enter_stage(self, stage: int) -> None:
         """Start a later stage from the best weights, with a fresh optimiser."""
-        self.state.stage, self.state.stage_epoch, self.state.stage_step = stage, 0, 0
-        self.state.evaluations_without_gain = 0
+        self.state.enter(stage)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
         self.optimizer = self._new_optimizer()
@@ -225,7 +214,7 @@ class _Trainer:
         self.state.seconds = self._seconds()
         save_checkpoint(self.folder / LAST, self.model, self.split.interactions.vocabulary)
         Resumable(
-            identity=self._identity(),
+            identity=self.identity,
             state=self.state,
             weights=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
@@ -234,7 +223,7 @@ class _Trainer:
 
     def _restore(self) -> None:
         """Go back to the end of the last whole epoch: weights, optimiser, best checkpoint and history."""
-        saved = Resumable.load(self.folder, identity=self._identity())
+        saved = Resumable.load(self.folder, identity=self.identity)
         if saved is not None:
             self.state, self.best_weights = saved.state, saved.best_weights
             if self.best_weights is not None:
@@ -243,52 +232,14 @@ class _Trainer:
             self.model.load_state_dict(saved.weights)
             self.optimizer.load_state_dict(saved.optimizer)
 
-    def _result(self, stopped: str) -> TrainingResult:
-        """Say in one sentence how training ended."""
-        state = self.state
-        kept = (
-            f"the weights of step {state.best_step} are kept ({SELECTION_FIGURE} {state.best_figure:.4f})"
-            if state.best_figure is not None
-            else "no checkpoint was evaluated"
-        )
-        message = {
-            "finished": f"all epochs done: {kept}",
-            "early": f"no gain in {self.config.patience} evaluations: {kept}",
-            "time": f"the time of {self.config.max_minutes} minutes is used up: {kept}",
-            "interrupted": f"interrupted at step {state.step}: {kept}",
-            "nan": f"the loss became NaN or infinite at step {state.step + 1}: lower "
-            f"learning_rate={self.config.learning_rate}; {kept}",
-        }[stopped]
-        return TrainingResult(
-            stopped=stopped,
-            epochs=state.epoch,
-            steps=state.step,
-            best_step=state.best_step,
-            best_figure=state.best_figure,
-            seconds=self._seconds(),
-            message=message,
-        )
-
-    def _progress(self, batch: int, loss: float) -> Progress:
-        state = self.state
-        return Progress(
-            stage=self.stages[state.stage],
-            epoch=state.epoch,
-            batch=batch,
-            num_batches=self.batches.num_batches,
-            loss=loss,
-            real_items=state.real_items,
-            seconds=self._seconds(),
-            best_figure=state.best_figure,
-        )
+    def _report(self, batch: int, loss: float) -> None:
+        state, stage = self.state, self.stages[self.state.stage]
+        if self.on_progress is not None:
+            counts = (batch, self.batches.num_batches, loss, state.real_items, self._seconds())
+            self.on_progress(Progress(stage, state.epoch, *counts, state.best_figure))
 
     def _is_out_of_time(self) -> bool:
-        """Say whether the current stage has used its share of max_minutes."""
-        if self.config.max_minutes is None:
-            return False
-        is_last = self.state.stage == len(self.stages) - 1
-        share = 1.0 if is_last else 1 - self.config.fine_tune_share
-        return self._seconds() >= 60 * self.config.max_minutes * share
+        return self._seconds() >= self.config.seconds_until_end_of(self.stages[self.state.stage])
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -296,16 +247,4 @@ class _Trainer:
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
-
-    def _identity(self) -> str:
-        """Hash what a resumed training must share with the interrupted one: all but how long it goes on."""
-        duration = {"max_epochs": 0, "max_minutes": 0, "patience": 0, "fine_tune_epochs": 0}
-        return config_hash(
-            {
-                "model": to_dict(self.model.config),
-                "train": to_dict(self.config) | duration,
-                "catalogue": self.split.interactions.vocabulary.fingerprint(),
-                "targets": self.split.target_hash("validation"),
-            }
         )

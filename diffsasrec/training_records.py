@@ -60,6 +60,22 @@ class TrainConfig:
         if not 0 < self.fine_tune_share < 1:
             raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages in their order."""
+        return ("pretrain", "fine_tune") if self.fine_tune else ("pretrain",)
+
+    def seconds_until_end_of(self, stage: str) -> float:
+        """Return when a stage must end, in seconds since the start of training; infinite without a limit."""
+        if self.max_minutes is None:
+            return math.inf
+        return 60 * self.max_minutes * (1.0 if stage == self.stages[-1] else 1 - self.fine_tune_share)
+
+    def lasting(self) -> dict[str, Any]:
+        """Return what a resumed training must share with the interrupted one: all but how long it goes on."""
+        duration = {"max_epochs": 0, "max_minutes": 0, "patience": 0, "fine_tune_epochs": 0}
+        return asdict(self) | duration
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -102,6 +118,54 @@ class TrainingState:
     best_figure: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0
+
+    def enter(self, stage: int) -> None:
+        """Begin another stage."""
+        self.stage, self.stage_epoch, self.stage_step, self.evaluations_without_gain = stage, 0, 0, 0
+
+    def counts(self, stage: str, seconds: float) -> dict[str, Any]:
+        """Return where training stands, as a row of ``history.jsonl`` begins."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "stage": stage,
+            "seconds": round(seconds, 3),
+            "real_items": self.real_items,
+        }
+
+    def gains(self, figure: float) -> bool:
+        """Count an evaluation and say whether its figure is the best so far."""
+        is_best = self.best_figure is None or figure > self.best_figure
+        self.evaluations_without_gain = 0 if is_best else self.evaluations_without_gain + 1
+        if is_best:
+            self.best_figure, self.best_step = figure, self.step
+        return is_best
+
+
+def ending(stopped: str, state: TrainingState, *, config: TrainConfig, seconds: float) -> TrainingResult:
+    """Return the result of a training that stopped for one of the reasons, with a sentence for people."""
+    kept = (
+        f"the weights of step {state.best_step} are kept ({SELECTION_FIGURE} {state.best_figure:.4f})"
+        if state.best_figure is not None
+        else "no checkpoint was evaluated"
+    )
+    message = {
+        "finished": f"all epochs done: {kept}",
+        "early": f"no gain in {config.patience} evaluations: {kept}",
+        "time": f"the time of {config.max_minutes} minutes is used up: {kept}",
+        "interrupted": f"interrupted at step {state.step}: {kept}",
+        "nan": f"the loss became NaN or infinite at step {state.step + 1}: "
+        f"lower learning_rate={config.learning_rate}; {kept}",
+    }[stopped]
+    return TrainingResult(
+        stopped=stopped,
+        epochs=state.epoch,
+        steps=state.step,
+        best_step=state.best_step,
+        best_figure=state.best_figure,
+        seconds=seconds,
+        message=message,
+    )
 
 
 @dataclass(frozen=True)

@@ -216,6 +216,25 @@ def runs(
 
 
 @app.command()
+def keep(
+    runs_: Annotated[list[str], typer.Argument(metavar="RUN...", help="finished runs")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="where the files go")] = Path("results"),
+    runs: RunsOption = None,
+) -> None:
+    """Keep the figures of finished runs as JSON files without per-user rows, and print their table."""
+    from workbench.results import as_markdown, comparison
+    from workbench.results import keep as keep_run
+
+    datasets = set()
+    for each in runs_:
+        run = _open(each, runs)
+        _say(f"wrote {keep_run(run, to)}")
+        datasets.add(run.manifest["dataset"]["name"])
+    for dataset in sorted(datasets):
+        print(as_markdown(comparison(to, dataset)))
+
+
+@app.command()
 def demo(
     dataset: Annotated[str, typer.Option(help="toy, or a data set to prepare")] = "toy",
     workers: Annotated[int, typer.Option(help="notebooks at a time")] = 2,

@@ -40,7 +40,8 @@ def test_no_prediction_costs_nothing() -> None:
     )
     loss.backward()
     assert loss.item() == 0
-    assert hidden.grad is not None and hidden.grad.shape == (0, 8)
+    assert hidden.grad is not None
+    assert hidden.grad.shape == (0, 8)
 
 
 def test_large_logits_do_not_overflow() -> None:

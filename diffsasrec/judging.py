@@ -1,0 +1,101 @@
+"""What one batch of users gets from a model, and where the target stands in it: the rows that figures are made of.
+
+Letters: B users of a batch, N real items, K length of the list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from diffsasrec.decoding import DecodeConfig
+from diffsasrec.metrics import checked_scores, rank_of_target
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.randomness import user_seeds
+from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
+from diffsasrec.splits import Split
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
+
+MISS = math.inf  # the rank of a target that is not in the list, or that no model could know
+NO_SLOT = -1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model is asked for one batch."""
+
+    way: str
+    num_recommendations: int  # K
+    decode_config: DecodeConfig | None
+    forbidden: Forbidden | None
+
+
+def judge_ranking(
+    model: SequentialModel, batch: Batch, asked: Asked, split: Split
+) -> tuple[pd.DataFrame, torch.Tensor]:
+    """Rank the target among the whole catalogue; return the rows of per_user and the lists (B, K)."""
+    logits = checked_scores(model.next_item_logits(batch.history.to(_device(model))).cpu())
+    target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
+    own = logits.gather(1, target)
+    user, column = forbidden_pairs(
+        asked.forbidden,
+        len(batch),
+        num_needed=1,
+        num_items=split.interactions.num_items,
+    )
+    logits[user, column] = -math.inf
+    confidence = logits.softmax(dim=1).amax(dim=1)
+    best = logits.topk(asked.num_recommendations, dim=1)
+    items = Vocabulary.to_token(best.indices).where(best.values > -math.inf, PAD_ID)  # PAD: fewer were left
+    logits.scatter_(1, target, own)  # a target that repeats an item of the history is exempt
+    rank = rank_of_target(logits, target[:, 0])
+    frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence}
+    return pd.DataFrame(frame), items
+
+
+def judge_list(
+    model: SequentialModel, batch: Batch, asked: Asked, split: Split
+) -> tuple[pd.DataFrame, torch.Tensor]:
+    """Look the target up in the list; return the rows of per_user and the lists (B, K)."""
+    device = _device(model)
+    made = model.recommend(
+        batch.history.to(device),
+        num_recommendations=asked.num_recommendations,
+        way=asked.way,
+        forbidden=Forbidden(*(part.to(device) for part in asked.forbidden)) if asked.forbidden else None,
+        user_seeds=user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device),
+        decode_config=asked.decode_config and dataclasses.replace(asked.decode_config, num_candidates=1),
+    )
+    target = batch.target[:, :1]
+    is_target = made.items.cpu() == target
+    found = is_target.any(dim=1)
+    place = is_target.int().argmax(dim=1)
+    frame = {
+        "rank": torch.where(found, place.double() + 1, MISS),
+        "slot": NO_SLOT,
+        "confidence": made.scores.cpu().amax(dim=1),
+    }
+    if made.trace is not None:
+        last = made.trace.steps[-1]
+        in_slot = last.tokens.cpu() == target
+        frame["slot"] = torch.where(found, in_slot.int().argmax(dim=1), NO_SLOT)
+        frame["first_slot_most_confident"] = (last.probability.argmax(dim=1) == 0).cpu()
+        frame["steps"] = (made.trace.filled_at.amax(dim=1) + 1).cpu()
+    return pd.DataFrame(frame), made.items.cpu()
+
+
+def _device(model: SequentialModel) -> torch.device:
+    """Return where the model's weights are; the CPU for a model without any."""
+    return next((value.device for value in model.state_dict().values()), torch.device("cpu"))
+
+
+def repeats(target: torch.Tensor, seen: Forbidden) -> np.ndarray:
+    """Return (B,) bool, True where the target stands in the user's history already."""
+    user = torch.repeat_interleave(torch.arange(len(target)), seen.offsets.diff())
+    repeated = user[seen.items == target[user]]
+    return np.isin(np.arange(len(target)), repeated.numpy())

@@ -1,0 +1,79 @@
+"""What is kept of a run holds no user, and README shows exactly what is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workbench.results import as_markdown, comparison
+
+REPOSITORY = Path(__file__).parents[2]
+RESULTS = REPOSITORY / "results"
+DATASETS = sorted({path.stem.rsplit("-", 1)[0] for path in RESULTS.glob("*.json")})
+
+
+def a_result(name: str, *, ndcg: float, target_hash: str = "a" * 16) -> dict:
+    figures = {
+        "HR@10": {"value": 2 * ndcg, "low": ndcg, "high": 3 * ndcg},
+        "NDCG@10": {"value": ndcg, "low": ndcg / 2, "high": ndcg * 2},
+        "Coverage@10": {"value": 0.5, "low": None, "high": None},
+    }
+    protocol = {"part": "test", "filter_seen": True, "num_users": 100, "target_hash": target_hash}
+    result = {
+        "part": "test",
+        "recommend": "topk",
+        "protocol": protocol,
+        "figures": figures,
+        "seconds": 2.0,
+    }
+    manifest = {
+        "recipe": f"toy-{name}",
+        "dataset": {"name": "toy"},
+        "config": {"model": name},
+        "training": {"seconds": 90.0},
+    }
+    return {"format": 1, "manifest": manifest, "metrics": {"results": [result]}, "history": []}
+
+
+def write(folder: Path, *documents: dict) -> None:
+    for document in documents:
+        path = folder / f"{document['manifest']['recipe']}.json"
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_the_best_system_stands_first_with_its_interval_and_speed(tmp_path: Path) -> None:
+    write(tmp_path, a_result("popularity", ndcg=0.02), a_result("sasrec", ndcg=0.2))
+    lines = as_markdown(comparison(tmp_path, "toy")).splitlines()
+    assert lines[2] == (
+        "| sasrec | top-K | .4000 [.2000, .6000] | .2000 [.1000, .4000] |  | .5000 |  | 50 | 2 min |"
+    )
+    assert lines[3].startswith("| popularity |")
+
+
+def test_figures_of_different_targets_share_no_table(tmp_path: Path) -> None:
+    write(tmp_path, a_result("popularity", ndcg=0.02), a_result("sasrec", ndcg=0.2, target_hash="b" * 16))
+    with pytest.raises(ValueError, match="different targets"):
+        comparison(tmp_path, "toy")
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, a_result("sasrec", ndcg=0.2))
+    with pytest.raises(ValueError, match=r"'toi'.*'toy'"):
+        comparison(tmp_path, "toi")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_readme_shows_the_table_made_from_the_kept_results(dataset: str) -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert as_markdown(comparison(RESULTS, dataset)) in readme
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_kept_result_has_a_clean_commit_and_no_user_in_it(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert set(content) == {"format", "manifest", "metrics", "history"}
+    assert content["manifest"]["git"]["dirty"] is False
+    assert "user_id" not in path.read_text(encoding="utf-8")
+    assert all(result["protocol"]["target_hash"] for result in content["metrics"]["results"])

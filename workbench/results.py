@@ -1,0 +1,105 @@
+"""Results worth keeping: a run as one JSON file without per-user rows, and the table of them that README shows.
+
+A file of ``results/`` holds aggregate figures, the manifest they came from and the curve of training; no user, no
+item and no trace is in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diffsasrec.config import unknown_name
+from workbench.runs import Run, read_json, write_json
+
+FORMAT = 1
+WAYS = {
+    "topk": "top-K",
+    "autoregressive": "K items, one after the other",
+    "diffusion": "K slots, decoded",
+}
+_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
+
+
+def document(run: Run) -> dict[str, Any]:
+    """Return what is kept of a finished run; raise ``ValueError`` for one that is not finished."""
+    if run.status != "done":
+        raise ValueError(f"the run {run.id} is {run.status}: only a finished run is a result")
+    history = json.loads(run.history().to_json(orient="records"))
+    return {"format": FORMAT, "manifest": dict(run.manifest), "metrics": run.metrics(), "history": history}
+
+
+def keep(run: Run, folder: Path) -> Path:
+    """Write the run's document to ``<folder>/<recipe>.json`` and return where it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run.manifest['recipe']}.json"
+    write_json(path, document(run))
+    return path
+
+
+def comparison(folder: Path, dataset: str, *, part: str = "test", filter_seen: bool = True) -> pd.DataFrame:
+    """Return a row per system and way of recommending of one data set, the best NDCG@10 first.
+
+    Raises:
+        ValueError: no result of the data set, or results under different protocols, which share no table.
+    """
+    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    chosen = [each for each in found if each["manifest"]["dataset"]["name"] == dataset]
+    if not chosen:
+        raise unknown_name(
+            "data set of the results", dataset, {e["manifest"]["dataset"]["name"] for e in found}
+        )
+    rows = []
+    targets = set()
+    for each in chosen:
+        for result in each["metrics"]["results"]:
+            if (result["part"], result["protocol"]["filter_seen"]) == (part, filter_seen):
+                rows.append(_row(each["manifest"], result))
+                targets.add(result["protocol"]["target_hash"])
+    if len(targets) > 1:
+        raise ValueError(
+            f"the results of {dataset} were judged on different targets: {', '.join(sorted(targets))}"
+        )
+    return pd.DataFrame(rows).sort_values("NDCG@10", ascending=False, ignore_index=True)
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return the table in Markdown: figures with their 95 % intervals."""
+    header = ["system", "recommends by", *_FIGURES, "first slot surest", "users/s", "training"]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in table.to_dict("records"):
+        cells = [row["system"], row["way"]]
+        cells += [_with_interval(row, name) for name in (*_FIGURES, "FirstSlotMostConfident")]
+        cells += [f"{row['users/s']:,.0f}", f"{row['minutes']:.0f} min" if row["minutes"] >= 1 else "counted"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table says of one result."""
+    row: dict[str, Any] = {
+        "system": manifest["config"]["model"],
+        "way": WAYS[result["recommend"]],
+        "users/s": result["protocol"]["num_users"] / result["seconds"],
+        "minutes": (manifest.get("training") or {}).get("seconds", 0.0) / 60,
+    }
+    for name, figure in result["figures"].items():
+        row |= {name: figure["value"], f"{name} low": figure["low"], f"{name} high": figure["high"]}
+    return row
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    """Return ``.1234 [.1200, .1270]``, without the interval where there is none, and nothing for no figure."""
+    value, low, high = (row.get(key) for key in (name, f"{name} low", f"{name} high"))
+    if value is None or pd.isna(value):
+        return ""
+    shown = [
+        f"{number:.4f}".removeprefix("0")
+        for number in (value, low, high)
+        if number is not None and number == number
+    ]
+    return shown[0] if len(shown) == 1 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
