@@ -145,7 +145,7 @@ def slot_step_matrix(
             customdata=np.stack([steps, slots], axis=1).tolist(),
             text=[_rank_text(rank) for rank in ranks[steps, slots]],
             textfont={"size": max(8, round(side * 0.46)), "color": [_ink(each, dark) for each in shade]},
-            hovertext=[texts[cell] for cell in zip(steps, slots, strict=True)],
+            hovertext=[texts[cell] for cell in zip(steps.tolist(), slots.tolist(), strict=True)],
             hoverinfo="text",
             marker={
                 "symbol": "square",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from diffsasrec.vocabulary import PAD_ID
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
 from workbench.replay import STATE_GLYPHS, board_style, legend_items, score_name
 
@@ -109,9 +110,11 @@ def candidates(
     tokens = at_step.candidates[0, slot].tolist()
     shares = at_step.candidate_probability[0, slot].tolist()
     top = max(shares[0], 1e-9)
+    marked = [token for token in (target, taken) if token is not None]
     rows = []
     for place, (token, share) in enumerate(zip(tokens, shares, strict=True), start=1):
-        if not token or (place > num_shown and token not in (target, taken)):
+        is_shown = place <= num_shown or token in marked
+        if token == PAD_ID or not is_shown:
             continue
         kinds = ("taken " if token == taken else "") + ("is-target" if token == target else "")
         name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>"

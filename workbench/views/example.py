@@ -113,7 +113,7 @@ def _people(run: OpenRun) -> list[int]:
     part, interactions = run.split.part("test"), run.dataset.interactions
     config = DecodeConfig(num_candidates=_NUM_CANDIDATES)
     found: dict[str, int] = {}
-    for index in _readable(part.end - part.start):
+    for index in _readable((part.end - part.start).tolist()):
         trace = decode_user(run, interactions.user_ids[part.rows[index]], config)
         name = fate(trace.user(0), int(interactions.tokens[part.target[index]]))
         found.setdefault(name, index)

@@ -50,6 +50,7 @@ class Source(ABC):
 
     name: str  # what a heading calls it
     counts: NDArray[np.int64]  # (N,) how often each item occurs in training, by logits column
+    is_fixed: bool  # only what was recorded can be shown: no knob but the rule has an effect
 
     @property
     @abstractmethod
@@ -99,11 +100,6 @@ class Source(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Return where model and data come from: rows of a table."""
-
-    @property
-    @abstractmethod
-    def is_fixed(self) -> bool:
-        """True where only what was recorded can be shown, so that no knob but the rule has an effect."""
 
 
 class RunSource(Source):
