@@ -225,6 +225,12 @@ def test_an_unknown_user_is_named_with_the_nearest_one(opened, runs):
     assert "User 1" in texts(app)
 
 
+def test_the_example_names_a_user_that_it_does_not_have(opened, tmp_path):
+    app = opened(tmp_path, user="123456")
+    assert "user “123456”" in app.warning[0].value
+    assert charts(app)
+
+
 def test_the_same_seed_gives_the_same_page_and_another_seed_another_order(opened, runs):
     def shown(seed: str) -> str:
         app = opened(runs, rule="random", seed=seed, step="10")

@@ -70,6 +70,8 @@ def _choose_run(found: Shelf, messages: DeltaGenerator) -> str:
 def _choose_user(source: Source, messages: DeltaGenerator) -> str:
     """Return the user that the reader chose; say so and fall back to the first when there is no such user."""
     known = [source.user_at(index) for index in range(min(source.num_users, _MOST_USERS_LISTED))]
+    if source.is_fixed:
+        check_address("user", known, messages=messages)
     chosen = st.selectbox(
         "User",
         known,

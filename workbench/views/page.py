@@ -14,7 +14,7 @@ CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": Fal
 
 _STYLE = """
 <style>
-.stMainBlockContainer { padding: 3.4rem 2.2rem 3rem; max-width: 1500px; }
+.stMainBlockContainer { padding: 4.2rem 2.2rem 3rem; max-width: 1500px; }
 .stMainBlockContainer .stVerticalBlock { gap: .65rem; }
 .stMainBlockContainer h1 { font-size: 1.55rem; padding: 0 0 .2rem; }
 .stMainBlockContainer h2 { font-size: 1.15rem; padding: .6rem 0 .2rem; }
