@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,7 +124,6 @@ def slot_step_matrix(
     finite = values[np.isfinite(values)]
     top = max(float(finite.max()) if finite.size else 1.0, 1e-6)
     bottom = float(finite.min()) if value == "entropy" and finite.size else 0.0
-    scale = list(_DARK_SCALE if dark else _LIGHT_SCALE)
     states = trace.slot_states()[:, 0].numpy()  # (T, K)
     ranks = _target_ranks(trace, target)  # (T, K)
     side = _square(trace.num_steps, trace.num_slots)
@@ -160,17 +160,7 @@ def slot_step_matrix(
     _add_legend(figure, states, is_truth_known=bool(ranks.any()))
     _mark_choice(figure, step=step, slot=slot, side=side)
     figure.update_layout(
-        coloraxis={
-            "colorscale": scale[::-1] if value == "entropy" else scale,
-            "cmin": bottom,
-            "cmax": top,
-            "colorbar": {
-                "thickness": 10,
-                "xpad": 4,
-                "tickformat": ".2f" if value == "entropy" else ".0%" if top > 0.1 else ".1%",
-                "outlinewidth": 0,
-            },
-        },
+        coloraxis=_color_axis(value, bottom=bottom, top=top, dark=dark),
         hovermode="closest",
         dragmode=False,
     )
@@ -440,6 +430,18 @@ def _square(num_steps: int, num_slots: int) -> int:
 def _ink(shade: float, dark: bool) -> str:
     """Return black or white, whichever reads on a shade from 0 (start of the scale) to 1."""
     return ("#000000" if shade > 0.55 else "#FFFFFF") if dark else ("#FFFFFF" if shade > 0.35 else "#000000")
+
+
+def _color_axis(value: str, *, bottom: float, top: float, dark: bool) -> dict[str, Any]:
+    """Return the colour scale of the matrix: dark in light mode always means sure."""
+    scale = list(_DARK_SCALE if dark else _LIGHT_SCALE)
+    ticks = ".2f" if value == "entropy" else ".0%" if top > 0.1 else ".1%"
+    return {
+        "colorscale": scale[::-1] if value == "entropy" else scale,
+        "cmin": bottom,
+        "cmax": top,
+        "colorbar": {"thickness": 10, "xpad": 4, "tickformat": ticks, "outlinewidth": 0},
+    }
 
 
 def _add_legend(figure: go.Figure, states: np.ndarray, *, is_truth_known: bool) -> None:
