@@ -121,9 +121,7 @@ def slot_step_matrix(
     if value not in MATRIX_VALUES:
         raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
     values = np.stack([_array(getattr(each, value)) for each in trace.steps])  # (T, K)
-    finite = values[np.isfinite(values)]
-    top = max(float(finite.max()) if finite.size else 1.0, 1e-6)
-    bottom = float(finite.min()) if value == "entropy" and finite.size else 0.0
+    bottom, top = _value_range(values, value)
     states = trace.slot_states()[:, 0].numpy()  # (T, K)
     ranks = _target_ranks(trace, target)  # (T, K)
     side = _square(trace.num_steps, trace.num_slots)
@@ -147,13 +145,7 @@ def slot_step_matrix(
             textfont={"size": max(8, round(side * 0.46)), "color": [_ink(each, dark) for each in shade]},
             hovertext=[texts[cell] for cell in zip(steps.tolist(), slots.tolist(), strict=True)],
             hoverinfo="text",
-            marker={
-                "symbol": "square",
-                "size": round(side * 0.62) if name == "masked" else side,
-                "color": values[steps, slots],
-                "coloraxis": "coloraxis",
-                "line": {"width": 2.5 if name in ("new", "emptied") else 0, "color": STATE_COLORS[name]},
-            },
+            marker=_cell_marker(values[steps, slots], state=name, side=side),
             selected={"marker": {"opacity": 1}, "textfont": {"color": ORANGE}},
             unselected={"marker": {"opacity": 1}},
         )
@@ -166,6 +158,24 @@ def slot_step_matrix(
     )
     _step_axes(figure, trace)
     return _finish(figure, title=MATRIX_VALUES[value].capitalize(), height=130 + (side + 6) * trace.num_slots)
+
+
+def _value_range(values: np.ndarray, value: str) -> tuple[float, float]:
+    """Return what the colours of the matrix run from and to; only an entropy does not begin at 0."""
+    finite = values[np.isfinite(values)]
+    top = max(float(finite.max()) if finite.size else 1.0, 1e-6)
+    return float(finite.min()) if value == "entropy" and finite.size else 0.0, top
+
+
+def _cell_marker(values: np.ndarray, *, state: str, side: int) -> dict[str, Any]:
+    """Return the squares of the cells that are in one state."""
+    return {
+        "symbol": "square",
+        "size": round(side * 0.62) if state == "masked" else side,
+        "color": values,
+        "coloraxis": "coloraxis",
+        "line": {"width": 2.5 if state in ("new", "emptied") else 0, "color": STATE_COLORS[state]},
+    }
 
 
 def candidates_bar(
