@@ -311,10 +311,15 @@ def test_every_panel_opens(opened, runs, tmp_path, panel, with_run):
 
 
 def test_the_list_shows_place_probability_popularity_and_whether_it_was_seen(opened, runs):
-    table = opened(runs, panel="List", num_slots="8").dataframe[0].value
-    assert list(table["place"]) == list(range(1, 9))
-    assert {"held out", "item", "model's probability", "popularity", "already seen"} <= set(table.columns)
-    assert set(table["already seen"]) == {"no"}
+    app = opened(runs, panel="List", num_slots="8")
+    (body,) = [
+        part.proto.body for part in app.get("html") if "listed" in part.proto.body.split("</style>")[1]
+    ]
+    names = re.findall(r"<th>(.*?)</th>", body)
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr class.*?</tr>", body)]
+    assert [row[names.index("place")] for row in rows] == [str(place) for place in range(1, 9)]
+    assert {"item", "model", "slot", "step", "popularity", "rank"} <= set(names)
+    assert {row[names.index("already seen")] for row in rows} == {"no"}
 
 
 def test_the_provenance_names_checkpoint_data_and_parameters(opened, runs):

@@ -26,6 +26,21 @@ class HistoryCard(NamedTuple):
     when: str
 
 
+class ListedItem(NamedTuple):
+    """A place of the recommended list for people."""
+
+    place: int
+    title: str
+    genres: str
+    share: float  # the model's probability
+    slot: int
+    step: int
+    popularity: int
+    popularity_rank: int
+    is_seen: bool
+    is_target: bool
+
+
 def style(content: str, *, dark: bool) -> str:
     """Return content in a board of the theme, with the style sheet that it needs."""
     theme = "board dark" if dark else "board"
@@ -127,6 +142,27 @@ def candidates(
         )
     head = "<tr><th></th><th>candidate</th><th>model</th><th></th><th></th></tr>"
     return f'{_scores(trace, step, slot)}<table class="candidates">{head}{"".join(rows)}</table>'
+
+
+def listed(items: Sequence[ListedItem]) -> str:
+    """Return the recommended list as a table."""
+    columns = ("place", "item", "genres", "model", "", "slot", "step", "popularity", "rank", "already seen")
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    rows = []
+    for item in items:
+        star = f'<span class="star">{TARGET_GLYPH}</span> ' if item.is_target else ""
+        title, genres = html.escape(_cut(item.title)), html.escape(_cut(item.genres))
+        seen = "yes" if item.is_seen else "no"
+        rows.append(
+            f'<tr class="{"is-target" if item.is_target else ""}"><td class="number">{item.place}</td>'
+            f'<td class="item"><span>{star}<bdi>{title}</bdi></span></td>'
+            f'<td class="item"><span><bdi>{genres}</bdi></span></td>'
+            f'<td class="share"><div class="meter"><i style="width:{100 * item.share:.1f}%"></i></div></td>'
+            f'<td class="number">{percent(item.share)}</td><td class="number">{item.slot}</td>'
+            f'<td class="number">{item.step}</td><td class="number">{item.popularity:,}</td>'
+            f'<td class="number">{item.popularity_rank:,}</td><td class="mark">{seen}</td></tr>'
+        )
+    return f'<div class="wide"><table class="candidates listed"><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
 def _scores(trace: DecodeTrace, step: int, slot: int) -> str:

@@ -7,10 +7,12 @@ import json
 import pandas as pd
 import streamlit as st
 
+from diffsasrec.vocabulary import PAD_ID
 from workbench.figures import truth_figure
 from workbench.tables import trace_document, trace_table
+from workbench.views import board
 from workbench.views.case import Case
-from workbench.views.page import chart, check_address
+from workbench.views.page import chart, check_address, is_dark
 
 PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Export")
 
@@ -38,41 +40,31 @@ def _show_list(case: Case) -> None:
     rows = []
     pairs = zip(recommended.items[0].tolist(), recommended.scores[0].tolist(), strict=True)
     for place, (token, share) in enumerate(pairs, start=1):
-        if not token:
+        if token == PAD_ID:
             continue
         slot = slots.index(token) if trace.kind == "masked" else 0
         rows.append(
-            {
-                "place": place,
-                "held out": "★" if token == person.target else "",
-                "item": source.title(token),
-                "model's probability": 100 * share,
-                "slot": slot + 1,
-                "step": int(trace.filled_at[0, slot]) + 1,
-                "popularity": source.popularity(token),
-                "popularity rank": 1 + int((source.counts > source.popularity(token)).sum()),
-                "already seen": "yes" if token in seen else "no",
-                "genres": source.genres(token),
-            }
+            board.ListedItem(
+                place=place,
+                title=source.title(token),
+                genres=source.genres(token),
+                share=share,
+                slot=slot + 1,
+                step=int(trace.filled_at[0, slot]) + 1,
+                popularity=source.popularity(token),
+                popularity_rank=1 + int((source.counts > source.popularity(token)).sum()),
+                is_seen=token in seen,
+                is_target=token == person.target,
+            )
         )
-    ranking = {"confidence": "confidence at commit", "slot": "slot"}.get(
+    order = {"confidence": "confidence at commit", "slot": "slot"}.get(
         trace.config.get("rank_by", ""), "probability"
     )
     st.caption(
-        f"The {len(rows)} items, ordered by {ranking}. Slot order is not rank. Popularity counts training."
+        f"The {len(rows)} items, ordered by {order}. Slot order is not rank. Popularity is how often an item "
+        "occurs in training."
     )
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config={
-            "model's probability": st.column_config.ProgressColumn(
-                format="%.1f %%", min_value=0, max_value=100
-            ),
-            "item": st.column_config.TextColumn(width=230),
-        },
-        key="list",
-        alt="the recommended list",
-    )
+    st.html(board.style(board.listed(rows), dark=is_dark()))
 
 
 def _show_truth(case: Case) -> None:
