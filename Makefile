@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo dashboard lab test slow check bench notebooks
+.PHONY: help demo dashboard lab test slow check bench pictures notebooks
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -54,6 +54,9 @@ check: .venv/installed-check ## format, lint, types, import directions, notebook
 
 bench: .venv/installed-test ## run benchmarks/, one after another
 	@for each in $(wildcard benchmarks/*.py); do $(BIN)/python "$$each"; done
+
+pictures: .venv/installed-test ## take the picture in README anew, from the runs of `make demo`
+	@$(BIN)/python docs/pictures/take.py
 
 notebooks: .venv/installed-lab .venv/installed-check ## pair each notebook with its .py, formatted, without outputs
 	@$(BIN)/jupytext --quiet --sync notebooks/*.ipynb
