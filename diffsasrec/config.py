@@ -22,7 +22,7 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
 
 def unknown_name(kind: str, name: object, options: Iterable[str]) -> ValueError:
     """Return the error for a name that is not among the options, with the nearest one offered."""
-    known = sorted(options)
+    known = sorted(set(options))
     close = nearest(str(name), known)
     hint = f" did you mean {close!r}?" if close is not None else ""
     return ValueError(f"unknown {kind} {name!r}:{hint} known: {', '.join(known)}")
