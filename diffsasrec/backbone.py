@@ -7,6 +7,7 @@ Pre-norm blocks as in SASRec (Kang and McAuley 2018), with fused attention; PAD 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,6 +43,18 @@ class BackboneConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    @classmethod
+    def of(cls, settings: Any, *, attention: str) -> BackboneConfig:
+        """Return the config of a model's transformer; ``settings`` has the fields of the same names."""
+        return cls(
+            max_length=settings.max_length,
+            width=settings.width,
+            num_blocks=settings.num_blocks,
+            num_heads=settings.num_heads,
+            dropout=settings.dropout,
+            attention=attention,
+        )
 
 
 class Transformer(nn.Module):

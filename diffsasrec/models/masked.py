@@ -41,14 +41,7 @@ class DiffSASRecConfig:
 
     def backbone(self) -> BackboneConfig:
         """Return the config of the transformer."""
-        return BackboneConfig(
-            max_length=self.max_length,
-            width=self.width,
-            num_blocks=self.num_blocks,
-            num_heads=self.num_heads,
-            dropout=self.dropout,
-            attention="bidirectional",
-        )
+        return BackboneConfig.of(self, attention="bidirectional")
 
 
 class DiffSASRec(SequentialModel):

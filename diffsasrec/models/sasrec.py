@@ -40,14 +40,7 @@ class SASRecConfig:
 
     def backbone(self) -> BackboneConfig:
         """Return the config of the transformer."""
-        return BackboneConfig(
-            max_length=self.max_length,
-            width=self.width,
-            num_blocks=self.num_blocks,
-            num_heads=self.num_heads,
-            dropout=self.dropout,
-            attention="causal",
-        )
+        return BackboneConfig.of(self, attention="causal")
 
 
 class SASRec(SequentialModel):
