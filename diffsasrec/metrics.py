@@ -76,18 +76,24 @@ def coverage(items: NDArray[np.int64], num_items: int) -> float:
     return len(different) / num_items
 
 
-def bootstrap_interval(
-    values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, num_samples: int = 1000
-) -> tuple[float, float]:
-    """Return the percentile interval of the mean of (B,) values, over users drawn with replacement."""
+def bootstrap_means(
+    values: NDArray[np.float64], *, seed: int = 0, num_samples: int = 1000
+) -> NDArray[np.float64]:
+    """Return the means of (B,) values over users drawn with replacement, (num_samples,)."""
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
         raise ValueError("an interval needs at least one user, got none")
     different, counts = np.unique(values, return_counts=True)  # a resample is a multinomial over the values
     draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=num_samples)
-    means = draws @ different / len(values)
+    return draws @ different / len(values)
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, num_samples: int = 1000
+) -> tuple[float, float]:
+    """Return the percentile interval of the mean of (B,) values, over users drawn with replacement."""
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(bootstrap_means(values, seed=seed, num_samples=num_samples), [tail, 1 - tail])
     return float(low), float(high)
 
 

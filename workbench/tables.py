@@ -13,12 +13,11 @@ import pandas as pd
 import torch
 
 from diffsasrec.config import unknown_name
-from diffsasrec.metrics import PER_USER, bootstrap_interval
+from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 TitleOf = Callable[[int], str]
-_NUM_RESAMPLES = 1000
 
 
 def runs_table(
@@ -111,11 +110,7 @@ def paired_difference(
     ]
     difference = values[1] - values[0]
     low, high = bootstrap_interval(difference, seed=seed)
-    different, counts = np.unique(
-        difference, return_counts=True
-    )  # a resample is a multinomial over the values
-    draws = np.random.default_rng(seed).multinomial(len(both), counts / len(both), size=_NUM_RESAMPLES)
-    means = draws @ different
+    means = bootstrap_means(difference, seed=seed)
     share = min(float((means <= 0).mean()), float((means >= 0).mean()))
     return {"difference": float(difference.mean()), "low": low, "high": high, "p": min(1.0, 2 * share)}
 
