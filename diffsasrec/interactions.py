@@ -167,7 +167,7 @@ def _as_integer(user_id: object) -> int | None:
     """Return an id as an integer of 64 bits, None when it is none."""
     if isinstance(user_id, bool) or not isinstance(user_id, int | np.integer | str):
         return None
-    if isinstance(user_id, str) and not user_id.removeprefix("-").isdecimal():
+    if isinstance(user_id, str) and (len(user_id) > 20 or not user_id.removeprefix("-").isdecimal()):
         return None
     value = int(user_id)
     return value if -(2**63) <= value < 2**63 else None

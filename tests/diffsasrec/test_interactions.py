@@ -176,3 +176,9 @@ def test_consecutive_repeats_leave_and_everything_else_stays(table):
         items = before.vocabulary.decode(before.sequence(row)[0]).tolist()
         expected = [item for place, item in enumerate(items) if place == 0 or items[place - 1] != item]
         assert after.vocabulary.decode(after.sequence(row)[0]).tolist() == expected
+
+
+def test_a_number_longer_than_any_id_is_an_unknown_user() -> None:
+    table = pd.DataFrame({"user_id": [1, 1], "item_id": [1, 2], "timestamp": [1, 2]})
+    with pytest.raises(ValueError, match="unknown user"):
+        Interactions.from_table(table).user_row("9" * 5000)

@@ -123,7 +123,7 @@ class RunSource(Source):
         return str(self._dataset.interactions.user_ids[self._part.rows[index % len(self._part)]])
 
     def index_of(self, user_id: str) -> int:
-        row = self._dataset.interactions.user_row(self._typed(user_id))
+        row = self._dataset.interactions.user_row(user_id)
         index = int(np.searchsorted(self._part.rows, row))
         if index == len(self._part) or self._part.rows[index] != row:
             raise ValueError(f"user {user_id} has too short a history for an item to be held out")
@@ -147,7 +147,7 @@ class RunSource(Source):
 
     def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
         hash_ = self._opened.checkpoint.hash
-        return _decode(self.run.id, hash_, user_id, to_dict(config), self._opened, self._typed(user_id))
+        return _decode(self.run.id, hash_, user_id, to_dict(config), self._opened)
 
     def default_config(self) -> DecodeConfig:
         return default_decode_config(self._opened.checkpoint.model)
@@ -178,13 +178,6 @@ class RunSource(Source):
             ),
             "parameters": manifest["config"],
         }
-
-    def _typed(self, user_id: str) -> object:
-        """Return the id as the data has it; a text that is no number stays text and is unknown there."""
-        is_number = self._dataset.interactions.user_ids.dtype.kind in "iu"
-        return (
-            int(user_id) if is_number and user_id.lstrip("-").isdecimal() and len(user_id) < 19 else user_id
-        )
 
 
 class ExampleSource(Source):
@@ -291,11 +284,9 @@ def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[
 
 
 @st.cache_data(max_entries=256, show_spinner="Decoding …")
-def _decode(
-    run_id: str, checkpoint: str, user_id: str, config: dict[str, Any], _run: OpenRun, _typed_user: object
-) -> DecodeTrace:
+def _decode(run_id: str, checkpoint: str, user_id: str, config: dict[str, Any], _run: OpenRun) -> DecodeTrace:
     """Return one user's decode, in main memory."""
-    trace = decode_user(_run, _typed_user, from_dict(DecodeConfig, config)).user(0)
+    trace = decode_user(_run, user_id, from_dict(DecodeConfig, config)).user(0)
     steps = tuple(
         DecodeStep(**{name: tensor.cpu() for name, tensor in vars(step).items()}) for step in trace.steps
     )
