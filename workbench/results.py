@@ -15,6 +15,7 @@ import pandas as pd
 
 from diffsasrec.config import unknown_name
 from workbench.runs import Run, read_json, write_json
+from workbench.tables import spread
 
 FORMAT = 1
 WAYS = {
@@ -81,15 +82,13 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the table says of one result."""
-    row: dict[str, Any] = {
+    return {
         "system": manifest["config"]["model"],
         "way": WAYS[result["recommend"]],
         "users/s": result["protocol"]["num_users"] / result["seconds"],
         "minutes": (manifest.get("training") or {}).get("seconds", 0.0) / 60,
+        **spread(result["figures"]),
     }
-    for name, figure in result["figures"].items():
-        row |= {name: figure["value"], f"{name} low": figure["low"], f"{name} high": figure["high"]}
-    return row
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:
