@@ -1,7 +1,8 @@
 """The canonical table of interactions, its checks and filters, and the flat form that everything else reads.
 
 Letters: U users, R interactions. The flat form is one array of tokens, user after user, each in the order of
-time; ``offsets`` says where a user begins. Nothing here knows a file format: adapters make the table.
+time; ``offsets`` says where a user begins. Nothing here knows a file format: adapters make the table. A table may
+have two columns more: ``rating``, and ``part`` (one of ``GIVEN_PARTS``) where the data come split.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from diffsasrec.config import nearest
 from diffsasrec.vocabulary import Vocabulary
 
 COLUMNS = ("user_id", "item_id", "timestamp")
+GIVEN_PARTS = ("train", "validation", "test")  # column ``part`` holds the place in this list
 _ID_COLUMNS = COLUMNS[:2]
 
 
@@ -28,6 +30,10 @@ class Interactions:
     tokens: NDArray  # (R,) int32, 1..N
     timestamps: NDArray[np.int64]  # (R,) seconds since 1970, ascending within a user
     vocabulary: Vocabulary
+    ratings: NDArray[np.float32] | None = None  # (R,)
+    parts: NDArray[np.int8] | None = None  # (R,) place in GIVEN_PARTS, ascending within a user
+    is_dated: bool = True  # False: the source tells the order alone, and timestamps are positions 0, 1, 2 ...
+    filters: tuple[str, ...] = ()  # what was left out, in words that are part of a protocol's name: "5-core"
 
     def __post_init__(self) -> None:
         assert len(self.offsets) == len(self.user_ids) + 1, "one offset per user and one more"
@@ -36,7 +42,7 @@ class Interactions:
         assert bool(np.all(self.offsets[1:] > self.offsets[:-1])), "every user has an interaction"
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame) -> Interactions:
+    def from_table(cls, table: pd.DataFrame, *, is_dated: bool = True) -> Interactions:
         """Check the table and sort it by user and timestamp; rows that tie keep their order."""
         check_table(table)
         users, user_ids = _encode_ids(_column(table, "user_id"))
@@ -45,7 +51,18 @@ class Interactions:
         order = np.lexsort((timestamps, users))  # lexsort is stable
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))])
         tokens = Vocabulary.to_token(items)[order].astype(np.int32)
-        return cls(user_ids, offsets.astype(np.int64), tokens, timestamps[order], Vocabulary(item_ids))
+        ratings = _column(table, "rating").to_numpy(np.float32)[order] if "rating" in table else None
+        parts = _column(table, "part").to_numpy(np.int8)[order] if "part" in table else None
+        return cls(
+            user_ids,
+            offsets.astype(np.int64),
+            tokens,
+            timestamps[order],
+            Vocabulary(item_ids),
+            ratings=ratings,
+            parts=parts,
+            is_dated=is_dated,
+        )
 
     @property
     def num_users(self) -> int:

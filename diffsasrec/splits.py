@@ -40,13 +40,19 @@ class SplitConfig:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The users of validation or test: a history ``flat[start:end]`` and a target ``flat[target]`` each."""
+    """The users of validation or test: a history ``flat[start:end]`` and a target ``flat[target]`` each.
+
+    What a user does from the target on, ``flat[target:future_end]``, is what K slots are judged by.
+    """
 
     name: str
     rows: NDArray[np.int64]  # (B,) user rows, ascending
     start: NDArray[np.int64]  # (B,)
     end: NDArray[np.int64]  # (B,)
     target: NDArray[np.int64]  # (B,) flat position, end or later
+    future_end: NDArray[
+        np.int64
+    ]  # (B,) flat position behind the last held-out interaction, target + 1 or later
     cold: NDArray[np.bool_]  # (B,) True where the target item never occurs in training
 
     def __len__(self) -> int:
@@ -55,7 +61,7 @@ class Part:
     def take(self, indices: NDArray) -> Part:
         """Return the part of some users, in the order of the indices (or a mask)."""
         ranges = self.rows[indices], self.start[indices], self.end[indices]
-        return Part(self.name, *ranges, self.target[indices], self.cold[indices])
+        return Part(self.name, *ranges, self.target[indices], self.future_end[indices], self.cold[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +172,7 @@ def _part(
 ) -> Part:
     """Return the part whose histories run from each user's first interaction to ``end`` (U,)."""
     cold = ~known[Vocabulary.to_column(interactions.tokens[target])]
-    return Part(name, rows, interactions.offsets[rows], end[rows], target, cold)
+    return Part(name, rows, interactions.offsets[rows], end[rows], target, target + 1, cold)
 
 
 def _cutoff(timestamps: NDArray[np.int64], quantile: float) -> int:

@@ -182,3 +182,20 @@ def test_a_number_longer_than_any_id_is_an_unknown_user() -> None:
     table = pd.DataFrame({"user_id": [1, 1], "item_id": [1, 2], "timestamp": [1, 2]})
     with pytest.raises(ValueError, match="unknown user"):
         Interactions.from_table(table).user_row("9" * 5000)
+
+
+def test_ratings_and_given_parts_go_with_their_interaction():
+    table = pd.DataFrame(
+        {
+            "user_id": [2, 1, 1],
+            "item_id": [7, 8, 7],
+            "timestamp": [5, 9, 3],
+            "rating": [1.5, 2, 3],
+            "part": [0, 2, 0],
+        }
+    )
+    found = Interactions.from_table(table)
+    assert found.ratings is not None
+    assert found.parts is not None
+    assert (found.ratings.tolist(), found.parts.tolist()) == ([3.0, 2.0, 1.5], [0, 2, 0])
+    assert Interactions.from_table(table[["user_id", "item_id", "timestamp"]]).ratings is None

@@ -20,9 +20,10 @@ from diffsasrec.vocabulary import Vocabulary
 class Raw(NamedTuple):
     """A data set as its files tell it."""
 
-    table: pd.DataFrame  # user_id, item_id, timestamp, in the order of the file
+    table: pd.DataFrame  # user_id, item_id, timestamp, perhaps rating and part, in the order of the file
     items: pd.DataFrame  # item_id, title, categories joined by "|", and more where the source has it
     facts: dict[str, Any]  # known_counts, source_hash, notes ...: JSON values
+    is_dated: bool = True  # False: timestamps are positions, the source tells the order alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Dataset:
 def assemble(name: str, raw: Raw) -> Dataset:
     """Return the data set of a raw one: checked, sorted, counted, with one row of ``items`` per token."""
     check_table(raw.table, source=name)
-    interactions = Interactions.from_table(raw.table)
+    interactions = Interactions.from_table(raw.table, is_dated=raw.is_dated)
     items, untitled = _in_token_order(name, raw.items, interactions.vocabulary)
     facts = dict(raw.facts)
     if untitled > 0:
@@ -82,22 +83,21 @@ def assemble(name: str, raw: Raw) -> Dataset:
         for key, known in facts.get("known_counts", {}).items()
         if counts[key] != known
     ]
-    facts["first_day"] = _day(int(interactions.timestamps.min()))
-    facts["last_day"] = _day(int(interactions.timestamps.max()))
+    if interactions.is_dated:
+        facts["first_day"] = _day(int(interactions.timestamps.min()))
+        facts["last_day"] = _day(int(interactions.timestamps.max()))
     return Dataset(name, interactions, items, fingerprint(interactions, items), facts)
 
 
 def fingerprint(interactions: Interactions, items: pd.DataFrame) -> str:
-    """Return 16 hex digits that change with any interaction, id, title or category."""
+    """Return 16 hex digits that change with any interaction, id, given part, title or category.
+
+    Ratings do not count: they only decide what a filter leaves, and what is left has a fingerprint of its own.
+    """
     digest = hashlib.sha256()
     ids = interactions.vocabulary.item_ids
-    for array in (
-        interactions.user_ids,
-        interactions.offsets,
-        interactions.tokens,
-        interactions.timestamps,
-        ids,
-    ):
+    arrays = interactions.user_ids, interactions.offsets, interactions.tokens, interactions.timestamps, ids
+    for array in arrays if interactions.parts is None else (*arrays, interactions.parts):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data.cast("B") if array.dtype.kind != "U" else _text(array))
     digest.update(items.to_csv(index=False, lineterminator="\n").encode())

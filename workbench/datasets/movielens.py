@@ -37,7 +37,9 @@ def read_ml_1m(folder: Path) -> Raw:
             raise ValueError(f"movies.dat, line {number}: {line[:60]!r} is not item::title::genre|genre")
         rows.append((int(item), title, genres))
     return Raw(
-        _three_columns(ratings, "ratings.dat"), _items(rows), _facts(folder, _FILES_1M, _KNOWN_1M, len(rows))
+        _checked_ratings(ratings, "ratings.dat"),
+        _items(rows),
+        _facts(folder, _FILES_1M, _KNOWN_1M, len(rows)),
     )
 
 
@@ -56,7 +58,7 @@ def read_ml_100k(folder: Path) -> Raw:
         flagged = [genre for genre, flag in zip(genres, fields[5:], strict=True) if flag == "1"]
         rows.append((int(fields[0]), fields[1], "|".join(flagged)))
     return Raw(
-        _three_columns(ratings, "u.data"), _items(rows), _facts(folder, _FILES_100K, _KNOWN_100K, len(rows))
+        _checked_ratings(ratings, "u.data"), _items(rows), _facts(folder, _FILES_100K, _KNOWN_100K, len(rows))
     )
 
 
@@ -66,8 +68,8 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.rstrip("\r")) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _three_columns(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Return the ratings without their stars; raise when an id is no number."""
+def _checked_ratings(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Return the ratings; raise when an id is no number."""
     for name in ("user_id", "item_id"):
         if isinstance(ratings[name].dtype, pd.StringDtype):
             wrong = pd.Series(pd.to_numeric(ratings[name], errors="coerce")).isna().to_numpy()
@@ -75,7 +77,7 @@ def _three_columns(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
             raise ValueError(
                 f"{source}: row {row + 1}: {name} {ratings[name].iloc[row][:60]!r} is no whole number"
             )
-    return ratings.drop(columns="rating")
+    return ratings
 
 
 def _items(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
@@ -96,7 +98,7 @@ def _facts(folder: Path, files: tuple[str, ...], known: dict[str, int], describe
 ML_1M = Adapter(
     name="ml-1m",
     read=read_ml_1m,
-    version=1,
+    version=2,
     files=_FILES_1M,
     address=f"{ADDRESS}/ml-1m.zip",
     licence=_LICENCE,
@@ -104,7 +106,7 @@ ML_1M = Adapter(
 ML_100K = Adapter(
     name="ml-100k",
     read=read_ml_100k,
-    version=1,
+    version=2,
     files=_FILES_100K,
     address=f"{ADDRESS}/ml-100k.zip",
     licence=_LICENCE,

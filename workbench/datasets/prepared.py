@@ -24,6 +24,7 @@ from workbench.datasets.dataset import Dataset
 FORMAT = 1
 _CURRENT = "current.json"
 _ARRAYS = ("user_ids", "offsets", "tokens", "timestamps", "item_ids")
+_OPTIONAL_ARRAYS = ("ratings", "parts")  # where the source has them
 
 
 def save_prepared(dataset: Dataset, cache: Path, *, version: int) -> Dataset:
@@ -84,12 +85,17 @@ def _write(dataset: Dataset, folder: Path, version: int) -> None:
     )
     for name, array in zip(_ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    for name, array in (("ratings", interactions.ratings), ("parts", interactions.parts)):
+        if array is not None:
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
     dataset.items.to_parquet(folder / "items.parquet", index=False)
     content = {
         "format": FORMAT,
         "version": version,
         "name": dataset.name,
         "fingerprint": dataset.fingerprint,
+        "is_dated": interactions.is_dated,
+        "filters": interactions.filters,
         "facts": dataset.facts,
     }
     _write_json(folder / "dataset.json", content)
@@ -99,7 +105,21 @@ def _write(dataset: Dataset, folder: Path, version: int) -> None:
 def _read(name: str, folder: Path) -> Dataset:
     content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     user_ids, offsets, tokens, timestamps, item_ids = (_map(folder / f"{array}.npy") for array in _ARRAYS)
-    interactions = Interactions(user_ids, offsets, tokens, timestamps, Vocabulary(np.asarray(item_ids)))
+    given = {
+        array: _map(folder / f"{array}.npy")
+        for array in _OPTIONAL_ARRAYS
+        if (folder / f"{array}.npy").is_file()
+    }
+    interactions = Interactions(
+        user_ids,
+        offsets,
+        tokens,
+        timestamps,
+        Vocabulary(np.asarray(item_ids)),
+        **given,
+        is_dated=content.get("is_dated", True),
+        filters=tuple(content.get("filters", ())),
+    )
     items = pd.read_parquet(folder / "items.parquet")
     if len(items) != interactions.num_items:
         raise ValueError(f"items.parquet has {len(items)} rows for {interactions.num_items} items")

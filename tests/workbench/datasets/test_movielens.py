@@ -16,8 +16,8 @@ needs_real_data = pytest.mark.skipif(
 def test_ml_1m_is_read_in_the_order_of_its_file_with_titles_and_genres(tmp_path, raw):
     found = read_ml_1m(raw.write(tmp_path, raw.ml_1m))
     assert len(found.table) == 12
-    assert found.table.iloc[0].tolist() == [1, 10, 978300001]
-    assert list(found.table.columns) == ["user_id", "item_id", "timestamp"]
+    assert found.table.iloc[0].tolist() == [1, 10, 2, 978300001]
+    assert list(found.table.columns) == ["user_id", "item_id", "rating", "timestamp"]
     items = found.items.set_index("item_id")
     assert items.loc[3].tolist() == ["Café au Lait (1993)", "Comedy", 1993]
     assert items.loc[5].tolist() == ["Shape of Things, The: A Tale (1979)", "Drama|Sci-Fi", 1979]
@@ -27,7 +27,7 @@ def test_ml_1m_is_read_in_the_order_of_its_file_with_titles_and_genres(tmp_path,
 
 def test_ml_100k_is_read_with_a_genre_for_each_flag(tmp_path, raw):
     found = read_ml_100k(raw.write(tmp_path, raw.ml_100k))
-    assert found.table.iloc[1].tolist() == [1, 2, 880000018]
+    assert found.table.iloc[1].tolist() == [1, 2, 3, 880000018]
     assert found.items["title"].tolist() == ["Café, Le (1993)", "Twice (1990)", "Twice (1990)", "unknown"]
     assert found.items["categories"].tolist() == ["Comedy|Drama", "Action", "Children's", "unknown"]
 
