@@ -6,102 +6,16 @@ and every promise of a split is asserted. Cutting sequences into batches belongs
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsasrec.config import unknown_name
 from diffsasrec.interactions import Interactions
+from diffsasrec.split_records import PARTS, SPLITS, Part, Split, SplitConfig, count_items
 from diffsasrec.vocabulary import Vocabulary
 
-SPLITS = ("leave_one_out", "global_time")
+__all__ = ["PARTS", "SPLITS", "Part", "Split", "SplitConfig", "make_split"]
+
 Flat = NDArray[np.int64]  # rows or flat positions
-PARTS = ("validation", "test")
-_CHUNK = 1 << 24  # flat positions looked at together: bounds the memory for memory-mapped interactions
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """Which interactions are held out."""
-
-    name: str = "leave_one_out"  # or global_time
-    quantile: float = 0.95  # global_time: share of all interactions before the cutoff
-    refit: bool = False  # train up to the test targets: validation was seen in training then
-
-    def __post_init__(self) -> None:
-        if self.name not in SPLITS:
-            raise unknown_name("split", self.name, SPLITS)
-        if not 0.0 < self.quantile < 1.0:
-            raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The users of validation or test: a history ``flat[start:end]`` and a target ``flat[target]`` each.
-
-    What a user does from the target on, ``flat[target:future_end]``, is what K slots are judged by.
-    """
-
-    name: str
-    rows: NDArray[np.int64]  # (B,) user rows, ascending
-    start: NDArray[np.int64]  # (B,)
-    end: NDArray[np.int64]  # (B,)
-    target: NDArray[np.int64]  # (B,) flat position, end or later
-    future_end: NDArray[
-        np.int64
-    ]  # (B,) flat position behind the last held-out interaction, target + 1 or later
-    cold: NDArray[np.bool_]  # (B,) True where the target item never occurs in training
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, indices: NDArray) -> Part:
-        """Return the part of some users, in the order of the indices (or a mask)."""
-        ranges = self.rows[indices], self.start[indices], self.end[indices]
-        return Part(self.name, *ranges, self.target[indices], self.future_end[indices], self.cold[indices])
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Training ranges and the two held-out parts of one data set; the catalogue is every item of it."""
-
-    interactions: Interactions
-    config: SplitConfig
-    train_rows: NDArray[np.int64]  # (M,) user rows, ascending
-    train_start: NDArray[np.int64]  # (M,)
-    train_end: NDArray[np.int64]  # (M,)
-    validation: Part
-    test: Part | None  # None where it must not be seen: in training
-    validation_cutoff: int | None = None  # seconds; global_time only
-    test_cutoff: int | None = None
-
-    def part(self, name: str) -> Part:
-        """Return ``validation`` or ``test``; raise ``ValueError`` for another name."""
-        if name not in PARTS:
-            raise unknown_name("part", name, PARTS)
-        part = self.test if name == "test" else self.validation
-        if part is None:
-            raise ValueError("this split was made without its test part: training must not see it")
-        return part
-
-    def without_test(self) -> Split:
-        """Return the split as training sees it."""
-        return replace(self, test=None)
-
-    def target_hash(self, name: str) -> str:
-        """Return 16 hex digits over the (user id, target item id) pairs, ordered by user."""
-        part = self.part(name)
-        users = self.interactions.user_ids[part.rows].tolist()
-        items = self.interactions.vocabulary.decode(self.interactions.tokens[part.target]).tolist()
-        pairs = json.dumps(list(zip(users, items, strict=True)), separators=(",", ":"))
-        return hashlib.sha256(pairs.encode()).hexdigest()[:16]
-
-    def training_counts(self) -> NDArray[np.int64]:
-        """Return how often each item occurs in training, per logits column: (N,) int64."""
-        return _count_items(self.interactions, self.train_start, self.train_end)
 
 
 def make_split(interactions: Interactions, config: SplitConfig) -> Split:
@@ -127,7 +41,7 @@ def _leave_one_out(interactions: Interactions, config: SplitConfig) -> Split:
         )
     train_end = end.copy()
     train_end[rows] -= 1 if config.refit else 2
-    known = _count_items(interactions, start, train_end) > 0
+    known = count_items(interactions, start, train_end) > 0
     validation, test = (
         _part(interactions, name, known, rows=rows, end=end - back, target=end[rows] - back)
         for name, back in (("validation", 2), ("test", 1))
@@ -153,7 +67,7 @@ def _global_time(interactions: Interactions, config: SplitConfig) -> Split:
     test_end = _ends_before(interactions, test_cutoff)
 
     selecting = validation_end > start
-    known = _count_items(interactions, start[selecting], validation_end[selecting]) > 0
+    known = count_items(interactions, start[selecting], validation_end[selecting]) > 0
     parts = []
     periods = ("validation", validation_end, test_end), ("test", test_end, interactions.offsets[1:])
     for name, low, high in periods:
@@ -206,22 +120,6 @@ def _first_known(
     suitable = known[Vocabulary.to_column(interactions.tokens[positions])]
     rows, index = np.unique(users[suitable], return_index=True)
     return rows, positions[suitable][index]
-
-
-def _count_items(
-    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return how often each item occurs in disjoint ranges, none of them empty: (N,) int64."""
-    change = np.zeros(interactions.num_interactions + 1, dtype=np.int8)
-    change[start] += 1
-    change[end] -= 1
-    inside = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
-    counts = np.zeros(interactions.num_items, dtype=np.int64)
-    for low in range(0, len(inside), _CHUNK):
-        here = slice(low, low + _CHUNK)
-        tokens = interactions.tokens[here][inside[here]]
-        counts += np.bincount(Vocabulary.to_column(tokens), minlength=len(counts))
-    return counts
 
 
 def _assert_promises(split: Split) -> None:
