@@ -1,4 +1,4 @@
-"""The reverse process of masked diffusion over K slots: the driver that every rule of rules.py shares.
+"""The reverse process of masked diffusion over K slots: the driver that every rule shares.
 
 It knows no model: any function from tokens to logits of the slots can be decoded.
 
@@ -11,14 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 
 from diffsasrec.config import to_dict
-from diffsasrec.metrics import checked_scores
-from diffsasrec.randomness import gumbel, uniform
-from diffsasrec.rules import RULES, DecodeConfig, Selection, StepView, most_steps, slots_of_step
+from diffsasrec.decode_config import RULES, DecodeConfig
+from diffsasrec.predictions import Prediction, allowed_logits, predict, sampling_noise
+from diffsasrec.randomness import uniform
+from diffsasrec.rules import Selection, StepView, slots_of_step
 from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -59,29 +59,19 @@ def decode_steps(
     masked = torch.ones_like(tokens, dtype=torch.bool)
     threshold = torch.full((num_users,), config.threshold, dtype=torch.float64, device=device)
     needs_pass = torch.ones(num_users, dtype=torch.bool, device=device)
-    prediction: _Prediction | None = None
+    prediction: Prediction | None = None
     probability = score = None
-    slots = torch.arange(num_slots, device=device)
-    limit = most_steps(config)
-    for step in range(limit):
+    for step in range(config.most_steps):
         users = (needs_pass & masked.any(dim=1)).nonzero().squeeze(1)
         if len(users):
             logits = logits_of(torch.cat([history[users], tokens[users]], dim=1))
-            noise = _noise(config, user_seeds[users], step, num_items) if config.temperature else None
+            noise = sampling_noise(config, user_seeds[users], step, num_items) if config.temperature else None
             assert logits.shape == (len(users), num_slots, num_items), "logits_of must return (M, K, N)"
-            logits = _without(logits, blocked, users, tokens[users], masked[users])
-            fresh = _predict(logits, noise, config)
+            logits = allowed_logits(logits, blocked, users, tokens[users], masked[users])
+            fresh = predict(logits, noise, config)
             prediction = fresh if prediction is None else prediction.updated(fresh, users, masked[users])
         assert prediction is not None, "every user needs the first pass"
-        view = StepView(
-            masked=masked,
-            probability=prediction.choice_probability[..., 0],
-            draw=uniform(config.seed, user_seeds[:, None], torch.full_like(slots, step), slots),
-            quota=torch.full_like(user_seeds, slots_of_step(step, limit, num_slots)),
-            threshold=threshold,
-            filled=torch.zeros_like(needs_pass),
-            is_last=step == limit - 1,
-        )
+        view = _view(prediction, masked, threshold, user_seeds, step=step, config=config)
         unmasked, items, view, selection = _fill(view, prediction, config)
         tokens = items.where(unmasked, tokens)
         probability = view.probability if probability is None else view.probability.where(masked, probability)
@@ -130,50 +120,33 @@ def decode(
     return DecodeTrace(history=history, config=to_dict(config), steps=steps, filled_at=last_filled)
 
 
-@dataclass(frozen=True)
-class _Prediction:
-    """What the model says of every slot, and the K items that the slot would take, in turn."""
-
-    entropy: torch.Tensor  # (B, K)
-    margin: torch.Tensor  # (B, K)
-    candidates: torch.Tensor  # (B, K, C) long
-    candidate_probability: torch.Tensor  # (B, K, C)
-    choices: torch.Tensor  # (B, K, K) long tokens
-    choice_probability: torch.Tensor  # (B, K, K)
-
-    def updated(self, fresh: _Prediction, users: torch.Tensor, masked: torch.Tensor) -> _Prediction:
-        """Return this with the empty slots, ``masked`` (M, K), of ``users`` (M,) taken from ``fresh``."""
-        merged = {}
-        for entry in dataclasses.fields(self):
-            old, new = getattr(self, entry.name), getattr(fresh, entry.name)
-            is_new = masked if new.dim() == 2 else masked[..., None]
-            merged[entry.name] = old.index_copy(0, users, new.where(is_new, old[users]))
-        return _Prediction(**merged)
-
-
-def _predict(logits: torch.Tensor, noise: torch.Tensor | None, config: DecodeConfig) -> _Prediction:
-    """Return the summary of logits (M, K, N), in which what is not allowed is -inf."""
-    num_items = logits.shape[-1]
-    probability = logits.softmax(dim=-1)
-    best_two = probability.topk(min(2, num_items), dim=-1).values
-    likely = probability.topk(min(config.num_candidates, num_items), dim=-1)
-    if noise is None:
-        order = logits
-    else:  # Gumbel-max: the K largest are a sample without replacement
-        order = logits.double().log_softmax(dim=-1) / config.temperature + noise
-    choices = order.topk(min(config.num_slots, num_items), dim=-1).indices
-    return _Prediction(
-        entropy=torch.special.entr(probability).sum(dim=-1),
-        margin=best_two[..., 0] - best_two[..., 1:].sum(dim=-1),
-        candidates=Vocabulary.to_token(likely.indices).where(likely.values > 0, PAD_ID),
-        candidate_probability=likely.values,
-        choices=Vocabulary.to_token(choices),
-        choice_probability=probability.gather(-1, choices),
+def _view(
+    prediction: Prediction,
+    masked: torch.Tensor,
+    threshold: torch.Tensor,
+    user_seeds: torch.Tensor,
+    *,
+    step: int,
+    config: DecodeConfig,
+) -> StepView:
+    """Return what the rule sees when a step begins."""
+    slots = torch.arange(config.num_slots, device=masked.device)
+    return StepView(
+        open=masked,
+        masked=masked,
+        probability=prediction.choice_probability[..., 0],
+        entropy=prediction.entropy,
+        margin=prediction.margin,
+        draw=uniform(config.seed, user_seeds[:, None], torch.full_like(slots, step), slots),
+        quota=torch.full_like(user_seeds, slots_of_step(step, config.most_steps, config.num_slots)),
+        threshold=threshold,
+        step=step,
+        num_steps=config.most_steps,
     )
 
 
 def _fill(
-    view: StepView, prediction: _Prediction, config: DecodeConfig
+    view: StepView, prediction: Prediction, config: DecodeConfig
 ) -> tuple[torch.Tensor, torch.Tensor, StepView, Selection]:
     """Fill the slots that the rule selects, one at a time: the most confident takes its item, and the rule looks
     again at the user's other slots, which now go without that item.
@@ -181,11 +154,11 @@ def _fill(
     Returns the slots filled (B, K), their items (B, K), and for every user the last view and what the rule said.
     A slot that lost its item is judged by its next free one, under the same softmax.
     """
-    rule, quota, still_masked = RULES[config.rule], view.quota, view.masked
+    quota = view.quota
     items = prediction.choices[..., 0]
-    filled = torch.zeros_like(still_masked)
+    filled = torch.zeros_like(view.masked)
     is_taken = torch.zeros_like(prediction.choices, dtype=torch.bool)
-    selection = rule.select(view, config)
+    selection = config.select(view)
     asked = selection.fill
     while asked.any():
         goes_on = asked.any(dim=1, keepdim=True)  # (B, 1): the others are left as they are
@@ -198,13 +171,13 @@ def _fill(
         probability = prediction.choice_probability.gather(-1, choice).squeeze(-1)
         view = dataclasses.replace(
             view,
-            masked=still_masked & ~filled,
+            masked=view.open & ~filled,
             probability=probability.where(changes, view.probability),
+            margin=prediction.margin_without(items.where(filled, PAD_ID)).where(changes, view.margin),
             quota=quota - filled.sum(dim=1),
             threshold=selection.threshold,
-            filled=filled.any(dim=1),
         )
-        selection = _where(goes_on, rule.select(view, config), selection)
+        selection = _where(goes_on, config.select(view), selection)
         asked = selection.fill & goes_on & view.masked
     return filled, items, view, selection
 
@@ -216,31 +189,3 @@ def _where(users: torch.Tensor, new: Selection, old: Selection) -> Selection:
         score=new.score.where(users, old.score),
         threshold=new.threshold.where(users[:, 0], old.threshold),
     )
-
-
-def _noise(config: DecodeConfig, user_seeds: torch.Tensor, step: int, num_items: int) -> torch.Tensor:
-    """Return the Gumbel noise of one pass: (M, K, N) float64."""
-    slot = torch.arange(config.num_slots, device=user_seeds.device)[:, None]
-    column = torch.arange(num_items, device=user_seeds.device)
-    return gumbel(config.seed, user_seeds[:, None, None], torch.full_like(slot, step), slot, column)
-
-
-def _without(
-    logits: torch.Tensor,
-    blocked: tuple[torch.Tensor, torch.Tensor],
-    users: torch.Tensor,
-    tokens: torch.Tensor,
-    masked: torch.Tensor,
-) -> torch.Tensor:
-    """Return logits (M, K, N) as float, -inf for what is forbidden or stands in a slot already."""
-    checked_scores(logits)
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits.clone()
-    blocked_user, blocked_column = blocked
-    row_of_user = torch.full((int(users.max()) + 1,), -1, device=users.device)
-    row_of_user[users] = torch.arange(len(users), device=users.device)
-    is_here = blocked_user < len(row_of_user)
-    row = row_of_user[blocked_user[is_here]]
-    logits[row[row >= 0], :, blocked_column[is_here][row >= 0]] = -math.inf
-    taken_row, taken_slot = (~masked).nonzero(as_tuple=True)
-    logits[taken_row, :, Vocabulary.to_column(tokens[taken_row, taken_slot])] = -math.inf
-    return logits

@@ -42,7 +42,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # does the reverse process. It is marked with a star wherever it turns up.
 
 # %%
-from diffsasrec.rules import RULES
+from diffsasrec.decode_config import RULES
 from workbench import blocks, figures, replay, tables
 from workbench.experiments import decode_user, default_decode_config, open_run, trace_name
 

@@ -215,6 +215,7 @@ def test_a_function_has_60_lines_at_most_beside_its_docstring():
 def test_every_module_has_a_test_file_of_its_own_or_of_its_folder():
     half_of = {
         "rules": "decoding",
+        "predictions": "decoding",
         "judging": "evaluation",
         "training_records": "training",
         "toy_titles": "toy",

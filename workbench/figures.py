@@ -18,7 +18,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from diffsasrec.rules import RULES
+from diffsasrec.decode_config import RULES
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]

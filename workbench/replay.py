@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffsasrec.rules import RULES
+from diffsasrec.decode_config import RULES
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]

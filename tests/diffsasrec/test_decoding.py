@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffsasrec.decode_config import INNER
 from diffsasrec.decoding import RULES, DecodeConfig, decode, decode_steps
 from diffsasrec.randomness import gumbel, uniform
 from diffsasrec.sequences import Forbidden
@@ -25,7 +26,7 @@ from diffsasrec.trace import DecodeStep, DecodeTrace
 
 LogitsOf = Callable[[torch.Tensor], torch.Tensor]
 FIELDS = [field.name for field in dataclasses.fields(DecodeStep)]
-DETERMINISTIC = ("threshold_decay", "low_confidence", "left_to_right")
+DETERMINISTIC = tuple(name for name, rule in RULES.items() if not rule.random)
 
 
 # --- toys
@@ -154,6 +155,84 @@ def test_left_to_right_fills_the_first_empty_slot() -> None:
         {2: (4, 0.9583)},  # without 1, 3: .92/.96
         {3: (5, 0.5294)},  # without 1, 3, 4: .45/.85
     ]
+
+
+FOUR_STEPS = [{2: (4, 0.92)}, {1: (1, 0.6316)}, {0: (2, 0.6)}, {3: (5, 0.5294)}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "knobs", "expected"),
+    [
+        # margins .10 .40 .90 .10; without 4: .11 .42 .11; without 4, 1: slot 0 .60 - .20, slot 3 .50 - .39
+        ("margin", {}, FOUR_STEPS),
+        # entropies 1.49 1.19 .40 1.33; without 4: 1.29 1.05 1.19; without 4, 1: slot 0 1.08, slot 3 1.04
+        ("entropy", {}, [{2: (4, 0.92)}, {1: (1, 0.6316)}, {3: (5, 0.5)}, {0: (2, 0.6818)}]),
+        # .40 <= .5 lets slot 1 in, .40 + 1.19 nobody more; then 1.04 keeps slot 0 out
+        ("entropy_bound", {"gamma": 0.5}, [{2: (4, 0.92), 1: (1, 0.6)}, {3: (5, 0.5)}, {0: (2, 0.6818)}]),
+        (
+            "entropy_bound",
+            {"gamma": 0.0},
+            [{2: (4, 0.92)}, {1: (1, 0.6316)}, {3: (5, 0.5)}, {0: (2, 0.6818)}],
+        ),
+        # n = 1 needs .50, n = 2 .67: one a step, and the last slots too, for at least one is filled
+        ("factor", {"factor": 1.0}, FOUR_STEPS),
+        # n = 1 needs .35, n = 2 .57, n = 3 .68: .92 .60 .45; then .60 .50
+        ("factor", {"factor": 1.3}, [{2: (4, 0.92), 1: (1, 0.6)}, {0: (2, 0.6)}, {3: (5, 0.5294)}]),
+        # masked after the steps: 4 cos(30) = 3.46, 4 cos(60) = 2, 0: so 1, 1 and 2 are filled
+        (
+            "cosine",
+            {"choice_temperature": 0.0, "num_steps": 3},
+            [{2: (4, 0.92)}, {1: (1, 0.6316)}, {0: (2, 0.6), 3: (5, 0.5)}],
+        ),
+        # 4 cos(45) = 2.83: 2 and 2
+        (
+            "cosine",
+            {"choice_temperature": 0.0, "num_steps": 2},
+            [{2: (4, 0.92), 1: (1, 0.6)}, {0: (2, 0.6), 3: (5, 0.5)}],
+        ),
+        # slots 0 and 1: .40 .60, then slot 0 without 1: .30/.60; slots 2 and 3 without 1, 2: .92/.96, .45/.90
+        (
+            "blocks",
+            {"block_size": 2},
+            [{1: (1, 0.6)}, {0: (2, 0.5)}, {2: (4, 0.9583)}, {3: (5, 0.5294)}],
+        ),
+        # a block a step: slot 0 loses 1 to slot 1 and takes 2 at .30 of the same softmax
+        (
+            "blocks",
+            {"block_size": 2, "num_steps": 1},
+            [{0: (2, 0.3), 1: (1, 0.6)}, {2: (4, 0.9583), 3: (5, 0.5)}],
+        ),
+        # blocks of 3 and 1
+        (
+            "blocks",
+            {"block_size": 3, "inner": "entropy", "num_steps": 2},
+            [{2: (4, 0.92), 1: (1, 0.6)}, {0: (2, 0.6)}, {3: (5, 0.5294)}],
+        ),
+    ],
+)
+def test_each_rule_fills_what_its_paper_says(rule: str, knobs: dict, expected: list) -> None:
+    """A step may fill the surer of two slots first: the order within a step is not part of the story."""
+    trace = decode_one(table_logits(BY_HAND), make_config(rule=rule, num_slots=4, **knobs))
+    assert story(trace) == expected
+
+
+def test_the_noise_of_the_cosine_rule_fades_to_nothing_in_the_last_step() -> None:
+    """Score = log p + choice_temperature (1 - r) Gumbel: worked out here from the draws themselves."""
+    config = make_config(rule="cosine", num_slots=4, num_steps=4, choice_temperature=2.0, seed=3)
+    trace = decode_one(table_logits(BY_HAND), config)
+    for number, step in enumerate(trace.steps):
+        noise = gumbel(3, torch.tensor(5), torch.tensor(number), torch.arange(4))
+        expected = step.probability[0].double().log() + 2.0 * (1 - (number + 1) / 4) * noise
+        filled = step.unmasked[0]
+        assert torch.allclose(step.score[0][filled], expected[filled], rtol=0, atol=1e-9)
+    assert torch.equal(trace.steps[-1].score[0][filled], step.probability[0][filled].double().log())
+
+
+def test_a_slot_that_lost_its_item_is_judged_by_the_margin_of_its_next_one() -> None:
+    """Slots 0 and 1 want item 1; without it slot 0 has .45 - .04 and beats slot 2's .40 - .20."""
+    table = [{1: 0.50, 2: 0.45, 3: 0.04}, {1: 0.97, 3: 0.02, 4: 0.01}, {5: 0.40, 6: 0.20, 4: 0.10}]
+    trace = decode_one(table_logits(table), make_config(rule="margin", num_slots=3, num_steps=2))
+    assert story(trace) == [{0: (2, 0.4545), 1: (1, 0.97)}, {2: (5, 0.5714)}]
 
 
 def test_random_fills_the_slots_with_the_largest_draws() -> None:
@@ -501,8 +580,21 @@ def cases(draw, rules: tuple[str, ...] = tuple(RULES), temperatures=(0.0, 0.0, 0
         "seed": draw(st.integers(0, 3), label="seed"),
         "num_candidates": draw(st.sampled_from([1, 3, 30]), label="num_candidates"),
     }
-    if "num_steps" in RULES[rule].knobs:
+    if "num_steps" in RULES[rule].driver:
         knobs["num_steps"] = draw(st.none() | st.integers(1, num_slots), label="num_steps")
+    if "inner" in RULES[rule].knobs:
+        choices = [name for name in INNER if name in DETERMINISTIC or "random" in rules]
+        knobs["inner"] = draw(st.sampled_from(choices), label="inner")
+        knobs["block_size"] = draw(st.integers(1, 6), label="block_size")
+        knobs["num_steps"] = draw(st.none() | st.integers(1, knobs["block_size"]), label="num_steps")
+    read = {*RULES[rule].knobs, *RULES[knobs.get("inner", rule)].knobs}
+    for name, values in (
+        ("gamma", [0.0, 0.1, 1.0, 3.0]),
+        ("factor", [0.0, 0.5, 1.0, 3.0]),
+        ("choice_temperature", [0.0, 1.0, 4.5]),
+    ):
+        if name in read:
+            knobs[name] = draw(st.sampled_from(values), label=name)
     if rule == "threshold_decay":
         knobs["threshold"] = draw(st.sampled_from([0.2, 0.4, 0.9]), label="threshold")
         knobs["decay"] = draw(st.sampled_from([0.5, 0.9]), label="decay")
@@ -639,7 +731,7 @@ def test_without_temperature_a_deterministic_rule_does_not_depend_on_the_seed(ca
 
 
 def test_rules_say_whether_they_are_random() -> None:
-    assert {name for name, rule in RULES.items() if not rule.random} == set(DETERMINISTIC)
+    assert {name for name, rule in RULES.items() if rule.random} == {"random", "cosine"}
     assert RULES["random"].random
 
 
@@ -671,7 +763,7 @@ def test_keeping_more_candidates_changes_nothing_but_how_many_are_kept(case: Cas
         assert torch.equal(one.candidate_probability[kept], other.candidate_probability[kept])
 
 
-@given(case=cases(rules=("low_confidence", "random", "left_to_right")))
+@given(case=cases(rules=("low_confidence", "random", "left_to_right", "margin", "entropy")))
 @quick
 def test_the_schedule_gives_step_s_its_share_of_the_slots(case: Case) -> None:
     num_slots = case.config.num_slots
@@ -737,74 +829,151 @@ def allowed_logits(case: Case, user: int, tokens: list[int]) -> torch.Tensor:
     return logits
 
 
+@dataclass
+class PlainStep:
+    """One step of one user, in plain numbers, as the rules of the papers speak of it."""
+
+    case: Case
+    user: int
+    step: int
+    num_steps: int
+    open: list[int]  # slots that were empty when the step began
+    order: list[list[int]]  # of each slot, the columns by falling probability
+    chances: list[list[float]]
+    tau: float
+    filled: dict[int, tuple[int, float]]
+
+    @property
+    def empty(self) -> list[int]:
+        return [slot for slot in self.open if slot not in self.filled]
+
+    def wishes(self, slot: int) -> list[int]:
+        """Return the free columns of a slot, the best first."""
+        taken = {item - 1 for item, _ in self.filled.values()}
+        return [column for column in self.order[slot] if column not in taken]
+
+    def chance(self, slot: int) -> float:
+        """Return the probability of what the slot has taken in this step, or else wishes for."""
+        if slot in self.filled:
+            return self.filled[slot][1]
+        return self.chances[slot][self.wishes(slot)[0]]
+
+    def entropy(self, slot: int) -> float:
+        """Return the entropy as torch sums it: sums in another order differ in their last bits."""
+        return float(torch.special.entr(torch.tensor(self.chances[slot], dtype=torch.float32)).sum())
+
+    def margin(self, slot: int) -> float:
+        taken = {item - 1 for item, _ in self.filled.values()}
+        left = [chance for column, chance in enumerate(self.chances[slot]) if column not in taken]
+        first, second = sorted([*left, 0.0], reverse=True)[:2]
+        return float(np.float32(first) - np.float32(second))
+
+    def draws(self, draw) -> list[float]:
+        counters = self.case.user_seeds[self.user], torch.tensor(self.step)
+        slots = torch.arange(self.case.config.num_slots)
+        return draw(self.case.config.seed, *counters, slots).tolist()
+
+
+def plain_wants(rule: str, at: PlainStep, quota: int) -> list[int]:
+    """Return the slots that a rule would fill now, of those that are still empty; ``quota`` is n_s."""
+    config, left = at.case.config, quota - len(at.filled)
+
+    def first(score: Callable[[int], float]) -> list[int]:
+        return sorted(at.empty, key=lambda slot: (-score(slot), slot))[: max(0, left)]
+
+    if rule == "low_confidence":
+        return first(at.chance)
+    if rule == "random":
+        return first(at.draws(uniform).__getitem__)
+    if rule == "left_to_right":
+        return at.empty[:left]
+    if rule == "margin":
+        return first(at.margin)
+    if rule == "entropy":
+        return first(lambda slot: -at.entropy(slot))
+    if rule == "cosine":
+        remaining = 1 - (at.step + 1) / at.num_steps
+        noise = at.draws(gumbel)
+        return first(
+            lambda slot: (
+                math.log(max(at.chance(slot), 1e-300)) + config.choice_temperature * remaining * noise[slot]
+            )
+        )
+    if rule == "entropy_bound":
+        run = sorted(at.open, key=lambda slot: (at.entropy(slot), slot))
+        while sum(at.entropy(slot) for slot in run[:-1]) > config.gamma:
+            run.pop()
+        return [slot for slot in run if slot in at.empty]
+    if rule == "factor":
+        run = sorted(at.open, key=lambda slot: (-at.chance(slot), slot))
+        fits = [at.chance(slot) > 1 - config.factor / (n + 1) for n, slot in enumerate(run, start=1)]
+        length = max(1, [*fits, False].index(False))
+        return [slot for slot in run[:length] if slot in at.empty]
+    assert rule == "threshold_decay"
+    if at.step == at.num_steps - 1:
+        return at.empty
+    if not at.filled and not config.decay_is_a_step:
+        while max(map(at.chance, at.empty)) < at.tau:
+            at.tau *= config.decay
+    return [slot for slot in at.empty if at.chance(slot) >= at.tau]
+
+
+def plain_quota(config: DecodeConfig, step: int, num_steps: int, num_open: int) -> int:
+    """Return how many slots a step of an even schedule fills, or one of the cosine schedule."""
+    if config.rule != "cosine":
+        return config.num_slots // num_steps + (1 if step < config.num_slots % num_steps else 0)
+    kept = math.floor(config.num_slots * math.cos(math.pi / 2 * (step + 1) / num_steps) + 1e-9)
+    return max(1, num_open - kept)
+
+
 def plain_decode(case: Case, user: int) -> list[dict[int, tuple[int, float]]]:
     """Decode one user with loops and no temperature, straight from the table of rules."""
     config, mask_id = case.config, case.num_items + 1
     tokens = [mask_id] * config.num_slots
-    is_threshold = config.rule == "threshold_decay"
-    num_steps = config.num_steps if "num_steps" in RULES[config.rule].knobs else None
-    limit = config.max_steps if is_threshold else num_steps or config.num_slots
-    tau, steps, probability = config.threshold, [], None
+    num_steps = config.num_steps if "num_steps" in RULES[config.rule].driver else None
+    limit = config.max_steps if config.rule == "threshold_decay" else num_steps or config.num_slots
+    tau, steps, logits = config.threshold, [], None
     for step in range(limit):
-        if probability is None:
-            probability = allowed_logits(case, user, tokens).softmax(dim=-1).tolist()
-            order = allowed_logits(case, user, tokens).topk(config.num_slots, dim=-1).indices.tolist()
-        masked = [slot for slot, token in enumerate(tokens) if token == mask_id]
-        best = max(probability[slot][order[slot][0]] for slot in masked)
-        if is_threshold:
-            if step == limit - 1:
-                needed = 0.0
-            elif config.decay_is_a_step:
-                needed = tau
-            else:
-                while best < tau:
-                    tau *= config.decay
-                needed = tau
-            filled = greedily(probability, order, masked, lambda chance, needed=needed: chance >= needed)
-            if not filled:
-                tau *= config.decay
-        else:
-            quota = config.num_slots // limit + (1 if step < config.num_slots % limit else 0)
-            chosen = masked
-            if config.rule == "left_to_right":
-                chosen = masked[:quota]
-            if config.rule == "random":
-                draws = uniform(
-                    config.seed,
-                    case.user_seeds[user],
-                    torch.tensor(step),
-                    torch.arange(config.num_slots),
-                )
-                chosen = sorted(masked, key=lambda slot, draws=draws: -draws[slot])[:quota]
-            filled = greedily(probability, order, chosen, lambda chance: True, at_most=quota)
-        steps.append(filled)
-        for slot, (item, _) in filled.items():
+        if logits is None:
+            logits = allowed_logits(case, user, tokens)
+        is_open = [slot for slot, token in enumerate(tokens) if token == mask_id]
+        order = logits.topk(config.num_slots, dim=-1).indices.tolist()
+        at = PlainStep(case, user, step, limit, is_open, order, logits.softmax(dim=-1).tolist(), tau, {})
+        rule, quota = config.rule, plain_quota(config, step, limit, len(is_open))
+        if rule == "blocks":
+            rule, quota = config.inner, plain_block(config, at)
+        while at.empty and (wanted := plain_wants(rule, at, quota)):
+            surest = max(wanted, key=lambda slot: (at.chance(slot), -slot))
+            at.filled[surest] = at.wishes(surest)[0] + 1, at.chance(surest)
+        steps.append(dict(sorted(at.filled.items())))
+        for slot, (item, _) in at.filled.items():
             tokens[slot] = item
-        if filled:
-            probability = None
-            if not config.keep_tau:
-                tau = config.threshold
+        tau = at.tau
+        if at.filled:
+            logits = None
+            tau = at.tau if config.keep_tau else config.threshold
+        else:
+            tau *= config.decay
         if mask_id not in tokens:
             return steps
     raise AssertionError("the last step must fill the rest")
 
 
-def greedily(probability, order, slots, passes, *, at_most: int | None = None) -> dict:
-    """Fill the surest slot with its best free item, then the surest of the rest, while one passes."""
-    filled: dict[int, tuple[int, float]] = {}
-    while len(filled) < (len(slots) if at_most is None else at_most):
-        taken = {item - 1 for item, _ in filled.values()}
-        wishes = {}
-        for slot in slots:
-            if slot not in filled:
-                column = next(column for column in order[slot] if column not in taken)
-                if passes(probability[slot][column]):
-                    wishes[slot] = (column + 1, probability[slot][column])
-        if not wishes:
-            break
-        surest = max(wishes, key=lambda slot: (wishes[slot][1], -slot))
-        filled[surest] = wishes[surest]
-    return dict(sorted(filled.items()))
+def plain_block(config: DecodeConfig, at: PlainStep) -> int:
+    """Leave only the current block open and return how many of its slots the step fills."""
+    block = at.open[0] // config.block_size
+    slots = [slot for slot in range(config.num_slots) if slot // config.block_size == block]
+    at.open = [slot for slot in at.open if slot in slots]
+    num_steps = min(config.num_steps or config.block_size, len(slots))
+    shares = [
+        len(slots) // num_steps + (1 if step < len(slots) % num_steps else 0) for step in range(num_steps)
+    ]
+    num_before = len(slots) - len(at.open)
+    for share in shares:
+        if num_before <= 0:
+            return share
+        num_before -= share
+    return 1
 
 
 # --- bad input
@@ -830,62 +999,6 @@ def test_nan_in_a_later_step_is_an_error_too() -> None:
 
     with pytest.raises(ValueError, match="NaN"):
         decode_one(logits_of, make_config(rule="left_to_right", num_slots=2))
-
-
-@pytest.mark.parametrize(
-    ("knobs", "message"),
-    [
-        ({"num_slots": 0}, r"num_slots.*1.*0"),
-        ({"num_slots": 4, "rule": "low_confidence", "num_steps": 5}, r"num_steps.*1.*num_slots=4.*5"),
-        ({"num_slots": 4, "rule": "low_confidence", "num_steps": 0}, r"num_steps.*1.*4.*0"),
-        ({"threshold": 1.5}, r"threshold.*0.*1.*1\.5"),
-        ({"threshold": 0.0}, r"threshold.*0.*0\.0"),
-        ({"threshold": math.nan}, r"threshold.*nan"),
-        ({"decay": 1.0}, r"decay.*0.*1.*1\.0"),
-        ({"decay": 0.0}, r"decay.*0.*1"),
-        ({"decay": math.nan}, r"decay.*nan"),
-        ({"max_steps": 0}, r"max_steps.*1.*0"),
-        ({"temperature": -0.1}, r"temperature.*0.*-0\.1"),
-        ({"temperature": math.nan}, r"temperature.*nan"),
-        ({"temperature": math.inf}, r"temperature.*inf"),
-        ({"num_candidates": 0}, r"num_candidates.*1.*0"),
-        ({"rule": "low_confidance"}, r"low_confidance.*did you mean 'low_confidence'"),
-        ({"rank_by": "confidense"}, r"confidense.*did you mean 'confidence'"),
-    ],
-)
-def test_a_bad_knob_names_its_range_and_the_value(knobs: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DecodeConfig(**knobs)
-
-
-@pytest.mark.parametrize(
-    ("rule", "knob", "value"),
-    [
-        ("left_to_right", "num_steps", 2),
-        ("threshold_decay", "num_steps", 2),
-        ("low_confidence", "threshold", 0.5),
-        ("random", "keep_tau", True),
-    ],
-)
-def test_a_knob_without_effect_warns(rule: str, knob: str, value) -> None:
-    with pytest.warns(UserWarning, match=f"{knob}.*no effect.*{rule}"):
-        DecodeConfig(rule=rule, **{knob: value})
-
-
-def test_the_defaults_are_the_published_rule() -> None:
-    config = DecodeConfig()
-    assert (config.rule, config.threshold, config.decay, config.max_steps) == (
-        "threshold_decay",
-        0.9,
-        0.9,
-        20,
-    )
-    assert (config.num_slots, config.temperature, config.keep_tau, config.decay_is_a_step) == (
-        10,
-        0,
-        False,
-        False,
-    )
 
 
 def test_more_slots_than_items_left_is_an_error_that_says_how_many_are() -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.decoding import decode
-from diffsasrec.rules import RULES, DecodeConfig
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
 from workbench import figures, replay
 from workbench.figures import (

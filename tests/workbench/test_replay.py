@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.decoding import decode
-from diffsasrec.rules import RULES, DecodeConfig
 from diffsasrec.trace import SLOT_STATES, DecodeStep, DecodeTrace
 from workbench.replay import replay_html, truth_in_words
 

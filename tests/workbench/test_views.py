@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from diffsasrec.checkpoint import WEIGHTS
-from diffsasrec.rules import RULES, DecodeConfig
+from diffsasrec.decode_config import RULES, DecodeConfig
 from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import BrokenRun, Run, list_runs
 from workbench.views import board, example, page, sources

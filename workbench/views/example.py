@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from diffsasrec.rules import RULES, DecodeConfig
+from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from workbench.experiments import OpenRun, decode_user, open_run, recipe, run_experiment
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from diffsasrec.rules import RANKINGS, RULES, DecodeConfig
+from diffsasrec.decode_config import INNER, RANKINGS, RULES, DecodeConfig
 from workbench.views.page import check_address
 from workbench.views.sources import Source
 
@@ -20,18 +20,28 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "threshold": (0.01, 1.0),
     "decay": (0.01, 0.99),
     "max_steps": (1, 100),
+    "block_size": (1, 50),
+    "choice_temperature": (0.0, 100.0),
+    "gamma": (0.0, 100.0),
+    "factor": (0.0, 1000.0),
     "temperature": (0.0, 10.0),
     "seed": (0, 2**31 - 1),
     "num_candidates": (1, 200),
 }
+_NAMES = {"rank_by": RANKINGS, "inner": INNER}  # what a knob of names may be
 _WORDS: dict[str, tuple[str, str]] = {
     "num_slots": ("slots K", "Length of the list."),
-    "num_steps": ("steps S", "Forward passes; empty is one slot a step."),
+    "num_steps": ("steps S", "Forward passes (in blocks: those of a block); empty is one slot a step."),
     "threshold": ("threshold τ", "The probability that a slot needs to be filled."),
     "decay": ("decay of τ", "The factor on the threshold while no slot reaches it."),
     "max_steps": ("most steps", "The last of them fills what is left."),
     "decay_is_a_step": ("an attempt that fills nothing is a step", "Show every lowering of the threshold."),
     "keep_tau": ("τ stays lowered", "As published; otherwise it returns to its start."),
+    "block_size": ("slots of a block", "A block is filled before the next one begins."),
+    "inner": ("rule inside a block", "Its own knobs keep their defaults here."),
+    "choice_temperature": ("noise on the order", "0 is none; the noise fades with the steps."),
+    "gamma": ("entropy bound γ", "Nats that slots filled together may have beside the largest."),
+    "factor": ("factor f", "The larger, the more slots are filled at once."),
     "temperature": ("temperature", "0 takes the most probable item, above it samples."),
     "seed": ("seed", "The same seed gives the same run."),
     "rank_by": ("list ordered by", "Confidence at commit, or the order of the slots."),
@@ -67,8 +77,9 @@ def _knob(name: str, default: Any, messages: DeltaGenerator) -> Any:
         check_address(name, ("true", "false"), messages=messages)
         return st.toggle(words, value=default, **options)
     if isinstance(default, str):
-        check_address(name, RANKINGS, messages=messages)
-        return st.selectbox(words, RANKINGS, index=RANKINGS.index(default), **options)
+        named = _NAMES[name]
+        check_address(name, named, messages=messages)
+        return st.selectbox(words, named, index=named.index(default), **options)
     low, high = _LIMITS.get(name, (None, None))
     check_address(name, limits=(low, high), messages=messages)
     if isinstance(default, float):

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from diffsasrec.checkpoint import WEIGHTS
 from diffsasrec.config import from_dict, to_dict, unknown_name
+from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.models import MODELS
-from diffsasrec.rules import RULES, DecodeConfig
 from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
