@@ -104,7 +104,7 @@ def impossible(
 
     ``figures`` maps HR@K, NDCG@K, MRR@K and other names to fractions. ``digits`` is how many were printed: half a
     unit of the last one is allowed on each figure. With ``whole_ranks`` off, ranks may be halves, as ours are where
-    scores tie. Source of the bounds: docs/decisions/0003.
+    scores tie. The bounds and why they hold: docs/decisions/0010.
     """
     slack = 1e-9 if digits is None else 0.5 * 10.0**-digits + 1e-12
     known = {
@@ -140,7 +140,7 @@ def _broken_growth(known: Mapping[tuple[str, int], float], slack: float, *, next
     ``next_rank`` is the distance from K to the smallest rank beyond it.
     """
     broken = []
-    for name in ("HR", "NDCG", "MRR"):
+    for name in sorted({name for name, _ in known}):
         lengths = sorted(k for other, k in known if other == name)
         for k1, k2 in itertools.combinations(lengths, 2):
             if known[name, k2] + slack < known[name, k1] - slack:
@@ -155,6 +155,6 @@ def _broken_growth(known: Mapping[tuple[str, int], float], slack: float, *, next
             low, high = more_hits / math.log2(k2 + 1), more_hits / math.log2(k1 + 1 + next_rank)
             broken.append(
                 f"NDCG grows by {more_gain:g} from {k1} to {k2} where HR grows by {more_hits:g}: "
-                f"it must lie between {low:g} and {high:g}"
+                f"it must lie between {low:.5f} and {high:.5f}"
             )
     return broken

@@ -1,8 +1,8 @@
-"""The ``workbench`` command: prepare, train, evaluate, decode, runs, demo.
+"""The ``workbench`` command: prepare, train, evaluate, decode, runs, keep, audit, demo.
 
-Exit status 0: done. 1: the work failed. 2: bad input, told in one sentence on stderr. What packages say goes to
-stderr; what a script may want to read (ids, tables, JSON) goes to stdout. Whatever is slow to import is imported by
-the command that needs it.
+Exit status 0: done. 1: the work failed, or a row of an audited table is impossible. 2: bad input, told in one
+sentence on stderr. What packages say goes to stderr; what a script may want to read (ids, tables, JSON) goes to
+stdout. Whatever is slow to import is imported by the command that needs it.
 """
 
 from __future__ import annotations
@@ -232,6 +232,27 @@ def keep(
         datasets.add(run.manifest["dataset"]["name"])
     for dataset in sorted(datasets):
         print(as_markdown(comparison(to, dataset)))
+
+
+@app.command()
+def audit(
+    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="rows of HR@K, NDCG@K, MRR@K and COV@K")],
+    ranks_may_tie: Annotated[
+        bool, typer.Option("--ties", help="ranks may be halves, as ours are where scores tie")
+    ] = False,
+) -> int:
+    """Name the rows of a table, ours or published, that cannot be true; exit status 1 if there is any."""
+    from workbench.audit import read_figures, verdicts
+
+    found = verdicts(read_figures(table), ranks_may_tie=ranks_may_tie)
+    broken = {name: why for name, why in found.items() if why}
+    for name, why in broken.items():
+        print(f"{name}: {why}")
+    if not broken:
+        print(f"every row of {table.name} can be true ({len(found)} read)")
+        return DONE
+    _say(f"{len(broken)} of the {len(found)} rows of {table.name} cannot be true")
+    return FAILED
 
 
 @app.command()
