@@ -157,7 +157,7 @@ class DecodeTrace:
         }
         tensors |= {"history": self.history.contiguous(), "filled_at": self.filled_at.contiguous()}
         weights, description = _paths(path)
-        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, f"{weights}.tmp")
+        save_file({name: _as_stored(tensor).cpu() for name, tensor in tensors.items()}, f"{weights}.tmp")
         content = {"format": FORMAT, "kind": self.kind, "config": self.config, "about": self.about}
         Path(f"{description}.tmp").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         Path(f"{weights}.tmp").replace(weights)
@@ -174,7 +174,7 @@ class DecodeTrace:
             content = json.loads(description.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, this version reads {FORMAT}")
-            tensors = load_file(weights)
+            tensors = {name: _as_used(tensor) for name, tensor in load_file(weights).items()}
             columns = [tensors[name].unbind(0) for name in _STEP_FIELDS]
             return cls(
                 history=tensors["history"],
@@ -193,3 +193,12 @@ _STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(DecodeStep))
 
 def _paths(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}.safetensors"), path.with_name(f"{path.name}.json")
+
+
+def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
+    """Return tokens, steps and places in half the room: none of them is beyond 32 bits."""
+    return tensor.int() if tensor.dtype == torch.long else tensor
+
+
+def _as_used(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.long() if tensor.dtype == torch.int32 else tensor
