@@ -398,7 +398,7 @@ def test_the_example_holds_every_rule_for_every_person_and_keeps_its_promises():
     assert set(content.traces) == set(RULES)
     fates = set()
     for rule, batch in content.traces.items():
-        assert batch.config == {**DecodeConfig(rule=rule).__dict__, "num_candidates": 12}
+        assert batch.config == {**DecodeConfig(rule=rule).__dict__, "num_candidates": 10}
         for index, person in enumerate(content.people):
             trace = batch.user(index)
             items = trace.steps[-1].tokens[0].tolist()

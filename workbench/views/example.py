@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent / "toy_trace"
 CATALOGUE = "catalogue.json"
 _FATES = ("taken", "thrown away", "considered", "never in sight")
 _HISTORY_LENGTHS = (14, 32)  # of the people: long enough to see a taste, short enough to read
-_NUM_CANDIDATES = 12
+_NUM_CANDIDATES = 10
 
 logger = logging.getLogger(__name__)
 
