@@ -38,6 +38,9 @@ def test_a_rank_is_one_more_than_the_better_items(column: int, rank: float) -> N
         ([1.0, 1.0], 1, 1.5),  # the place in the table does not matter
         ([2.0, 1.0, 1.0, 1.0, 0.0], 2, 3.0),  # 1 + 1 + 2 / 2
         ([0.0] * 7, 3, 4.0),  # constant scores: the middle, never rank 1
+        ([0.0] * 7, 0, 4.0),
+        ([-math.inf] * 7, 6, 4.0),
+        ([math.inf, math.inf, 1.0], 0, 1.5),
     ],
 )
 def test_items_with_the_same_score_count_half(scores: list[float], column: int, rank: float) -> None:
@@ -46,6 +49,24 @@ def test_items_with_the_same_score_count_half(scores: list[float], column: int, 
 
 def test_items_that_do_not_compete_are_minus_infinity() -> None:
     assert rank_of([-math.inf, 0.3, -math.inf, 0.7], 1) == 2.0
+    assert rank_of([-math.inf, -math.inf, -math.inf, -5.0], 3) == 1.0
+
+
+@given(scores=st.lists(st.sampled_from([-math.inf, -1.0, 0.0, 1e30, math.inf]), min_size=1, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_no_scores_give_a_rank_below_one_or_beyond_the_catalogue(scores) -> None:
+    """Argsort with the target first would give rank 0 to constant scores."""
+    ranks = [rank_of(scores, column) for column in range(len(scores))]
+    assert min(ranks) >= 1
+    assert max(ranks) <= len(scores)
+    assert sum(ranks) == len(scores) * (len(scores) + 1) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_scores_of_any_precision_are_compared_as_they_are(dtype: torch.dtype) -> None:
+    scores = torch.tensor([[1.0, 1.001, 3.0]], dtype=dtype)
+    same = bool(scores[0, 0] == scores[0, 1])
+    assert float(rank_of_target(scores, torch.tensor([0]))[0]) == (2.5 if same else 3.0)
 
 
 def test_ranks_are_float64_and_one_per_user() -> None:
@@ -148,7 +169,7 @@ def test_figures_equal_those_of_ranx() -> None:
 def scored_users():
     """Yield K, scores (B, N) without ties, target columns and our ranks."""
     generator = torch.Generator().manual_seed(0)
-    for k in (1, 5, 10):
+    for k in LENGTHS:
         scores = torch.stack([torch.randperm(40, generator=generator) for _ in range(25)]).float()
         column = torch.randint(40, (25,), generator=generator)
         yield k, scores, column, rank_of_target(scores, column).numpy()
