@@ -80,9 +80,14 @@ def _status() -> int:
 
 @app.command()
 def prepare(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="a known name, or one for your own file")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="a known name, or one for your own files")
+    ],
     from_: Annotated[
         Path | None, typer.Option("--from", metavar="PATH", help="raw files that are there already")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORM", help="of your own files, where they do not tell")
     ] = None,
     user_col: Annotated[str | None, typer.Option(help="the column of users, in your own file")] = None,
     item_col: Annotated[str | None, typer.Option(help="the column of items")] = None,
@@ -95,9 +100,11 @@ def prepare(
     _log_progress()
     from workbench import datasets
 
-    _describe(
-        datasets.prepare(dataset, from_dir=from_, user_col=user_col, item_col=item_col, time_col=time_col)
-    )
+    columns = {"user_col": user_col, "item_col": item_col, "time_col": time_col}
+    prepared = datasets.prepare(dataset, from_dir=from_, form=format_, **columns)
+    _describe(prepared)
+    for remark in (*prepared.facts["differences"], *prepared.facts.get("notes", [])):
+        _say(f"note: {remark}")
 
 
 @app.command()

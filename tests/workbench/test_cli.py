@@ -77,7 +77,7 @@ def test_training_prints_the_id_of_its_run_alone(train, world):
         (["evaluate", "nothing-like-it"], "there is no run"),
         (["evaluate", "../../etc"], "names no run"),
         (["decode", "nothing-like-it", "--user", "1"], "there is no run"),
-        (["prepare", "ml-2m"], "did you mean 'ml-1m'"),
+        (["prepare", "ml-1mb"], "did you mean 'ml-1m'"),
         (["prepare", "ml-1m", "--from", "/nowhere"], "/nowhere"),
         (["demo", "--dataset", "tony"], "did you mean 'toy'"),
         (["trian"], "trian"),

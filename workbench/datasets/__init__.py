@@ -12,8 +12,9 @@ from pathlib import Path
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
 from workbench.datasets import movielens, toy
-from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble
+from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble, changed_files
 from workbench.datasets.download import fetch_archive
+from workbench.datasets.formats import is_recognised, recognise
 from workbench.datasets.prepared import list_prepared, load_prepared, save_prepared
 from workbench.datasets.table import read_table, suffix_of
 from workbench.paths import cache_dir, data_dir
@@ -31,62 +32,52 @@ def _read_toy(folder: Path) -> Raw:
 
 TOY = Adapter(name="toy", read=_read_toy, version=1, licence="generated here; free")
 
-DATASETS: dict[str, Adapter] = {
-    "toy": TOY,
-    "ml-100k": movielens.ML_100K,
-    "ml-1m": movielens.ML_1M,
-}
+DATASETS: dict[str, Adapter] = {adapter.name: adapter for adapter in (TOY, *movielens.ADAPTERS)}
 
 
 def prepare(
     name: str,
     *,
     from_dir: str | Path | None = None,
+    form: str | None = None,
     cache: str | Path | None = None,
-    user_col: str | None = None,
-    item_col: str | None = None,
-    time_col: str | None = None,
     address: str | None = None,
+    **columns: str | None,
 ) -> Dataset:
     """Read raw files, check them, and keep the result in the cache; return it.
 
     Args:
-        name: a name in ``DATASETS``, or the path of a CSV, TSV or Parquet file, which then is known by its stem.
-        from_dir: the folder of the raw files; default: the folder ``name`` of the raw data, and when the files
-            are not there, a download into it. For a table: its file, and ``name`` is the name it gets.
+        name: a name in ``DATASETS``; one of your own, with ``from_dir``; or the path of a CSV, TSV or Parquet file,
+            which then is known by its stem.
+        from_dir: the folder of the raw files; default: that of the data set below the raw data, and when the files
+            are not there, a download into it. Under a name of your own: a folder or file of any form in
+            ``formats.FORMATS``, or a table.
+        form: the name of the form, where the files do not tell.
         cache: the folder of prepared data; default: ``workbench.paths.cache_dir()``.
-        user_col: the names of a table's columns; defaults: user_id, item_id, timestamp.
-        item_col: see user_col.
-        time_col: see user_col.
         address: where to download the archive from instead of its publisher; the ``.md5`` lies beside it.
+        columns: the names of a table's columns, as ``table.read_table`` takes them.
 
     Raises:
         FileNotFoundError: raw files that are neither there nor to be had; says what to put where.
         ValueError: an unknown name, or something wrong in the files: says what and where.
     """
     place = Path(cache) if cache is not None else cache_dir()
-    columns = {"user_col": user_col, "item_col": item_col, "time_col": time_col}
     given = {key: value for key, value in columns.items() if value is not None}
     if name not in DATASETS:
-        file = Path(from_dir if from_dir is not None else name)
-        if suffix_of(file) is None:
-            raise unknown_name("data set", name, [*DATASETS, *list_prepared(place)])
-        known_as = _table_name(name, from_dir is not None)
-        return save_prepared(assemble(known_as, read_table(file, **given)), place, version=_TABLE_VERSION)
+        known_as, raw, version = _read_own(name, from_dir, form, given, place)
+        return save_prepared(assemble(known_as, raw), place, version=version)
     adapter = DATASETS[name]
-    if given:
-        warnings.warn(f"{', '.join(given)} has no effect on {name}: its columns are known", stacklevel=2)
+    for option in [*given, *(["form"] if form is not None else [])]:
+        warnings.warn(f"{option} has no effect on {name}: its files are known", stacklevel=2)
     if from_dir is not None and not adapter.files:
         warnings.warn(f"from_dir has no effect on {name}: it is generated", stacklevel=2)
-    folder = Path(from_dir) if from_dir is not None else data_dir() / name
+    folder = Path(from_dir) if from_dir is not None else _folder_of(adapter)
     missing = adapter.missing(folder)
     if missing and from_dir is not None:
-        raise FileNotFoundError(
-            f"no {missing[0]} in {folder}: {name} is read from {', '.join(adapter.files)}"
-        )
+        raise FileNotFoundError(f"no {missing[0]} in {folder}: {name} is read from {_files_of(adapter)}")
     if missing:
-        _download(adapter, folder, address or adapter.address)
-    return save_prepared(assemble(name, adapter.read(folder)), place, version=adapter.version)
+        _download(adapter, folder, address)
+    return save_prepared(assemble(name, adapter.load(folder)), place, version=adapter.version)
 
 
 def open_dataset(name: str, *, cache: str | Path | None = None) -> Dataset:
@@ -101,12 +92,14 @@ def open_dataset(name: str, *, cache: str | Path | None = None) -> Dataset:
         found = load_prepared(name, place) if _NAME.fullmatch(name) else None
         if found is None:
             raise unknown_name("data set", name, [*DATASETS, *list_prepared(place)])
+        _warn_of_changes(found)
         return found
     adapter = DATASETS[name]
     found = load_prepared(name, place, version=adapter.version)
     if found is not None and not _outdated(found):
+        _warn_of_changes(found)
         return found
-    folder = data_dir() / name
+    folder = _folder_of(adapter)
     missing = adapter.missing(folder)
     if missing:
         raise FileNotFoundError(f"{name} is not prepared, and {_what_to_do(adapter, folder)}")
@@ -126,23 +119,67 @@ def _outdated(dataset: Dataset) -> bool:
     return dataset.name == TOY.name and dataset.facts.get("toy_config") != to_dict(toy.ToyConfig())
 
 
-def _download(adapter: Adapter, folder: Path, address: str) -> None:
+def _read_own(
+    name: str, from_dir: str | Path | None, form: str | None, columns: dict[str, str], place: Path
+) -> tuple[str, Raw, int]:
+    """Return the name, content and version of data that are under no known name."""
+    file = Path(from_dir if from_dir is not None else name)
+    is_table = suffix_of(file) is not None and not file.is_dir()
+    if from_dir is None and not is_table:
+        raise unknown_name("data set", name, [*DATASETS, *list_prepared(place)])
+    known_as = _own_name(name, from_dir is not None)
+    if is_table and form is None and (columns or not is_recognised(file)):
+        return known_as, read_table(file, **columns), _TABLE_VERSION
+    found, main = recognise(file, name=form)
+    for option in columns:
+        warnings.warn(f"{option} has no effect on {main.name}: its form is {found.name}", stacklevel=3)
+    raw = found.read(main)
+    return known_as, raw._replace(facts={"format": found.name, **raw.facts}), found.version
+
+
+def _folder_of(adapter: Adapter) -> Path:
+    return data_dir() / (adapter.place or adapter.name)
+
+
+def _warn_of_changes(dataset: Dataset) -> None:
+    changed = changed_files(dataset.facts)
+    if changed:
+        warnings.warn(
+            f"{', '.join(changed)} changed after {dataset.name} was prepared: `workbench prepare` reads it again",
+            stacklevel=3,
+        )
+
+
+def _download(adapter: Adapter, folder: Path, address: str | None) -> None:
+    if address is None and not adapter.is_download:
+        raise FileNotFoundError(
+            f"{adapter.name} cannot be downloaded from here, and {_what_to_do(adapter, folder)}"
+        )
     try:
-        fetch_archive(address, adapter.files, folder)
+        fetch_archive(address or adapter.address, adapter.files, folder)
     except ConnectionError as error:
         what = _what_to_do(adapter, folder)
         raise FileNotFoundError(f"{adapter.name} could not be downloaded ({error}), and {what}") from error
 
 
 def _what_to_do(adapter: Adapter, folder: Path) -> str:
-    files = ", ".join(adapter.files)
+    download = (
+        f"run `workbench prepare {adapter.name}` with a network, or unpack"
+        if adapter.is_download
+        else "fetch"
+    )
     return (
-        f"{adapter.missing(folder)[0]} is not in {folder}: run `workbench prepare {adapter.name}` with a network, "
-        f"or unpack {adapter.address} and put {files} into that folder, or name theirs with --from FOLDER"
+        f"{adapter.missing(folder)[0]} is not in {folder}: {download} {adapter.address} and put "
+        f"{_files_of(adapter)} into that folder, or name theirs with --from FOLDER"
     )
 
 
-def _table_name(name: str, is_name: bool) -> str:
+def _files_of(adapter: Adapter) -> str:
+    others = f" (or {', '.join(adapter.other_files)})" if adapter.other_files else ""
+    return ", ".join(adapter.files) + others
+
+
+def _own_name(name: str, is_name: bool) -> str:
     """Return the name that a table gets: as given, or the file's without its ending."""
     file = Path(name)
     suffix = suffix_of(file)

@@ -22,24 +22,51 @@ class Raw(NamedTuple):
 
     table: pd.DataFrame  # user_id, item_id, timestamp, perhaps rating and part, in the order of the file
     items: pd.DataFrame  # item_id, title, categories joined by "|", and more where the source has it
-    facts: dict[str, Any]  # known_counts, source_hash, notes ...: JSON values
+    facts: dict[str, Any]  # counts, notes, and what ``source_facts`` tells: JSON values
     is_dated: bool = True  # False: timestamps are positions, the source tells the order alone
 
 
 @dataclass(frozen=True, kw_only=True)
+class Format:
+    """A form of raw files that is recognised wherever it lies; a data set in it has one main file."""
+
+    name: str
+    files: str  # as people know them
+    version: int  # of what ``read`` returns: prepared data of another version is prepared again
+    find: Callable[[Path, list[str]], list[str]]  # which of a folder's files are main files of this form
+    read: Callable[[Path], Raw]  # from the main file; what belongs to it lies beside it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """How one data set comes from its own format."""
+    """How one known data set comes from its own format."""
 
     name: str
     read: Callable[[Path], Raw]  # from the folder of raw files
     version: int  # of what ``read`` returns: prepared data of another version is prepared again
     files: tuple[str, ...] = ()  # that ``read`` needs; none for a generated world
-    address: str = ""  # of the archive that holds them
+    other_files: tuple[str, ...] = ()  # that do as well, all of them
+    address: str = ""  # where the files come from
+    is_download: bool = True  # whether the address is an archive with its checksum beside it
+    place: str = ""  # the folder below that of raw data; default: the name
     licence: str = ""
+    known_counts: tuple[dict[str, int], ...] = ()  # users, items, interactions ... of each edition there is
 
     def missing(self, folder: Path) -> list[str]:
         """Return the files that are not in the folder."""
-        return [name for name in self.files if not (folder / name).is_file()]
+        missing = [name for name in self.files if not (folder / name).is_file()]
+        others = [name for name in self.other_files if not (folder / name).is_file()]
+        return [] if self.other_files and not others else missing
+
+    def load(self, folder: Path) -> Raw:
+        """Return what ``read`` does, with the licence and the counts known of the edition that is nearest."""
+        raw = self.read(folder)
+        facts: dict[str, Any] = {"licence": self.licence}
+        if self.known_counts:
+            facts["known_counts"] = min(
+                self.known_counts, key=lambda counts: abs(counts["interactions"] - len(raw.table))
+            )
+        return raw._replace(facts=facts | raw.facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +129,29 @@ def fingerprint(interactions: Interactions, items: pd.DataFrame) -> str:
         digest.update(np.ascontiguousarray(array).data.cast("B") if array.dtype.kind != "U" else _text(array))
     digest.update(items.to_csv(index=False, lineterminator="\n").encode())
     return digest.hexdigest()[:16]
+
+
+def source_facts(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return the facts by which a change of raw files is noticed: a hash of all, size and time of each."""
+    files = list(names)
+    return {
+        "source_hash": hash_files(folder, files),
+        "raw_files": {str((folder / name).absolute()): _size_and_time(folder / name) for name in files},
+    }
+
+
+def changed_files(facts: dict[str, Any]) -> list[str]:
+    """Return the raw files that are still where they were read, and differ in size or time from then."""
+    return [
+        name
+        for name, then in facts.get("raw_files", {}).items()
+        if Path(name).is_file() and _size_and_time(Path(name)) != then
+    ]
+
+
+def _size_and_time(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def hash_files(folder: Path, names: Iterable[str]) -> str:

@@ -24,10 +24,10 @@ def fetch_archive(address: str, files: tuple[str, ...], folder: Path) -> None:
     Nothing is left behind when anything fails. Raise ``ConnectionError`` when the address cannot be reached, and
     ``ValueError`` when the archive is not the published one or lacks a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as beside:
+    expected = _published_md5(f"{address}.md5")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder.parent) as beside:
         archive = Path(beside) / "archive.zip"
-        expected = _published_md5(f"{address}.md5")
         logger.info("downloading %s", address)
         found = _fetch(address, archive)
         if found != expected:
@@ -36,6 +36,7 @@ def fetch_archive(address: str, files: tuple[str, ...], folder: Path) -> None:
                 "the download is damaged or not the original; try again"
             )
         _unpack(archive, files, Path(beside))
+        folder.mkdir(exist_ok=True)
         for name in files:
             (Path(beside) / name).replace(folder / name)
     logger.info("verified and unpacked %s", ", ".join(files))

@@ -15,9 +15,10 @@ import pyarrow.parquet
 
 from diffsasrec.config import nearest
 from diffsasrec.interactions import COLUMNS, as_seconds, check_table
-from workbench.datasets.dataset import Raw, hash_files
+from workbench.datasets.dataset import Raw, source_facts
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+TEXT = pa.dictionary(pa.int32(), pa.string())  # of ids: as numbers, "007" would silently become 7
 _YEAR_2100 = 4102444800
 _DATE = re.compile(r"\d{4}-\d\d")
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -53,13 +54,13 @@ def read_table(
         raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
     table = columns.select(names).rename_columns(COLUMNS).to_pandas(date_as_object=False)
     for name in COLUMNS[:2]:
-        table[name] = _whole_numbers(table[name])
+        table[name] = whole_numbers(table[name])
     table["timestamp"] = _dates(table["timestamp"], path.name)
     check_table(table, source=path.name)
-    _refuse_milliseconds(table["timestamp"], path.name)
+    refuse_milliseconds(table["timestamp"], path.name)
     ids = pd.Index(table["item_id"].unique())
     items = pd.DataFrame({"item_id": ids, "title": ids.astype("str"), "categories": ""})
-    facts = {"source": path.name, "source_hash": hash_files(path.parent, [path.name])}
+    facts = {"source": path.name, **source_facts(path.parent, [path.name])}
     return Raw(table, items, facts)
 
 
@@ -78,29 +79,53 @@ def read_delimited(content: bytes, names: tuple[str, ...], *, delimiter: str, so
     return table.to_pandas(date_as_object=False)
 
 
-def _read_csv(path: Path, names: tuple[str, ...], *, delimiter: str) -> pa.Table:
-    _check_header(_csv_header(path, delimiter), names, path)
-    text = pa.dictionary(pa.int32(), pa.string())  # or "007" would silently become 7
+def read_columns(
+    path: Path,
+    types: dict[str, pa.DataType | None],
+    *,
+    delimiter: str = ",",
+    has_names: bool = True,
+    skip_lines: int = 0,
+) -> pa.Table:
+    """Return columns of a text file, compressed or not, in the types given; None: whatever fits.
+
+    Columns go by the names in the first line; without these the file holds just the columns of ``types``.
+    """
+    names = list(types)
     options = {
-        "parse_options": pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        "parse_options": pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=has_names),
         "convert_options": pyarrow.csv.ConvertOptions(
-            include_columns=names, column_types={names[0]: text, names[1]: text}
+            include_columns=names,
+            column_types={name: kind for name, kind in types.items() if kind is not None},
         ),
     }
-    try:
-        return pyarrow.csv.read_csv(path, **options)
-    except pa.ArrowInvalid:  # once more, slowly: then the message says which row
-        return pyarrow.csv.read_csv(path, read_options=pyarrow.csv.ReadOptions(use_threads=False), **options)
+    problem: Exception | None = None
+    for use_threads in (True, False):  # the second time, slowly, the message says which row
+        reading = pyarrow.csv.ReadOptions(
+            column_names=None if has_names else names, skip_rows=skip_lines, use_threads=use_threads
+        )
+        try:
+            return pyarrow.csv.read_csv(path, read_options=reading, **options)
+        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+            problem = error
+    raise ValueError(f"{path.name} cannot be read: {_first_line(problem)}") from problem
 
 
-def _csv_header(path: Path, delimiter: str) -> list[str]:
-    """Return the names in the first line of a file that may be compressed and may start with a byte-order mark."""
+def read_header(path: Path, delimiter: str = ",") -> list[str]:
+    """Return the fields in the first line of a file that may be compressed and may start with a byte-order mark."""
     with pa.input_stream(str(path), compression="detect") as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         try:
             return next(csv.reader(text, delimiter=delimiter), [])
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path.name} cannot be read: it is no UTF-8 text: {error}") from error
+        except OSError as error:
+            raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
+
+
+def _read_csv(path: Path, names: tuple[str, ...], *, delimiter: str) -> pa.Table:
+    _check_header(read_header(path, delimiter), names, path)
+    return read_columns(path, {names[0]: TEXT, names[1]: TEXT, names[2]: None}, delimiter=delimiter)
 
 
 def _read_parquet(path: Path, names: tuple[str, ...]) -> pa.Table:
@@ -124,7 +149,7 @@ def _check_header(found: list[str], names: tuple[str, ...], path: Path) -> None:
         )
 
 
-def _whole_numbers(ids: pd.Series) -> pd.Series:
+def whole_numbers(ids: pd.Series) -> pd.Series:
     """Return ids as integers when every one of them is written as one, else as they are."""
     if isinstance(ids.dtype, pd.CategoricalDtype):
         distinct = ids.cat.categories
@@ -152,7 +177,8 @@ def _dates(timestamps: pd.Series, source: str) -> pd.Series:
     return dates
 
 
-def _refuse_milliseconds(timestamps: pd.Series, source: str) -> None:
+def refuse_milliseconds(timestamps: pd.Series, source: str) -> None:
+    """Raise when a checked time lies after the year 2100."""
     latest = int(as_seconds(timestamps).max())
     if latest >= _YEAR_2100:
         raise ValueError(
@@ -161,5 +187,5 @@ def _refuse_milliseconds(timestamps: pd.Series, source: str) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: object) -> str:
     return re.sub(r"Row #(\d+)", r"line \1", str(error).split("\n", maxsplit=1)[0])[:300]

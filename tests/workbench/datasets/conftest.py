@@ -4,33 +4,15 @@ import http.server
 import io
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
-# Hand-made, in the original formats: latin-1, "::" or bars, titles with commas, colons and no year.
-RATINGS_DAT = "".join(
-    f"{user}::{item}::{1 + (user + item) % 5}::{978300000 + 60 * place + user}\n"
-    for user in (1, 2, 3)
-    for place, item in enumerate((10, 3, 7, 5, 21)[: 2 + user])
-)
-MOVIES_DAT = (
-    "3::Café au Lait (1993)::Comedy\n"
-    "5::Shape of Things, The: A Tale (1979)::Drama|Sci-Fi\n"
-    "7::Title::with Colons (2000)::Action|Children's\n"
-    "10::No Year at All::Film-Noir\n"
-    "99::Never Rated (1950)::Horror\n"
-)
-GENRES = ("unknown", "Action", "Children's", "Comedy", "Drama")
-U_GENRE = "".join(f"{genre}|{place}\n" for place, genre in enumerate(GENRES)) + "\n"
-U_DATA = "".join(f"{user}\t{item}\t3\t{880000000 + 9 * item}\n" for user in (1, 2) for item in (1, 2, 3, 4))
-U_ITEM = (
-    "1|Café, Le (1993)|01-Jan-1993||http://example.org/1|0|0|0|1|1\n"
-    "2|Twice (1990)|01-Jan-1990||http://example.org/2|0|1|0|0|0\n"
-    "3|Twice (1990)|01-Jan-1990||http://example.org/3|0|0|1|0|0\n"
-    "4|unknown||||1|0|0|0|0\n"
-)
-ML_1M = {"ratings.dat": RATINGS_DAT, "movies.dat": MOVIES_DAT}
-ML_100K = {"u.data": U_DATA, "u.item": U_ITEM, "u.genre": U_GENRE}
+SAMPLES = Path(__file__).parent / "samples"  # hand-made, in the original forms; the folders bear their names
+
+
+def read_sample(form):
+    return {path.name: path.read_bytes().decode("latin-1") for path in (SAMPLES / form).iterdir()}
 
 
 def write_raw(folder, files):
@@ -53,7 +35,8 @@ def raw():
     """The hand-made samples and how to write them."""
 
     class Samples:
-        ml_1m, ml_100k = ML_1M, ML_100K
+        folder = SAMPLES
+        ml_1m, ml_100k = read_sample("movielens-dat"), read_sample("movielens-100k")
         write = staticmethod(write_raw)
         zip_of = staticmethod(zip_of)
 
