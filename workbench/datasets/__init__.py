@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
-from workbench.datasets import movielens, toy
+from workbench.datasets import movielens, netflix, toy
 from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble, changed_files
 from workbench.datasets.download import fetch_archive
 from workbench.datasets.formats import is_recognised, recognise
@@ -32,7 +32,9 @@ def _read_toy(folder: Path) -> Raw:
 
 TOY = Adapter(name="toy", read=_read_toy, version=1, licence="generated here; free")
 
-DATASETS: dict[str, Adapter] = {adapter.name: adapter for adapter in (TOY, *movielens.ADAPTERS)}
+DATASETS: dict[str, Adapter] = {
+    adapter.name: adapter for adapter in (TOY, *movielens.ADAPTERS, netflix.NETFLIX)
+}
 
 
 def prepare(

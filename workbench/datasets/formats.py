@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffsasrec.config import unknown_name
-from workbench.datasets import movielens
+from workbench.datasets import movielens, netflix
 from workbench.datasets.dataset import Format
 
-FORMATS: dict[str, Format] = {form.name: form for form in movielens.FORMATS}
+FORMATS: dict[str, Format] = {form.name: form for form in (*movielens.FORMATS, netflix.FORM)}
 
 
 def recognise(place: Path, *, name: str | None = None) -> tuple[Format, Path]:
