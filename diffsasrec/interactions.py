@@ -1,4 +1,4 @@
-"""The canonical table of interactions, its checks and filters, and the flat form that everything else reads.
+"""The canonical table of interactions, its filters, and the flat form that everything else reads.
 
 Letters: U users, R interactions. The flat form is one array of tokens, user after user, each in the order of
 time; ``offsets`` says where a user begins. Nothing here knows a file format: adapters make the table. A table may
@@ -14,11 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffsasrec.config import nearest
+from diffsasrec.table_checks import ID_COLUMNS, as_seconds, check_table, column_of
 from diffsasrec.vocabulary import Vocabulary
 
-COLUMNS = ("user_id", "item_id", "timestamp")
 GIVEN_PARTS = ("train", "validation", "test")  # column ``part`` holds the place in this list
-_ID_COLUMNS = COLUMNS[:2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +44,14 @@ class Interactions:
     def from_table(cls, table: pd.DataFrame, *, is_dated: bool = True) -> Interactions:
         """Check the table and sort it by user and timestamp; rows that tie keep their order."""
         check_table(table)
-        users, user_ids = _encode_ids(_column(table, "user_id"))
-        items, item_ids = _encode_ids(_column(table, "item_id"))
-        timestamps = as_seconds(_column(table, "timestamp"))
+        users, user_ids = _encode_ids(column_of(table, "user_id"))
+        items, item_ids = _encode_ids(column_of(table, "item_id"))
+        timestamps = as_seconds(column_of(table, "timestamp"))
         order = np.lexsort((timestamps, users))  # lexsort is stable
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))])
         tokens = Vocabulary.to_token(items)[order].astype(np.int32)
-        ratings = _column(table, "rating").to_numpy(np.float32)[order] if "rating" in table else None
-        parts = _column(table, "part").to_numpy(np.int8)[order] if "part" in table else None
+        ratings = column_of(table, "rating").to_numpy(np.float32)[order] if "rating" in table else None
+        parts = column_of(table, "part").to_numpy(np.int8)[order] if "part" in table else None
         return cls(
             user_ids,
             offsets.astype(np.int64),
@@ -107,35 +106,12 @@ class Interactions:
         return f"; the nearest known id is {close}" if close is not None else ""
 
 
-def check_table(table: pd.DataFrame, *, source: str = "table") -> None:
-    """Raise ``ValueError`` that names the first thing wrong with a table: column, row, value and fix."""
-    for name in COLUMNS:
-        if name not in table.columns:
-            known = [str(column) for column in table.columns]
-            close = nearest(name, known)
-            hint = f"did you mean {close!r}? " if close is not None else ""
-            raise ValueError(f"{source}: column {name!r} is missing: {hint}columns: {', '.join(known)}")
-    if len(table) == 0:
-        raise ValueError(f"{source}: no interactions: the file is empty or holds a header only")
-    for name in _ID_COLUMNS:
-        _check_ids(_column(table, name), source)
-    _check_timestamps(_column(table, "timestamp"), source)
-
-
-def as_seconds(timestamps: pd.Series) -> NDArray[np.int64]:
-    """Return a checked timestamp column as whole seconds since 1970: (R,) int64."""
-    if pd.api.types.is_datetime64_any_dtype(timestamps):
-        naive = timestamps.dt.tz_convert(None) if timestamps.dt.tz is not None else timestamps
-        return naive.to_numpy().astype("datetime64[s]").astype(np.int64)
-    return _numbers(timestamps).astype(np.int64)
-
-
 def k_core(table: pd.DataFrame, k: int) -> pd.DataFrame:
     """Return the largest part of the table in which every user and every item has k interactions or more."""
     if k < 1:
         raise ValueError(f"k of the k-core must be at least 1, got {k}")
     kept = np.arange(len(table))
-    codes = [pd.factorize(table[name])[0] for name in _ID_COLUMNS]
+    codes = [pd.factorize(table[name])[0] for name in ID_COLUMNS]
     while True:
         enough = np.ones(len(kept), dtype=bool)
         for code in codes:
@@ -150,26 +126,11 @@ def k_core(table: pd.DataFrame, k: int) -> pd.DataFrame:
 
 def drop_consecutive_repeats(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table without interactions that repeat the user's previous item; the order of rows stays."""
-    users, items = (pd.factorize(table[name])[0] for name in _ID_COLUMNS)
-    order = np.lexsort((as_seconds(_column(table, "timestamp")), users))
+    users, items = (pd.factorize(table[name])[0] for name in ID_COLUMNS)
+    order = np.lexsort((as_seconds(column_of(table, "timestamp")), users))
     same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
     repeats = order[1:][same]
     return table.iloc[np.delete(np.arange(len(table)), repeats)]
-
-
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
-    column = table[name]
-    if not isinstance(column, pd.Series):
-        raise ValueError(f"column {name!r} occurs {column.shape[1]} times: rename or drop all but one")
-    return column
-
-
-def _numbers(column: pd.Series) -> NDArray:
-    """Return the values of a column as numbers, integers where they are, NaN for what is no number."""
-    if pd.api.types.is_integer_dtype(column):
-        return column.to_numpy()
-    numbers = pd.Series(pd.to_numeric(column, errors="coerce"))
-    return numbers.to_numpy() if pd.api.types.is_integer_dtype(numbers) else numbers.to_numpy(np.float64)
 
 
 def _encode_ids(column: pd.Series) -> tuple[NDArray[np.int64], NDArray]:
@@ -188,56 +149,3 @@ def _as_integer(user_id: object) -> int | None:
         return None
     value = int(user_id)
     return value if -(2**63) <= value < 2**63 else None
-
-
-def _check_ids(column: pd.Series, source: str) -> None:
-    """Raise when an id is missing or the column is not all integers or all strings."""
-    missing = column.isna().to_numpy()
-    kind = pd.api.types.infer_dtype(column, skipna=True)
-    if kind == "string":
-        missing = missing | (column.fillna("") == "").to_numpy(dtype=bool)
-    if missing.any():
-        raise ValueError(f"{_place(column, missing, source)} is missing: fill it in or drop the row")
-    if kind not in ("integer", "string"):
-        raise ValueError(
-            f"{source}: column {column.name!r} holds {kind} values ({column.iloc[0]!r}, ...): "
-            "ids must be all integers or all strings; convert the column"
-        )
-    if kind == "integer":
-        huge = (np.abs(column.to_numpy().astype(np.float64)) >= 2.0**63).astype(bool)
-        if huge.any():
-            raise ValueError(f"{_place(column, huge, source)} is beyond 64 bits: store the ids as strings")
-    else:
-        hidden = column.astype("str").str.contains("\x00", regex=False).to_numpy(dtype=bool)
-        if hidden.any():
-            raise ValueError(f"{_place(column, hidden, source)} holds a NUL character: clean the file")
-
-
-def _check_timestamps(column: pd.Series, source: str) -> None:
-    """Raise when a timestamp is missing, no whole number of seconds, negative, or beyond 64 bits."""
-    missing = column.isna().to_numpy()
-    if missing.any():
-        raise ValueError(f"{_place(column, missing, source)} is missing: fill it in or drop the row")
-    if pd.api.types.is_datetime64_any_dtype(column):
-        seconds = as_seconds(column)
-    elif pd.api.types.is_bool_dtype(column):
-        raise ValueError(f"{source}: column 'timestamp' holds true and false: give seconds since 1970")
-    else:
-        seconds = _numbers(column)
-        wrong = ~(np.abs(seconds.astype(np.float64)) < 2.0**63)  # also where it is NaN
-        if seconds.dtype.kind == "f":
-            wrong |= seconds != np.floor(seconds)
-        if wrong.any():
-            fix = "give whole seconds since 1970, or a column of dates"
-            raise ValueError(f"{_place(column, wrong, source)} is not a number of seconds: {fix}")
-    negative = seconds < 0
-    if negative.any():
-        raise ValueError(f"{_place(column, negative, source)} lies before 1970: give seconds since 1970")
-
-
-def _place(column: pd.Series, wrong: NDArray[np.bool_], source: str) -> str:
-    """Name the first wrong value: where it is and what it is."""
-    row = int(np.argmax(wrong))
-    value = column.iloc[row]
-    shown = "" if pd.isna(value) else f" {str(value)[:60]!r}"
-    return f"{source}: row {row + 1}: {column.name}{shown}"

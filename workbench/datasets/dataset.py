@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffsasrec.interactions import Interactions, check_table
+from diffsasrec.interactions import Interactions
+from diffsasrec.table_checks import as_seconds, check_table
 from diffsasrec.vocabulary import Vocabulary
+
+_YEAR_2100 = 4102444800
 
 
 class Raw(NamedTuple):
@@ -24,6 +27,7 @@ class Raw(NamedTuple):
     items: pd.DataFrame  # item_id, title, categories joined by "|", and more where the source has it
     facts: dict[str, Any]  # counts, notes, and what ``source_facts`` tells: JSON values
     is_dated: bool = True  # False: timestamps are positions, the source tells the order alone
+    place: Callable[[int], str] | None = None  # of a row of the table's index: "ratings.dat, line 17"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +96,9 @@ class Dataset:
 
 def assemble(name: str, raw: Raw) -> Dataset:
     """Return the data set of a raw one: checked, sorted, counted, with one row of ``items`` per token."""
-    check_table(raw.table, source=name)
+    check_table(raw.table, source=raw.facts.get("source", name), place=raw.place)
     interactions = Interactions.from_table(raw.table, is_dated=raw.is_dated)
+    _refuse_milliseconds(name, raw, interactions)
     items, untitled = _in_token_order(name, raw.items, interactions.vocabulary)
     facts = dict(raw.facts)
     if untitled > 0:
@@ -165,6 +170,17 @@ def hash_files(folder: Path, names: Iterable[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _refuse_milliseconds(name: str, raw: Raw, interactions: Interactions) -> None:
+    latest = int(interactions.timestamps.max())
+    if latest >= _YEAR_2100:
+        row = int(np.argmax(as_seconds(raw.table["timestamp"]) == latest))
+        where = raw.place(row) if raw.place is not None else f"{name}: row {row + 1}"
+        raise ValueError(
+            f"{where}: timestamp {latest} lies after the year 2100: seconds since 1970 are expected; "
+            "divide milliseconds by 1000"
+        )
+
+
 def _in_token_order(name: str, items: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, int]:
     """Return one row per token and how many items had none; an id stands for the title that is missing."""
     twice = items["item_id"].duplicated()
@@ -184,8 +200,4 @@ def _text(ids: NDArray) -> bytes:
 
 
 def _day(timestamp: int) -> str:
-    """Return the day as text; seconds beyond the calendar stay a number."""
-    try:
-        return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
-    except (OverflowError, ValueError, OSError):
-        return str(timestamp)
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
-from workbench.datasets.table import read_columns, read_delimited, read_header
+from workbench.datasets.reading import INTEGER, NUMBER, TEXT, Columns, bad_line, lines, read_columns, shown
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens"
-_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+_KINDS = {"user_id": INTEGER, "item_id": INTEGER, "rating": NUMBER, "timestamp": INTEGER}
 _VERSION = 3
 _LICENCE = "research use with citation (Harper and Konstan 2015); no redistribution"
 _LICENCE_LATEST = "research use with citation (Harper and Konstan 2015); redistribution under the same terms"
@@ -26,91 +25,98 @@ _NO_GENRES = "(no genres listed)"
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
-def read_dat(folder: Path, *, encoding: str = "latin-1") -> Raw:
+def read_dat(folder: Path, *, is_latin_1: bool = True) -> Raw:
     """Return MovieLens 1M or 10M: ``user::item::rating::timestamp`` and ``item::title::genre|genre``."""
-    content = (folder / "ratings.dat").read_bytes()
-    if b"\t" in content:
-        raise ValueError("ratings.dat holds tabs: each line must read user::item::rating::timestamp")
-    # The fast parsers know separators of one character only.
-    ratings = read_delimited(content.replace(b"::", b"\t"), _COLUMNS, delimiter="\t", source="ratings.dat")
-    rows = []
-    for number, line in _lines(folder / "movies.dat", encoding):
+    ratings = read_columns(folder / "ratings.dat", _KINDS, delimiter="::", has_header=False, quoted=False)
+    path = folder / "movies.dat"
+    films = _Films()
+    for number, line in lines(path, is_latin_1=is_latin_1):
         item, _, rest = line.partition("::")
         title, separator, genres = rest.rpartition("::")
-        if not separator or not item.isdecimal():
-            raise ValueError(f"movies.dat, line {number}: {line[:60]!r} is not item::title::genre|genre")
-        rows.append((int(item), title, genres))
-    return _raw(folder, _FILES_DAT, _checked_ratings(ratings, "ratings.dat"), rows)
+        if not separator or not title or not genres or not _is_id(item):
+            bad_line(path, number, f"{shown(line)} is not item::title::genre|genre")
+        films.add(f"{path.name}, line {number}", int(item), title, genres)
+    return _raw(folder, _FILES_DAT, ratings, films)
 
 
 def read_100k(folder: Path) -> Raw:
     """Return MovieLens 100K: ``u.data`` with tabs; ``u.item`` with a flag for each genre of ``u.genre``."""
-    ratings = read_delimited((folder / "u.data").read_bytes(), _COLUMNS, delimiter="\t", source="u.data")
-    genres = [line.split("|")[0] for _, line in _lines(folder / "u.genre")]
-    rows = []
-    for number, line in _lines(folder / "u.item"):
+    ratings = read_columns(folder / "u.data", _KINDS, delimiter="\t", has_header=False, quoted=False)
+    genres = _genres(folder / "u.genre")
+    path = folder / "u.item"
+    films = _Films()
+    for number, line in lines(path, is_latin_1=True):
         fields = line.split("|")
-        if len(fields) != 5 + len(genres) or not fields[0].isdecimal():
-            raise ValueError(
-                f"u.item, line {number}: {line[:60]!r} has not item, title, two dates, an address and "
-                f"{len(genres)} genre flags between bars"
+        if len(fields) != 5 + len(genres) or not _is_id(fields[0]) or not set(fields[5:]) <= {"0", "1"}:
+            bad_line(
+                path,
+                number,
+                f"{shown(line)} has not item, title, two dates, an address and {len(genres)} genre flags "
+                "between bars",
             )
         flagged = [genre for genre, flag in zip(genres, fields[5:], strict=True) if flag == "1"]
-        rows.append((int(fields[0]), fields[1], "|".join(flagged)))
-    return _raw(folder, _FILES_100K, _checked_ratings(ratings, "u.data"), rows)
+        films.add(f"{path.name}, line {number}", int(fields[0]), fields[1], "|".join(flagged))
+    return _raw(folder, _FILES_100K, ratings, films)
 
 
 def read_csv(folder: Path) -> Raw:
     """Return a MovieLens of 2013 or later: ``ratings.csv`` and ``movies.csv``, titles in quotes."""
-    types = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float32(), "timestamp": pa.int64()}
-    ratings = _read_named(folder / "ratings.csv", types).rename_columns(list(_COLUMNS)).to_pandas()
-    films = _read_named(
-        folder / "movies.csv", {"movieId": pa.int64(), "title": pa.string(), "genres": pa.string()}
-    )
-    rows = [
-        (item, title, "" if genres == _NO_GENRES else genres)
-        for item, title, genres in zip(*(column.to_pylist() for column in films.columns), strict=True)
-    ]
-    return _raw(folder, _FILES_CSV, ratings, rows)
+    kinds = dict(zip(("userId", "movieId", "rating", "timestamp"), _KINDS.values(), strict=True))
+    ratings = read_columns(folder / "ratings.csv", kinds, delimiter=",", has_header=True, quoted=True)
+    ratings.table.columns = list(_KINDS)
+    kinds = {"movieId": INTEGER, "title": TEXT, "genres": TEXT}
+    found = read_columns(folder / "movies.csv", kinds, delimiter=",", has_header=True, quoted=True)
+    films = _Films()
+    rows = zip(*(found.table[name].tolist() for name in kinds), strict=True)
+    for row, (item, title, genres) in enumerate(rows):
+        films.add(partial(found.place, row), item, title, "" if genres == _NO_GENRES else genres)
+    return _raw(folder, _FILES_CSV, ratings._replace(notes=ratings.notes + found.notes), films)
 
 
-def _read_named(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
-    found = read_header(path)
-    if not set(types) <= set(found):
-        raise ValueError(
-            f"{path.name}: its first line must name {', '.join(types)}, it reads {','.join(found)[:80]!r}"
-        )
-    return read_columns(path, dict(types))
+class _Films:
+    """Films by id, each described once."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, tuple[int, str, str]] = {}
+
+    def add(self, where: str | Callable[[], str], item: int, title: str, genres: str) -> None:
+        problem = "is described a second time" if item in self.rows else "" if title else "has no title"
+        if problem:
+            raise ValueError(f"{where if isinstance(where, str) else where()}: item {item} {problem}")
+        self.rows[item] = item, title, genres
 
 
-def _lines(path: Path, encoding: str = "latin-1") -> list[tuple[int, str]]:
-    """Return the lines of a file that are not empty, counted from 1."""
-    try:
-        lines = path.read_text(encoding=encoding).split("\n")  # splitlines would also cut at latin-1's 0x85
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} cannot be read: it is no {encoding} text: {error}") from error
-    return [(number, line.rstrip("\r")) for number, line in enumerate(lines, start=1) if line.strip()]
+def _genres(path: Path) -> list[str]:
+    """Return the genres of ``genre|place`` lines, which come in the order of the flags."""
+    genres: list[str] = []
+    for number, line in lines(path, is_latin_1=True):
+        genre, _, place = line.partition("|")
+        if not genre or place != str(len(genres)):
+            bad_line(path, number, f"{shown(line)} is not genre|{len(genres)}")
+        genres.append(genre)
+    return genres
 
 
-def _checked_ratings(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Return the ratings; raise when an id is no number."""
-    for name in ("user_id", "item_id"):
-        if isinstance(ratings[name].dtype, pd.StringDtype):
-            wrong = pd.Series(pd.to_numeric(ratings[name], errors="coerce")).isna().to_numpy()
-            row = int(np.argmax(wrong))
-            raise ValueError(
-                f"{source}: row {row + 1}: {name} {ratings[name].iloc[row][:60]!r} is no whole number"
-            )
-    return ratings
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
-def _raw(
-    folder: Path, files: tuple[str, ...], ratings: pd.DataFrame, rows: list[tuple[int, str, str]]
-) -> Raw:
-    items = pd.DataFrame(rows, columns=["item_id", "title", "categories"])
+def _raw(folder: Path, files: tuple[str, ...], ratings: Columns, films: _Films) -> Raw:
+    given = ratings.table["rating"]
+    wrong = ~given.between(0.5, 5.0).to_numpy()
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{ratings.place(row)}: rating {given.iloc[row]} lies outside 0.5 to 5")
+    items = pd.DataFrame(films.rows.values(), columns=["item_id", "title", "categories"])
     years = [match.group(1) if (match := _YEAR.search(title)) else None for title in items["title"]]
     items["year"] = pd.array([None if year is None else int(year) for year in years], dtype="Int64")
-    return Raw(ratings, items, {"counts": {"described_items": len(rows)}, **source_facts(folder, files)})
+    facts = {
+        "counts": {"described_items": len(items)},
+        "source": files[0],
+        "notes": ratings.notes,
+        **source_facts(folder, files),
+    }
+    return Raw(ratings.table, items, facts, place=ratings.place)
 
 
 def _counts(users: int, items: int, interactions: int, described_items: int) -> dict[str, int]:
@@ -144,7 +150,7 @@ ADAPTERS = (
     _adapter("ml-100k", read_100k, _FILES_100K, _counts(943, 1682, 100_000, 1682)),
     _adapter("ml-1m", read_dat, _FILES_DAT, _counts(6040, 3706, 1_000_209, 3883)),
     _adapter(
-        "ml-10m", partial(read_dat, encoding="utf-8"), _FILES_DAT, _counts(69_878, 10_677, 10_000_054, 10_681)
+        "ml-10m", partial(read_dat, is_latin_1=False), _FILES_DAT, _counts(69_878, 10_677, 10_000_054, 10_681)
     ),
     _adapter("ml-20m", read_csv, _FILES_CSV, _counts(138_493, 26_744, 20_000_263, 27_278)),
     _adapter("ml-25m", read_csv, _FILES_CSV, _counts(162_541, 59_047, 25_000_095, 62_423)),

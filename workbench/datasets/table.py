@@ -5,20 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
-from diffsasrec.config import nearest
-from diffsasrec.interactions import COLUMNS, as_seconds, check_table
+from diffsasrec.table_checks import COLUMNS, as_seconds
+from workbench.datasets import reading
 from workbench.datasets.dataset import Raw, source_facts
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-TEXT = pa.dictionary(pa.int32(), pa.string())  # of ids: as numbers, "007" would silently become 7
+TEXT = reading.TEXT
 _YEAR_2100 = 4102444800
 _DATE = re.compile(r"\d{4}-\d\d")
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -45,38 +45,32 @@ def read_table(
     names = (user_col, item_col, time_col)
     if len(set(names)) < len(names):
         raise ValueError(f"user, item and time must be three columns, got {', '.join(names)}")
-    try:
-        if suffix == ".parquet":
-            columns = _read_parquet(path, names)
-        else:
-            columns = _read_csv(path, names, delimiter="\t" if suffix.startswith(".tsv") else ",")
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
-    table = columns.select(names).rename_columns(COLUMNS).to_pandas(date_as_object=False)
+    place, notes = None, []
+    if suffix == ".parquet":
+        _check_names(path, reading.read_schema(path), names)
+        table = reading.read_parquet(path, names).to_pandas(date_as_object=False)
+    else:
+        delimiter = "\t" if suffix.startswith(".tsv") else ","
+        _check_names(path, reading.read_header(path, delimiter), names, delimiter)
+        kinds = dict(zip(names, (reading.TEXT, reading.TEXT, reading.GUESSED), strict=True))
+        table, place, notes = reading.read_columns(
+            path, kinds, delimiter=delimiter, has_header=True, quoted=True
+        )
+    table = table[list(names)].set_axis(COLUMNS, axis="columns")
     for name in COLUMNS[:2]:
         table[name] = whole_numbers(table[name])
-    table["timestamp"] = _dates(table["timestamp"], path.name)
-    check_table(table, source=path.name)
-    refuse_milliseconds(table["timestamp"], path.name)
+    where = place if place is not None else lambda row: f"{path.name}: row {row + 1}"
+    table["timestamp"] = _dates(table["timestamp"], where)
     ids = pd.Index(table["item_id"].unique())
     items = pd.DataFrame({"item_id": ids, "title": ids.astype("str"), "categories": ""})
-    facts = {"source": path.name, **source_facts(path.parent, [path.name])}
-    return Raw(table, items, facts)
+    facts = {"source": path.name, "notes": notes, **source_facts(path.parent, [path.name])}
+    return Raw(table, items, facts, place=where)
 
 
-def read_delimited(content: bytes, names: tuple[str, ...], *, delimiter: str, source: str) -> pd.DataFrame:
-    """Return a file without header or quotes, with all columns of ``names`` in every line."""
-    try:
-        table = pyarrow.csv.read_csv(
-            io.BytesIO(content),
-            read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False),  # rows are named
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=False),
-        )
-    except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"{source} cannot be read: {_first_line(error)}; each line holds {', '.join(names)}"
-        ) from error
-    return table.to_pandas(date_as_object=False)
+def _check_names(path: Path, found: list[str], names: Sequence[str], delimiter: str | None = None) -> None:
+    """Raise when a column is missing or there twice, and say which option names it."""
+    for name, option in zip(names, ("--user-col", "--item-col", "--time-col"), strict=True):
+        reading.check_column(path, name, found, delimiter=delimiter, fix=f": name the column with {option}")
 
 
 def read_columns(
@@ -123,32 +117,6 @@ def read_header(path: Path, delimiter: str = ",") -> list[str]:
             raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
 
 
-def _read_csv(path: Path, names: tuple[str, ...], *, delimiter: str) -> pa.Table:
-    _check_header(read_header(path, delimiter), names, path)
-    return read_columns(path, {names[0]: TEXT, names[1]: TEXT, names[2]: None}, delimiter=delimiter)
-
-
-def _read_parquet(path: Path, names: tuple[str, ...]) -> pa.Table:
-    _check_header(pyarrow.parquet.read_schema(path).names, names, path)
-    return pyarrow.parquet.read_table(path, columns=list(names))
-
-
-def _check_header(found: list[str], names: tuple[str, ...], path: Path) -> None:
-    """Raise when a column is missing or there twice."""
-    if not found:
-        raise ValueError(f"{path.name} is empty: its first line must name the columns")
-    options = dict(zip(names, ("--user-col", "--item-col", "--time-col"), strict=True))
-    for name, option in options.items():
-        if found.count(name) == 1:
-            continue
-        close = nearest(name, found)
-        hint = f" (did you mean {close!r}?)" if close is not None and close != name else ""
-        state = "is missing" if name not in found else "occurs twice"
-        raise ValueError(
-            f"{path.name}: column {name!r} {state}{hint}; it has {', '.join(found)}: name the column with {option}"
-        )
-
-
 def whole_numbers(ids: pd.Series) -> pd.Series:
     """Return ids as integers when every one of them is written as one, else as they are."""
     if isinstance(ids.dtype, pd.CategoricalDtype):
@@ -162,7 +130,7 @@ def whole_numbers(ids: pd.Series) -> pd.Series:
     return ids
 
 
-def _dates(timestamps: pd.Series, source: str) -> pd.Series:
+def _dates(timestamps: pd.Series, where: Callable[[int], str]) -> pd.Series:
     """Return a column of texts as dates when any of them begins like one; then all must be dates."""
     if not isinstance(timestamps.dtype, pd.StringDtype) or not timestamps.str.match(_DATE).any():
         return timestamps
@@ -171,7 +139,7 @@ def _dates(timestamps: pd.Series, source: str) -> pd.Series:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"{source}: row {row + 1}: timestamp {timestamps.iloc[row][:60]!r} is no date like 2020-12-31 or "
+            f"{where(row)}: timestamp {reading.shown(timestamps.iloc[row])} is no date like 2020-12-31 or "
             "2020-12-31T23:59:59Z"
         )
     return dates

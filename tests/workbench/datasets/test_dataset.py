@@ -37,9 +37,16 @@ def test_counts_that_differ_from_the_known_ones_are_reported():
     assert assemble("tiny", raw_of()).facts["differences"] == []
 
 
-def test_the_days_are_told_even_if_they_are_in_no_calendar():
-    facts = assemble("tiny", raw_of([(1, 10, 0), (1, 20, 86400), (1, 30, 10**15)])).facts
-    assert (facts["first_day"], facts["last_day"]) == ("1970-01-01", str(10**15))
+def test_the_first_and_the_last_day_are_told():
+    facts = assemble("tiny", raw_of([(1, 10, 0), (1, 20, 86400), (1, 30, 10**9)])).facts
+    assert (facts["first_day"], facts["last_day"]) == ("1970-01-01", "2001-09-09")
+
+
+def test_times_after_the_year_2100_are_refused_where_they_stand():
+    with pytest.raises(
+        ValueError, match=r"tiny: row 2: timestamp 1000000000000 lies after .* divide milliseconds"
+    ):
+        assemble("tiny", raw_of([(1, 10, 0), (1, 20, 10**12), (1, 30, 10**9)]))
 
 
 def test_the_fingerprint_changes_with_whatever_a_reader_sees():

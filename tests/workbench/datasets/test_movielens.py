@@ -66,7 +66,7 @@ def test_ten_million_is_read_as_utf_8(tmp_path, raw):
     files = raw.ml_1m | {"movies.dat": raw.ml_1m["movies.dat"].encode().decode("latin-1")}
     adapter = DATASETS["ml-10m"]
     assert assemble("x", adapter.load(raw.write(tmp_path, files))).title(1) == "Café au Lait (1993)"
-    with pytest.raises(ValueError, match=r"movies.dat cannot be read: it is no utf-8 text"):
+    with pytest.raises(ValueError, match=r"movies.dat, line 1: no UTF-8 text"):
         adapter.load(raw.write(tmp_path, raw.ml_1m))
 
 
@@ -106,15 +106,19 @@ def test_the_hash_of_the_raw_files_changes_with_either(tmp_path, raw):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("ratings.dat", "", "ratings.dat cannot be read: .*Empty"),
+        ("ratings.dat", "", "ratings.dat: no rows"),
         (
             "ratings.dat",
             "1::2::3::4\n1::2::3\n",
-            "ratings.dat cannot be read: .*line 2: Expected 4 columns, got 3",
+            "ratings.dat, line 2: 3 fields in .1::2::3., expected 4: user_id::item_id",
         ),
-        ("ratings.dat", "1::2::3::4\n1::2::3::4::5\n", "line 2: Expected 4 columns, got 5"),
-        ("ratings.dat", "1::2::3::4\n1::two::3::4\n", "ratings.dat: row 2: item_id 'two' is no whole number"),
-        ("ratings.dat", "1\t2\t3\t4\n", "ratings.dat holds tabs"),
+        ("ratings.dat", "1::2::3::4\n1::2::3::4::5\n", "ratings.dat, line 2: 5 fields"),
+        (
+            "ratings.dat",
+            "1::2::3::4\n1::two::3::4\n",
+            "ratings.dat, line 2: item_id 'two' is no whole number",
+        ),
+        ("ratings.dat", "1\t2\t3\t4\n", "ratings.dat, line 1: 1 fields in"),
         ("movies.dat", "1::One (1990)::War\nTwo\n", "movies.dat, line 2: 'Two' is not item::title::genre"),
         ("movies.dat", "one::One (1990)::War\n", "movies.dat, line 1"),
     ],
@@ -127,20 +131,16 @@ def test_a_bad_line_of_ml_1m_is_named(tmp_path, raw, name, text, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        (
-            "ratings.csv",
-            "",
-            "ratings.csv: its first line must name userId, movieId, rating, timestamp, it reads",
-        ),
-        ("ratings.csv", "userId,movieId,rating\n1,2,3\n", "it reads 'userId,movieId,rating'"),
+        ("ratings.csv", "", "ratings.csv is empty: its first line must name the columns"),
+        ("ratings.csv", "userId,movieId,rating\n1,2,3\n", "column 'timestamp' is missing; it has userId, "),
         (
             "ratings.csv",
             "userId,movieId,rating,timestamp\n1,2,3,4\n1,x,3,4\n",
-            "ratings.csv cannot be read: .*line 3.*'x'",
+            "ratings.csv, line 3: movieId 'x' is no whole",
         ),
-        ("ratings.csv", "userId,movieId,rating,timestamp\n1,2,3\n", "ratings.csv cannot be read: .*got 3"),
-        ("movies.csv", "movieId,title\n1,x\n", "movies.csv: its first line must name movieId, title, genres"),
-        ("movies.csv", "movieId,title,genres\n1,One, Two,Drama\n", "Expected 3 columns, got 4"),
+        ("ratings.csv", "userId,movieId,rating,timestamp\n1,2,3\n", "ratings.csv, line 2: 3 fields"),
+        ("movies.csv", "movieId,title\n1,x\n", "movies.csv: column 'genres' is missing"),
+        ("movies.csv", "movieId,title,genres\n1,One, Two,Drama\n", "movies.csv, line 2: 4 fields"),
     ],
 )
 def test_a_bad_line_of_the_csv_is_named(tmp_path, raw, name, text, message):
@@ -153,21 +153,21 @@ def test_a_bad_line_of_the_csv_is_named(tmp_path, raw, name, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1::2::3::soon\n", "row 1: timestamp 'soon' is not a number of seconds"),
-        ("1::2::3::\n", "row 1: timestamp is missing"),
-        ("1::2::3::5\n1::::3::6\n", "row 2: item_id is missing"),
-        ("::2::3::5\n1::2::3::6\n", "row 1: user_id is missing"),
+        ("1::2::3::soon\n", "line 1: timestamp 'soon' is no whole number"),
+        ("1::2::3::\n", "line 1: timestamp is missing"),
+        ("1::2::3::5\n1::::3::6\n", "line 2: item_id is missing"),
+        ("::2::3::5\n1::2::3::6\n", "line 1: user_id is missing"),
     ],
 )
 def test_a_bad_value_of_ml_1m_is_named(tmp_path, raw, text, message):
-    with pytest.raises(ValueError, match=f"ml-1m: {message}"):
+    with pytest.raises(ValueError, match=f"ratings.dat, {message}"):
         assemble("ml-1m", read_dat(raw.write(tmp_path, raw.ml_1m | {"ratings.dat": text})))
 
 
 def test_a_bad_line_of_ml_100k_is_named(tmp_path, raw):
     with pytest.raises(ValueError, match=r"u.item, line 1: '1.One' has not .* 5 genre flags"):
         read_100k(raw.write(tmp_path, raw.ml_100k | {"u.item": "1|One\n"}))
-    with pytest.raises(ValueError, match=r"u.data: row 2: user_id 'x' is no whole number"):
+    with pytest.raises(ValueError, match=r"u.data, line 2: user_id 'x' is no whole number"):
         read_100k(raw.write(tmp_path, raw.ml_100k | {"u.data": "1\t2\t3\t4\nx\t2\t3\t4\n"}))
 
 
