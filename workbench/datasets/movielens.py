@@ -61,7 +61,8 @@ def read_100k(folder: Path) -> Raw:
 
 def read_csv(folder: Path) -> Raw:
     """Return a MovieLens of 2013 or later: ``ratings.csv`` and ``movies.csv``, titles in quotes."""
-    kinds = dict(zip(("userId", "movieId", "rating", "timestamp"), _KINDS.values(), strict=True))
+    names = ["userId", "movieId", "rating", "timestamp"]
+    kinds = dict(zip(names, _KINDS.values(), strict=True))
     ratings = read_columns(folder / "ratings.csv", kinds, delimiter=",", has_header=True, quoted=True)
     ratings.table.columns = list(_KINDS)
     kinds = {"movieId": INTEGER, "title": TEXT, "genres": TEXT}
