@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from diffsasrec.table_checks import as_seconds, check_table
 from diffsasrec.vocabulary import Vocabulary
 
 _YEAR_2100 = 4102444800
+_LONGEST_TEXT = 1000  # characters of a title
+_PIECE = 1 << 20  # interactions that are looked at together
 
 
 class Raw(NamedTuple):
@@ -99,10 +102,10 @@ def assemble(name: str, raw: Raw) -> Dataset:
     check_table(raw.table, source=raw.facts.get("source", name), place=raw.place)
     interactions = Interactions.from_table(raw.table, is_dated=raw.is_dated)
     _refuse_milliseconds(name, raw, interactions)
-    items, untitled = _in_token_order(name, raw.items, interactions.vocabulary)
+    items, notes = _in_token_order(name, raw.items, interactions.vocabulary)
     facts = dict(raw.facts)
-    if untitled > 0:
-        facts["notes"] = [*facts.get("notes", []), f"{untitled} items have no title: their ids are shown"]
+    if all_notes := [*facts.pop("notes", []), *notes, *_repeats(interactions)]:
+        facts["notes"] = all_notes
     counts = {
         "users": interactions.num_users,
         "items": interactions.num_items,
@@ -181,8 +184,8 @@ def _refuse_milliseconds(name: str, raw: Raw, interactions: Interactions) -> Non
         )
 
 
-def _in_token_order(name: str, items: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, int]:
-    """Return one row per token and how many items had none; an id stands for the title that is missing."""
+def _in_token_order(name: str, items: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row per token, and what was wrong with titles: an id stands for one that is missing."""
     twice = items["item_id"].duplicated()
     if twice.any():
         raise ValueError(
@@ -192,7 +195,38 @@ def _in_token_order(name: str, items: pd.DataFrame, vocabulary: Vocabulary) -> t
     untitled = ordered["title"].isna().to_numpy()
     ordered["title"] = ordered["title"].where(~untitled, ordered["item_id"].astype("str")).astype("str")
     ordered["categories"] = ordered["categories"].fillna("").astype("str")
-    return ordered, int(np.count_nonzero(untitled))
+    notes = [f"{untitled.sum()} items have no title: their ids are shown"] if untitled.any() else []
+    for column in ("title", "categories"):
+        long = (ordered[column].str.len() > _LONGEST_TEXT).to_numpy()
+        if long.any():
+            ordered[column] = ordered[column].str.slice(0, _LONGEST_TEXT)
+            notes.append(f"{column} of {long.sum()} items cut to {_LONGEST_TEXT} characters")
+    return ordered, notes
+
+
+def _repeats(interactions: Interactions) -> list[str]:
+    """Return a note when interactions repeat another one's user, item and time, as lines that stand twice do.
+
+    Where the source tells no time, an interaction repeats the one before.
+    """
+    count = 0
+    borders = np.searchsorted(interactions.offsets, np.arange(0, interactions.num_interactions, _PIECE))
+    for first, last in pairwise([*np.unique(borders), interactions.num_users]):
+        begin, end = interactions.offsets[first], interactions.offsets[last]
+        tokens, times = interactions.tokens[begin:end], interactions.timestamps[begin:end]
+        is_new = np.ones(end - begin, dtype=bool)  # another time or user than the row before
+        is_new[1:] = times[1:] != times[:-1] if interactions.is_dated else False
+        is_new[interactions.offsets[first:last] - begin] = True
+        if interactions.is_dated:
+            keys = np.cumsum(is_new) * (interactions.num_items + 1) + tokens
+            keys.sort()
+            count += int(np.count_nonzero(keys[1:] == keys[:-1]))
+        else:
+            count += int(np.count_nonzero((tokens[1:] == tokens[:-1]) & ~is_new[1:]))
+    words = (
+        "the same user, item and time as another" if interactions.is_dated else "the item of the one before"
+    )
+    return [f"{count} interactions have {words}: all are kept"] if count else []
 
 
 def _text(ids: NDArray) -> bytes:

@@ -30,7 +30,7 @@ def read_dat(folder: Path, *, is_latin_1: bool = True) -> Raw:
     ratings = read_columns(folder / "ratings.dat", _KINDS, delimiter="::", has_header=False, quoted=False)
     path = folder / "movies.dat"
     films = _Films()
-    for number, line in lines(path, is_latin_1=is_latin_1):
+    for number, line in lines(path, is_latin_1=is_latin_1, notes=ratings.notes):
         item, _, rest = line.partition("::")
         title, separator, genres = rest.rpartition("::")
         if not separator or not title or not genres or not _is_id(item):
@@ -45,7 +45,7 @@ def read_100k(folder: Path) -> Raw:
     genres = _genres(folder / "u.genre")
     path = folder / "u.item"
     films = _Films()
-    for number, line in lines(path, is_latin_1=True):
+    for number, line in lines(path, is_latin_1=True, notes=ratings.notes):
         fields = line.split("|")
         if len(fields) != 5 + len(genres) or not _is_id(fields[0]) or not set(fields[5:]) <= {"0", "1"}:
             bad_line(

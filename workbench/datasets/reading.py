@@ -83,18 +83,25 @@ def shown(value: object) -> str:
     return repr(cut) if isinstance(value, str) else cut
 
 
-def lines(path: Path, *, is_latin_1: bool = False) -> Iterator[tuple[int, str]]:
+def lines(
+    path: Path, *, is_latin_1: bool = False, notes: list[str] | None = None
+) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not empty, without their ends, with their numbers from 1.
 
     Args:
         path: the file, perhaps compressed by gzip.
         is_latin_1: a line that is no UTF-8 is read as latin-1: for formats of that encoding, which people convert.
+        notes: gets a line when the file may have been cut short though nothing is certainly wrong.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a damaged or foreign file, a NUL character, a line of another encoding or without an end.
     """
-    return ((number, line) for number, line in _every_line(path, is_latin_1=is_latin_1) if line)
+    for number, line, has_end in _every_line(path, is_latin_1=is_latin_1):
+        if not has_end and notes is not None:
+            notes.append(_open_end(path))
+        if line:
+            yield number, line
 
 
 def json_lines(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> Iterator[tuple[int, dict]]:
@@ -161,7 +168,7 @@ def read_columns(
         raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
     if any(table[name].null_count for name, kind in kinds.items() if kind in (INTEGER, NUMBER)):
         _explain(place, names, kinds)
-    notes = [f"{path.name}: its last line has no end: it may be cut short"] if text.is_open else []
+    notes = [_open_end(path)] if text.is_open else []
     if quoted and text.num_lines != table.num_rows + has_header:
         notes += _long_records(place)
     return Columns(table.to_pandas(date_as_object=False), place, notes)
@@ -292,16 +299,18 @@ def _next_block(file: BinaryIO, path: Path, number: int) -> bytes:
         raise ValueError(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
-def _every_line(path: Path, *, is_latin_1: bool = False) -> Iterator[tuple[int, str]]:
+def _every_line(path: Path, *, is_latin_1: bool = False) -> Iterator[tuple[int, str, bool]]:
+    """Yield number, text and whether there is a line end."""
     for first, block in _blocks(path, is_latin_1=is_latin_1):
         if is_latin_1 and not block.isascii():
             decoded = [_utf_8_or_latin_1(line) for line in block.split(b"\n")]
         else:
             decoded = block.decode().split("\n")  # splitlines would cut at other characters too
-        if decoded[-1] == "":
-            decoded.pop()
+        rest = decoded.pop()
         for number, line in enumerate(decoded, start=first):
-            yield number, line.removesuffix("\r")
+            yield number, line.removesuffix("\r"), True
+        if rest:
+            yield first + len(decoded), rest.removesuffix("\r"), False
 
 
 def _utf_8_or_latin_1(line: bytes) -> str:
@@ -317,7 +326,7 @@ def _records(path: Path, delimiter: str, *, quoted: bool) -> Iterator[tuple[int,
         yield from ((number, line.split(delimiter)) for number, line in lines(path))
         return
     csv.field_size_limit(LONGEST_LINE)
-    reader = csv.reader((line + "\n" for _, line in _every_line(path)), delimiter=delimiter, strict=True)
+    reader = csv.reader((line + "\n" for _, line, _ in _every_line(path)), delimiter=delimiter, strict=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -435,6 +444,10 @@ def _from_parquet(path: Path, read: Callable[[], Any]) -> Any:
         raise ValueError(
             f"{path.name} is no whole Parquet file ({_first_line(error)}): get it again"
         ) from error
+
+
+def _open_end(path: Path) -> str:
+    return f"{path.name}: its last line has no end: it may be cut short"
 
 
 def _first_line(error: Exception) -> str:

@@ -58,6 +58,7 @@ def read_table(
         )
     table = table[list(names)].set_axis(COLUMNS, axis="columns")
     for name in COLUMNS[:2]:
+        notes = notes + _odd_ids(table[name])
         table[name] = whole_numbers(table[name])
     where = place if place is not None else lambda row: f"{path.name}: row {row + 1}"
     table["timestamp"] = _dates(table["timestamp"], where)
@@ -65,6 +66,24 @@ def read_table(
     items = pd.DataFrame({"item_id": ids, "title": ids.astype("str"), "categories": ""})
     facts = {"source": path.name, "notes": notes, **source_facts(path.parent, [path.name])}
     return Raw(table, items, facts, place=where)
+
+
+def _odd_ids(ids: pd.Series) -> list[str]:
+    """Return notes on ids that may be misprints: the few that are no whole numbers, and those with spaces around."""
+    if not isinstance(ids.dtype, pd.CategoricalDtype):
+        return []
+    distinct = [value for value in ids.cat.categories if isinstance(value, str)]
+    odd = [value for value in distinct if not _WHOLE_NUMBER.fullmatch(value)]
+    spaced = [value for value in distinct if value != value.strip()]
+    notes = []
+    if 0 < len(odd) < len(distinct) / 2:
+        notes.append(
+            f"{len(odd)} of {len(distinct)} {ids.name}s are no whole numbers ({reading.shown(odd[0])} ...): "
+            "all are kept as text"
+        )
+    if spaced:
+        notes.append(f"{len(spaced)} {ids.name}s begin or end with a space ({reading.shown(spaced[0])} ...)")
+    return notes
 
 
 def _check_names(path: Path, found: list[str], names: Sequence[str], delimiter: str | None = None) -> None:
