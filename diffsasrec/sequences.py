@@ -35,7 +35,7 @@ class Batch:
     """Some histories, or windows of them, side by side."""
 
     history: torch.Tensor  # (B, L) long, left-padded
-    target: torch.Tensor  # (B, T) long; T = 0 in training, 1 for the next item
+    target: torch.Tensor  # (B, T) long, right-padded: the next item first; T = 0 in training
     timestamps: torch.Tensor  # (B, L) long seconds, 0 where padded
     lengths: torch.Tensor  # (B,) long, real items in the history
     user: torch.Tensor  # (B,) long user row
@@ -89,9 +89,7 @@ class TrainingBatches:
         """Return user row, start and end of every window of two items or more: three (windows,) arrays."""
         lengths, window = self._lengths, self.window
         draws = self._draw(number, _SHIFT, len(lengths))
-        shift = np.where(lengths > window, np.floor(draws * window), 0).astype(
-            np.int64
-        )  # length of the last piece
+        shift = (np.floor(draws * window) * (lengths > window)).astype(np.int64)  # length of the last piece
         num_windows = -(-(lengths - shift) // window) + (shift > 0)
         sequence = np.repeat(np.arange(len(lengths)), num_windows)
         from_right = np.arange(len(sequence)) - np.repeat(np.cumsum(num_windows) - num_windows, num_windows)
@@ -111,9 +109,7 @@ class TrainingBatches:
         lengths = self._lengths[self._lengths >= 2]
         whole = -(-lengths // self.window)
         rest = lengths - (whole - 1) * self.window
-        more = np.where(
-            lengths > self.window, (rest - 3) / self.window, 0.0
-        )  # expected; one less where negative
+        more = np.where(lengths > self.window, (rest - 3) / self.window, 0.0)  # one less where negative
         likely = more.sum() + 6.0 * np.sqrt((np.abs(more) * (1.0 - np.abs(more))).sum())
         return int(whole.sum()) + min(int(np.ceil(likely)), int(np.count_nonzero(more > 0)))
 
@@ -141,7 +137,7 @@ def evaluation_batches(
         here = part.take(order[low : low + batch_size])
         start = np.maximum(here.start, here.end - max_length)
         batch = _gather(split.interactions, here.rows, start, here.end)
-        target = _as_long(split.interactions.tokens[here.target])[:, None]
+        target = _future(split.interactions, here.target, here.future_end)
         yield replace(batch, target=target), forbidden_of(split.interactions, here.start, here.end)
 
 
@@ -221,6 +217,13 @@ def _gather(
         lengths=_as_long(lengths),
         user=_as_long(rows),
     )
+
+
+def _future(interactions: Interactions, target: NDArray[np.int64], end: NDArray[np.int64]) -> torch.Tensor:
+    """Return what each user does from the target on, padded on the right to the longest: (B, T) long."""
+    index = target[:, None] + np.arange(int((end - target).max()))
+    is_real = index < end[:, None]
+    return _as_long(np.where(is_real, interactions.tokens[np.where(is_real, index, 0)], PAD_ID))
 
 
 def _pad(

@@ -14,27 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
+from diffsasrec.counting import count_items
 from diffsasrec.interactions import Interactions
-from diffsasrec.vocabulary import Vocabulary
 
-SPLITS = ("leave_one_out", "global_time")
+SPLITS = ("leave_one_out", "leave_last_k", "global_time", "from_files")
 PARTS = ("validation", "test")
-_CHUNK = 1 << 24  # flat positions looked at together: bounds the memory for memory-mapped interactions
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
     """Which interactions are held out."""
 
-    name: str = "leave_one_out"  # or global_time
+    name: str = "leave_one_out"  # in SPLITS
     quantile: float = 0.95  # global_time: share of all interactions before the cutoff
+    num_targets: int = 10  # leave_last_k: items of a user's future, K
     refit: bool = False  # train up to the test targets: validation was seen in training then
+    held_out_users: float = 0.0  # share of users who never train; above 0 they alone are judged
+    held_out_seed: int = 0  # of the draw of these users
 
     def __post_init__(self) -> None:
         if self.name not in SPLITS:
             raise unknown_name("split", self.name, SPLITS)
         if not 0.0 < self.quantile < 1.0:
             raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
+        if self.num_targets < 1:
+            raise ValueError(f"num_targets must be at least 1, got {self.num_targets}")
+        if not 0.0 <= self.held_out_users < 1.0:
+            raise ValueError(
+                f"held_out_users is a share of all users, from 0 to below 1, got {self.held_out_users}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +57,7 @@ class Part:
     start: NDArray[np.int64]  # (B,)
     end: NDArray[np.int64]  # (B,)
     target: NDArray[np.int64]  # (B,) flat position, end or later
-    future_end: NDArray[
-        np.int64
-    ]  # (B,) flat position behind the last held-out interaction, target + 1 or later
+    future_end: NDArray[np.int64]  # (B,) behind the last held-out interaction, target + 1 or later
     cold: NDArray[np.bool_]  # (B,) True where the target item never occurs in training
 
     def __len__(self) -> int:
@@ -101,19 +107,3 @@ class Split:
     def training_counts(self) -> NDArray[np.int64]:
         """Return how often each item occurs in training, per logits column: (N,) int64."""
         return count_items(self.interactions, self.train_start, self.train_end)
-
-
-def count_items(
-    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return how often each item occurs in disjoint ranges, none of them empty: (N,) int64."""
-    change = np.zeros(interactions.num_interactions + 1, dtype=np.int8)
-    change[start] += 1
-    change[end] -= 1
-    inside = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
-    counts = np.zeros(interactions.num_items, dtype=np.int64)
-    for low in range(0, len(inside), _CHUNK):
-        here = slice(low, low + _CHUNK)
-        tokens = interactions.tokens[here][inside[here]]
-        counts += np.bincount(Vocabulary.to_column(tokens), minlength=len(counts))
-    return counts

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
@@ -258,7 +259,7 @@ def test_the_protocol_says_all_that_decides_the_figures(cycle_split: Split) -> N
     assert protocol["part"] == "test"
     assert protocol["recommend"] == "topk"
     assert protocol["filter_seen"] is False
-    assert protocol["split"] == {"name": "leave_one_out", "quantile": 0.95, "refit": False}
+    assert protocol["split"] == to_dict(SplitConfig())
     assert protocol["catalogue_size"] == 40
     assert protocol["num_users"] == 80
     assert protocol["num_cold_targets"] == 0

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -185,6 +187,15 @@ def test_evaluation_batches_say_for_each_user_what_a_loop_says(lengths, max_leng
             assert forbidden.items[low:high].tolist() == sorted(set(tokens[:end]))
             seen.append(row)
     assert sorted(seen) == part.rows.tolist()
+
+
+def test_targets_are_the_future_of_each_user_padded_behind_it():
+    split = split_of([9, 3])
+    part = replace(split.test, target=np.array([6, 12]), future_end=np.array([11, 14]))
+    ((batch, _),) = evaluation_batches(split, part, max_length=4, batch_size=2)
+    futures = dict(zip(batch.user.tolist(), batch.target.tolist(), strict=True))
+    tokens = split.interactions.tokens
+    assert futures == {0: tokens[6:11].tolist(), 1: [*tokens[12:14].tolist(), 0, 0, 0]}
 
 
 def test_a_sample_of_users_is_spread_over_all_and_always_the_same():
