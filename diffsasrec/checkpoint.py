@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from diffsasrec.config import to_dict
+from diffsasrec.files import make_folder, replace_file, write_tensors, write_text
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.vocabulary import Vocabulary
@@ -36,14 +38,18 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, model: SequentialModel, vocabulary: Vocabulary) -> None:
-    """Write the model to ``folder``: each file beside its place and then renamed, the weights last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the model to ``folder``: each file beside its place and then renamed, the weights last.
+
+    Raises:
+        WriteError: a file could not be written, on a full disk for example.
+    """
+    make_folder(folder)
     name = next(name for name, (_, model_class) in MODELS.items() if type(model) is model_class)
     content = {"format": FORMAT, "model": name, "num_items": model.num_items, "config": to_dict(model.config)}
-    _replace(folder / CONFIG, lambda path: path.write_text(json.dumps(content, indent=1) + "\n", "utf-8"))
-    _replace(folder / VOCABULARY, vocabulary.save)
+    write_text(folder / CONFIG, json.dumps(content, indent=1) + "\n")
+    replace_file(folder / VOCABULARY, vocabulary.save)
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    _replace(folder / WEIGHTS, lambda path: save_file(weights, path))
+    write_tensors(folder / WEIGHTS, weights)
 
 
 def load_checkpoint(folder: Path, *, vocabulary: Vocabulary | None = None) -> Checkpoint:
@@ -56,13 +62,8 @@ def load_checkpoint(folder: Path, *, vocabulary: Vocabulary | None = None) -> Ch
     for name in (CONFIG, VOCABULARY, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"no checkpoint in {folder}: {name} is missing; train the model first")
-    try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        own_vocabulary = Vocabulary.load(folder / VOCABULARY)
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"the checkpoint {folder} is broken ({error}): train the model again"
-        ) from error
+    content = _parsed(folder / CONFIG, lambda path: json.loads(path.read_text(encoding="utf-8")))
+    own_vocabulary = _parsed(folder / VOCABULARY, Vocabulary.load)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else content
         raise CheckpointError(
@@ -79,6 +80,14 @@ def load_checkpoint(folder: Path, *, vocabulary: Vocabulary | None = None) -> Ch
     model = _restored_model(folder, content, own_vocabulary.num_items)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
     return Checkpoint(content["model"], model, own_vocabulary, digest)
+
+
+def _parsed(path: Path, parse: Callable[[Path], Any]) -> Any:
+    """Return what a file holds; raise ``CheckpointError`` that names it when it is broken."""
+    try:
+        return parse(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is broken ({error}): train the model again") from error
 
 
 def _restored_model(folder: Path, content: dict, num_items: int) -> SequentialModel:
@@ -101,13 +110,8 @@ def _restored_model(folder: Path, content: dict, num_items: int) -> SequentialMo
     return model.eval()
 
 
-def save_state(path: Path, state: dict) -> None:
-    """Write a trainer's state: tensors, numbers and containers of them alone."""
-    _replace(path, lambda beside: torch.save(state, beside))
-
-
 def load_state(path: Path) -> dict:
-    """Read what ``save_state`` wrote, with ``weights_only=True``: it runs no code of the file.
+    """Read what ``files.write_state`` wrote, with ``weights_only=True``: it runs no code of the file.
 
     Raises:
         CheckpointError: the file is broken or holds anything else.
@@ -115,13 +119,7 @@ def load_state(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError ... for broken files
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch adds advice that is none here
         raise CheckpointError(
-            f"{path} cannot be resumed from ({error}): train again without resume"
+            f"{path} is broken and cannot be resumed from ({reason}): begin anew, without resume"
         ) from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make the file beside its place, then rename it: a reader sees the old or the new one."""
-    beside = path.with_name(f"{path.name}.tmp")
-    write(beside)
-    beside.replace(path)

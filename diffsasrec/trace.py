@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+
+from diffsasrec.files import write_tensors, write_text
 
 FORMAT = 1
 KINDS = ("masked", "gaussian")
@@ -157,11 +159,10 @@ class DecodeTrace:
         }
         tensors |= {"history": self.history.contiguous(), "filled_at": self.filled_at.contiguous()}
         weights, description = _paths(path)
-        save_file({name: _as_stored(tensor).cpu() for name, tensor in tensors.items()}, f"{weights}.tmp")
+        stored = {name: _as_stored(tensor).cpu() for name, tensor in tensors.items()}
+        write_tensors(weights, stored, has_many_writers=True)
         content = {"format": FORMAT, "kind": self.kind, "config": self.config, "about": self.about}
-        Path(f"{description}.tmp").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        Path(f"{weights}.tmp").replace(weights)
-        Path(f"{description}.tmp").replace(description)
+        write_text(description, json.dumps(content, indent=1) + "\n", has_many_writers=True)
 
     @classmethod
     def load(cls, path: Path) -> DecodeTrace:
@@ -170,10 +171,12 @@ class DecodeTrace:
         for file in (weights, description):
             if not file.is_file():
                 raise FileNotFoundError(f"no trace at {path}: {file.name} is missing")
+        reading = description
         try:
             content = json.loads(description.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, this version reads {FORMAT}")
+            reading = weights
             tensors = {name: _as_used(tensor) for name, tensor in load_file(weights).items()}
             columns = [tensors[name].unbind(0) for name in _STEP_FIELDS]
             return cls(
@@ -185,7 +188,9 @@ class DecodeTrace:
                 about=content["about"],
             )
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"the trace {path} cannot be read ({error}): decode the user again") from error
+            raise ValueError(
+                f"the trace {reading} cannot be read ({error}): decode the user again"
+            ) from error
 
 
 _STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(DecodeStep))

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from diffsasrec.checkpoint import CheckpointError, load_state, save_state
+from diffsasrec.checkpoint import CheckpointError, load_state
+from diffsasrec.files import append_line, write_state, write_text
 
 HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
 SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered: it chooses the best weights
@@ -188,7 +189,7 @@ class Resumable:
             "optimizer": self.optimizer,
             "best_weights": self.best_weights,
         }
-        save_state(folder / LAST / STATE, content)
+        write_state(folder / LAST / STATE, content)
 
     @classmethod
     def load(cls, folder: Path, *, identity: str) -> Resumable | None:
@@ -213,8 +214,7 @@ class Resumable:
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:
     """Add a row to ``history.jsonl``."""
-    with (folder / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_line(folder / HISTORY, json.dumps(row))
 
 
 def keep_rows(folder: Path, *, until_step: int) -> None:
@@ -222,7 +222,7 @@ def keep_rows(folder: Path, *, until_step: int) -> None:
     path = folder / HISTORY
     rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     kept = [row for row in rows if _step_of(row) <= until_step]
-    path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+    write_text(path, "".join(f"{row}\n" for row in kept))
 
 
 def _step_of(row: str) -> float:

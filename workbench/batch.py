@@ -123,7 +123,10 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     Raises:
         ValueError, FileNotFoundError: parameters or data that cannot be used.
     """
-    from workbench import experiments, runs  # here: a worker process, which imports this file, needs no torch
+    from workbench import (
+        experiments,
+        provenance,
+    )  # here: a worker process, which imports this file, needs no torch
     from workbench.datasets import open_dataset
 
     source = find_notebook(notebook)
@@ -142,7 +145,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
         run = f"{config.recipe}/{key}"
         return Job(source, checked, runs_dir / run / NOTEBOOK, runs_dir, key, run, after)
     data = open_dataset(values["dataset"]).fingerprint if "dataset" in values else None
-    key = config_hash([source.stem, values, data, runs.source_hash(), runs.hash_of_cells(source)])
+    key = config_hash([source.stem, values, data, provenance.source_hash(), provenance.hash_of_cells(source)])
     run = values.get("run") or None
     name = f"{source.stem}.ipynb" if run else f"{source.stem}-{key}.ipynb"
     output = (runs_dir / run if run else runs_dir / LOOSE) / name

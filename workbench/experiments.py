@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
 from workbench.datasets import Dataset, open_dataset, oracle_for
 from workbench.paths import runs_dir as runs_folder
-from workbench.runs import Run, list_runs, provenance, source_hash
+from workbench.provenance import provenance, source_hash
+from workbench.runs import Run, list_runs
 
 logger = logging.getLogger(__name__)
 
@@ -524,7 +525,8 @@ def _accounted(run: Run) -> Iterator[None]:
         yield
     except BaseException as error:
         words = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-        run.updated(status="failed", error=words)
+        with suppress(OSError):  # what failed may be the disk; a run that nobody works on has failed anyway
+            run.updated(status="failed", error=words)
         raise
 
 

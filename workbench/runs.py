@@ -10,32 +10,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import hashlib
-import importlib.metadata
+import io
 import json
-import platform
+import logging
 import re
 import shutil
-import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import diffsasrec
 from diffsasrec.checkpoint import CONFIG, VOCABULARY, WEIGHTS, Checkpoint, load_checkpoint
 from diffsasrec.config import nearest
+from diffsasrec.files import explained, make_folder, replace_files, write_text
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.training import BEST, HISTORY
 from diffsasrec.vocabulary import Vocabulary
 from workbench.datasets import Dataset, open_dataset
-from workbench.paths import repository_root
+from workbench.provenance import source_hash
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST, METRICS, PER_USER, TRACES = "manifest.json", "metrics.json", "per_user.parquet", "traces"
@@ -55,7 +53,6 @@ PER_USER_COLUMNS = (
 RESULT_IDENTITY = ("part", "recommend", "filter_seen")  # a newer result of the same three replaces the older
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # also of no hidden folder, and never ".."
 _LOCK_TRIES = 6
-_PACKAGES = ("torch", "numpy", "pandas", "safetensors", "pyarrow")
 _MANIFEST_TYPES = {"recipe": str, "key": str, "config": dict, "dataset": dict, "status": str, "seed": int}
 
 
@@ -81,21 +78,23 @@ class Run:
 
     @classmethod
     def create(cls, runs_dir: Path, recipe: str, key: str, manifest: Mapping[str, Any]) -> Run:
-        """Make the folder of a run, or take the one that is there, and write its manifest.
+        """Make a run and return it; one that is there already, and whole, is returned as it is.
 
         Raises:
             RunError: a name that cannot be one, or a run that another process works on.
+            WriteError: its folder cannot be written.
         """
         for name in (recipe, key):
             if not _NAME.fullmatch(name):
                 raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-'")
         folder = runs_dir / recipe / key
         _assert_inside(runs_dir, folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         content = {"format": FORMAT, "recipe": recipe, "key": key, **manifest}
         run = cls(folder, f"{recipe}/{key}", content)
         with run.locked():
-            return run.updated()
+            found = _read(runs_dir, run.id)  # another process may have made it, or finished it, a moment ago
+            return found if isinstance(found, Run) else run.updated()
 
     @classmethod
     def open(cls, runs_dir: Path, id_or_prefix: str) -> Run:
@@ -182,6 +181,7 @@ class Run:
 
     def emptied(self) -> Run:
         """Remove what training and evaluation left in the folder and return the run as one that never began."""
+        run = self.updated(status="pending", duration=0.0)  # first: who dies here leaves no run that is done
         for path in self.folder.iterdir():
             if path.name in (LOCK, RESULTS_LOCK, MANIFEST):
                 continue
@@ -189,7 +189,7 @@ class Run:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        return self.updated(status="pending", duration=0.0)
+        return run
 
     def metrics(self) -> dict[str, Any]:
         """Return what metrics.json holds; no results when nothing was evaluated yet."""
@@ -201,25 +201,43 @@ class Run:
         return {**empty, **content}
 
     def history(self) -> pd.DataFrame:
-        """Return a row per evaluation of the training, each validation figure a column of its own."""
+        """Return a row per evaluation of the training, each validation figure a column of its own.
+
+        Raises:
+            RunError: a line is broken, other than the last one of a training that was killed.
+        """
         path = self._own(HISTORY)
+        lines = path.read_bytes().splitlines() if path.is_file() else []
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
                 rows.append({**row, **row.pop("figures")})
-            except (ValueError, KeyError, TypeError):  # the last line of a training that was killed
-                continue
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if number == len(lines) and line.startswith(b"{"):
+                    break  # a training that was killed, or is just writing
+                raise RunError(
+                    f"{path}, line {number}, cannot be read: only training anew (--force) gives the curve back"
+                ) from error
         columns = ["step", "epoch", "seconds", "real_items", "train_loss"]
         return pd.DataFrame(rows).drop(columns="figures") if rows else pd.DataFrame(columns=columns)
 
     def per_user(self) -> pd.DataFrame:
-        """Return a row per evaluated user and result, with ``PER_USER_COLUMNS``."""
-        path = self._own(PER_USER)
+        """Return a row per evaluated user and result, with ``PER_USER_COLUMNS``.
+
+        Raises:
+            RunError: the table is missing or broken, or does not belong to the figures.
+        """
+        path, digest = self._own(PER_USER), self.metrics().get("per_user")
         if not path.is_file():
+            if digest is not None:
+                raise RunError(f"{path} is missing: evaluate the run again")
             return pd.DataFrame(columns=list(PER_USER_COLUMNS))
+        data = path.read_bytes()
+        if digest not in (None, _digest(data)):
+            raise RunError(f"{path} does not belong to the figures in {METRICS}: evaluate the run again")
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(io.BytesIO(data))
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}): evaluate the run again") from error
 
@@ -256,10 +274,14 @@ class Run:
         """Put results into metrics.json and per_user.parquet.
 
         Older results of the same kind give way, and so do all results of other weights: a run that was resumed is
-        judged anew.
+        judged anew. What is broken is written anew, with a warning. Both files are replaced, or neither;
+        metrics.json says which table is its own.
+
+        Raises:
+            WriteError: a file could not be written.
         """
         with _locked(self.folder / RESULTS_LOCK, fcntl.LOCK_EX):
-            metrics, table = self.metrics(), self.per_user()
+            metrics, table = self._kept_results()
             new, checkpoints = (
                 {_identity(each) for each in results},
                 {each.get("checkpoint") for each in results},
@@ -276,14 +298,20 @@ class Run:
                 identities = {_identity(each) for each in kept}
                 rows = pd.MultiIndex.from_frame(table[list(RESULT_IDENTITY)]).to_flat_index()
                 fresh = pd.concat([table[[row in identities for row in rows]], fresh], ignore_index=True)
-            _replace(self.folder / PER_USER, lambda path: fresh.to_parquet(path, index=False))
+            data = fresh.to_parquet(index=False)
             metrics |= {"results": [*kept, *results], "references": [*old, *references], **about}
-            write_json(self.folder / METRICS, metrics)
+            text = _as_json(metrics | {"per_user": _digest(data)})
+            replace_files(
+                {
+                    self.folder / PER_USER: lambda path: path.write_bytes(data),
+                    self.folder / METRICS: lambda path: path.write_text(text, encoding="utf-8"),
+                }
+            )
 
     def save_trace(self, name: str, trace: DecodeTrace) -> Path:
         """Write ``traces/<name>`` and return its path without the endings."""
         assert _NAME.fullmatch(name), name
-        (self.folder / TRACES).mkdir(exist_ok=True)
+        make_folder(self.folder / TRACES)
         trace.save(self.folder / TRACES / name)
         return self.folder / TRACES / name
 
@@ -300,6 +328,16 @@ class Run:
         self._own(f"{TRACES}/{name}.safetensors")
         return DecodeTrace.load(self.folder / TRACES / name)
 
+    def _kept_results(self) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Return figures and rows that new ones join; what is broken is left out with a warning."""
+        metrics, table = {"format": FORMAT, "results": [], "references": []}, pd.DataFrame()
+        try:
+            metrics = self.metrics()
+            table = self.per_user()
+        except RunError as error:
+            logger.warning("%s; what it held is lost, the rest is kept", error)
+        return metrics, table
+
     def _own(self, name: str) -> Path:
         """Return the path of a file of the run; raise when a link leads out of the runs folder."""
         _assert_inside(self.folder.parent.parent, self.folder / name)
@@ -314,31 +352,6 @@ def list_runs(runs_dir: Path) -> list[Run | BrokenRun]:
     return [*sorted(whole, key=_created, reverse=True), *broken]
 
 
-def source_hash(notebook: str | None = None) -> str:
-    """Return 16 hex digits of the code that decides a run's figures, and of the notebook that made it, if any."""
-    path = repository_root() / "notebooks" / f"{notebook}.ipynb"
-    cells = hash_of_cells(path) if notebook is not None and path.is_file() else ""
-    return hashlib.sha256(f"{_core_hash()} {cells}".encode()).hexdigest()[:16]
-
-
-def hash_of_cells(notebook: Path) -> str:
-    """Return 16 hex digits of a notebook's cells, whatever their outputs."""
-    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in read_json(notebook)["cells"]]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
-
-
-def provenance() -> dict[str, Any]:
-    """Return what a figure depends on beside its config: commit, versions of packages, when."""
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git": _git(),
-        "packages": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        },
-    }
-
-
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raise ``RunError`` that names it when it is broken."""
     try:
@@ -349,35 +362,11 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file beside its place and rename it."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    _replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_text(path, _as_json(content))
 
 
-@functools.cache
-def _core_hash() -> str:
-    """Hash the source that the process runs: the core and experiments.py."""
-    core = Path(diffsasrec.__file__).parent
-    files = [*sorted(core.rglob("*.py")), Path(__file__).with_name("experiments.py")]
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def _git() -> dict[str, Any]:
-    """Return commit and dirty flag of the repository; None for both where there is none."""
-    commands = {"commit": ["rev-parse", "HEAD"], "dirty": ["status", "--porcelain"]}
-    found: dict[str, Any] = dict.fromkeys(commands)
-    for name, command in commands.items():
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            found[name] = subprocess.run(
-                ["git", "-C", str(repository_root()), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=20,
-            ).stdout.strip()
-    return {"commit": found["commit"], "dirty": None if found["dirty"] is None else bool(found["dirty"])}
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _run_ids(runs_dir: Path) -> list[str]:
@@ -390,7 +379,7 @@ def _run_ids(runs_dir: Path) -> list[str]:
         for recipe in recipes
         if _is_inside(runs_dir, recipe)
         for path in sorted(recipe.iterdir())
-        if _is_named_folder(path)
+        if _is_named_folder(path) and (not _is_inside(runs_dir, path) or _has_begun(path))
     ]
 
 
@@ -400,6 +389,12 @@ def _created(run: Run) -> str:
 
 def _is_named_folder(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None and path.is_dir()
+
+
+def _has_begun(folder: Path) -> bool:
+    """Return whether a folder holds anything of a run; whoever makes one is killed before its manifest, or after."""
+    files = {LOCK, RESULTS_LOCK, f"{MANIFEST}.tmp"}
+    return not folder.is_dir() or any(path.name not in files for path in folder.iterdir())
 
 
 def _matches(id_: str, recipe: str, prefix: str) -> bool:
@@ -465,16 +460,12 @@ def _assert_inside(runs_dir: Path, path: Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path, operation: int) -> Iterator[None]:
     """Hold a lock that ends with the process, whatever ends it."""
-    with path.open("a") as file:
+    with explained(path):
+        file = path.open("a")
+    with file:
         fcntl.flock(file, operation)
         yield
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make the file under a fresh name beside its place, then rename it."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffsasrec.checkpoint import CheckpointError, load_checkpoint, load_state, save_checkpoint, save_state
+from diffsasrec.checkpoint import CheckpointError, load_checkpoint, load_state, save_checkpoint
+from diffsasrec.files import write_state
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.vocabulary import Vocabulary
 
@@ -122,7 +123,7 @@ def test_a_reader_during_the_next_save_sees_a_whole_file(folder: Path, monkeypat
         Path(path).write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("diffsasrec.checkpoint.save_file", dies)
+    monkeypatch.setattr("diffsasrec.files.save_file", dies)
     torch.manual_seed(1)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(folder, build_model("sasrec", SMALL, 5), VOCABULARY)
@@ -257,7 +258,7 @@ def test_a_checkpoint_error_is_a_value_error() -> None:
 
 def test_a_state_of_tensors_and_numbers_comes_back(tmp_path: Path) -> None:
     state = {"step": 3, "best": None, "weights": {"a": torch.arange(3.0)}, "names": ["x"], "share": 0.5}
-    save_state(tmp_path / "trainer.pt", state)
+    write_state(tmp_path / "trainer.pt", state)
     loaded = load_state(tmp_path / "trainer.pt")
     assert torch.equal(loaded["weights"].pop("a"), state["weights"].pop("a"))
     assert loaded == state
@@ -282,7 +283,7 @@ def test_a_damaged_state_is_a_checkpoint_error(tmp_path: Path, content: bytes) -
 
 
 def test_a_truncated_state_is_a_checkpoint_error(tmp_path: Path) -> None:
-    save_state(tmp_path / "trainer.pt", {"weights": torch.arange(1000.0)})
+    write_state(tmp_path / "trainer.pt", {"weights": torch.arange(1000.0)})
     whole = (tmp_path / "trainer.pt").read_bytes()
     for length in (len(whole) // 2, len(whole) - 1, 10):
         (tmp_path / "trainer.pt").write_bytes(whole[:length])

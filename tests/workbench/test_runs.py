@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from diffsasrec.trace import DecodeStep, DecodeTrace
-from workbench import runs
+from workbench import provenance
 from workbench.runs import PER_USER_COLUMNS, BrokenRun, Run, RunError, list_runs
 
 
@@ -21,7 +24,7 @@ def manifest(**changes):
         "dataset": {"name": "toy", "fingerprint": "0" * 16},
         "seed": 0,
         "status": "done",
-        "source_hash": runs.source_hash(),
+        "source_hash": provenance.source_hash(),
         "created": "2030-01-01T00:00:00+00:00",
     }
     return content | changes
@@ -143,7 +146,7 @@ def test_links_that_lead_out_of_the_runs_folder_are_not_followed(tmp_path):
 )
 def test_a_broken_run_is_listed_with_its_reason_while_others_work(tmp_path, text, reason):
     good = make(tmp_path)
-    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "best").mkdir(parents=True)
     if text is not None:
         (tmp_path / "a" / "b" / "manifest.json").write_text(text)
     first, broken = list_runs(tmp_path)
@@ -198,21 +201,40 @@ def test_looking_at_a_run_writes_nothing(tmp_path):
 
 
 def test_a_run_of_another_source_is_stale(tmp_path):
-    assert not make(tmp_path).stale
-    assert make(tmp_path, source_hash="0" * 16).stale
-    assert make(tmp_path, notebook="02_train").stale  # its hash would hold the notebook's cells too
-    assert not make(tmp_path, notebook="02_train", source_hash=runs.source_hash("02_train")).stale
+    assert not make(tmp_path, key="a").stale
+    assert make(tmp_path, key="b", source_hash="0" * 16).stale
+    assert make(tmp_path, key="c", notebook="02_train").stale  # its hash would hold the notebook's cells too
+    own = provenance.source_hash("02_train")
+    assert not make(tmp_path, key="d", notebook="02_train", source_hash=own).stale
 
 
-def test_outputs_of_a_notebook_do_not_change_its_hash(tmp_path):
-    cell = {"cell_type": "code", "source": ["x = 1"], "outputs": [], "execution_count": None}
-    path = tmp_path / "n.ipynb"
-    path.write_text(json.dumps({"cells": [cell]}))
-    before = runs.hash_of_cells(path)
-    path.write_text(json.dumps({"cells": [{**cell, "outputs": [1], "execution_count": 3}]}))
-    assert runs.hash_of_cells(path) == before
-    path.write_text(json.dumps({"cells": [{**cell, "source": ["x = 2"]}]}))
-    assert runs.hash_of_cells(path) != before
+def test_a_run_that_is_there_is_taken_as_it_is(tmp_path):
+    done = make(tmp_path)
+    assert make(tmp_path, status="pending") == done
+    (done.folder / "manifest.json").write_text("")
+    assert make(tmp_path, status="pending").status == "pending"
+
+
+def test_a_folder_in_which_nothing_has_begun_is_no_run(tmp_path):
+    folder = tmp_path / "toy-sasrec" / "0123"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    (folder / "manifest.json.tmp").touch()
+    assert list_runs(tmp_path) == []
+    assert make(tmp_path, key="0123").status == "done"
+
+
+def test_a_run_that_is_being_emptied_is_not_done(tmp_path, monkeypatch):
+    run = make(tmp_path)
+    (run.folder / "best").mkdir()
+
+    def dies(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run.emptied()
+    assert Run.open(tmp_path, run.id).status == "pending"
 
 
 def test_a_newer_result_takes_the_place_of_the_same_kind_alone(tmp_path):
@@ -263,6 +285,52 @@ def test_a_broken_per_user_table_is_named(tmp_path):
     (run.folder / "per_user.parquet").write_bytes(b"\0" * 500)
     with pytest.raises(RunError, match=r"per_user\.parquet"):
         run.per_user()
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "per_user.parquet"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 500])
+def test_judging_again_mends_figures_that_are_broken(tmp_path, name, content, caplog):
+    run = make(tmp_path)
+    run.add_results([result()], user_rows())
+    (run.folder / name).write_bytes(content)
+    run.add_results([result(filter_seen=False)], user_rows(filter_seen=False))
+    assert name in caplog.text
+    figures = {each["protocol"]["filter_seen"] for each in run.metrics()["results"]}
+    assert figures == ({False} if name == "metrics.json" else {True, False})
+    assert not run.per_user()["filter_seen"].any()
+
+
+def test_a_table_that_does_not_belong_to_the_figures_is_refused(tmp_path):
+    run = make(tmp_path)
+    run.add_results([result()], user_rows())
+    (run.folder / "per_user.parquet").write_bytes(user_rows(rank=2.0).to_parquet())
+    with pytest.raises(RunError, match=r"does not belong to the figures.*evaluate the run again"):
+        run.per_user()
+    (run.folder / "per_user.parquet").unlink()
+    with pytest.raises(RunError, match=r"per_user\.parquet is missing: evaluate"):
+        run.per_user()
+
+
+def test_figures_and_rows_are_replaced_together_or_not_at_all(tmp_path, monkeypatch):
+    run = make(tmp_path)
+    run.add_results([result()], user_rows())
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+
+    def fails(path, *_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_text", fails)
+    with pytest.raises(OSError, match=r"metrics\.json could not be written: No space left"):
+        run.add_results([result(value=0.9)], user_rows(rank=9.0))
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [b"\0" * 300, b"{}\n{}\n", b"\xff\xfe\n", b"[]\n"])
+def test_a_broken_history_is_named_with_its_line(tmp_path, content):
+    run = make(tmp_path)
+    (run.folder / "history.jsonl").write_bytes(content)
+    with pytest.raises(RunError, match=r"history\.jsonl, line 1, cannot be read.*--force"):
+        run.history()
 
 
 def test_history_is_a_row_per_evaluation_and_a_line_cut_short_is_left_out(tmp_path):

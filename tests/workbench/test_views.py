@@ -48,7 +48,7 @@ def broken(runs, tmp_path) -> Path:
         (target / "manifest.json").write_text(json.dumps({**content, "key": key}))
     weights = tmp_path / good.recipe / "cut-short" / "best" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:100])
-    (tmp_path / "toy-sasrec" / "half").mkdir(parents=True)
+    (tmp_path / "toy-sasrec" / "half" / "best").mkdir(parents=True)
     return tmp_path
 
 
