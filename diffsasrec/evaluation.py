@@ -5,43 +5,48 @@ Letters: B users of a batch, N real items, K length of the list.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
-from diffsasrec.judging import MISS, NO_SLOT, Asked, judge_list, judge_ranking, repeats
-from diffsasrec.metrics import PER_USER, bootstrap_interval, coverage, impossible
+from diffsasrec.judging import MISS, NO_SLOT, Asked, Judged, judge_list, judge_ranking, repeats
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.sequences import evaluation_batches
+from diffsasrec.protocol import Protocol
+from diffsasrec.sequences import Batch, evaluation_batches
 from diffsasrec.splits import Part, Split
-from diffsasrec.vocabulary import PAD_ID
-
-KS = (1, 5, 10, 20)
+from diffsasrec.summary import Figures, Lists, head_items, summarise
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The figures of one model on one part in one way of recommending."""
 
-    protocol: dict[str, Any]  # all that decides the figures
-    figures: dict[str, dict[str, float | None]]  # name -> value, low, high (95 %; None where undefined)
+    protocol: Protocol  # all that decides the figures
+    figures: Figures  # name -> value, low, high (95 %; None where undefined)
+    curves: dict[str, Any]  # name -> JSON values
     per_user: pd.DataFrame
     seconds: float
 
     def to_result(self) -> dict[str, Any]:
         """Return the entry of metrics.json."""
         return {
-            "part": self.protocol["part"],
-            "recommend": self.protocol["recommend"],
-            "protocol": self.protocol,
+            "part": self.protocol.part,
+            "recommend": self.protocol.recommend,
+            "protocol": json.loads(
+                json.dumps(to_dict(self.protocol))
+            ),  # lists for tuples: as it is read again
             "figures": self.figures,
+            "curves": self.curves,
             "seconds": self.seconds,
         }
 
@@ -59,6 +64,7 @@ def evaluate(
     batch_size: int = 256,
     max_users: int | None = None,
     seed: int = 0,
+    item_features: NDArray[np.bool_] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Judge ``model`` on the ``validation`` or ``test`` part.
@@ -69,6 +75,7 @@ def evaluate(
             repeats an item of the history is exempt; in a decoded list it stays forbidden: a miss.
         max_users: judge that many users, at equal distances (for quick looks; part of the protocol).
         seed: of the bootstrap.
+        item_features: (N, F), True where an item has a feature such as a category: lists get a diversity then.
         progress: called with the users done and their total.
 
     Raises:
@@ -91,89 +98,114 @@ def evaluate(
     was_training, started = model.training, time.perf_counter()
     model.eval()
     judge = judge_ranking if recommend == "topk" else judge_list
-    rows, lists = [], []
+    batches, judgements, repeated = [], [], []
+    num_done = 0
     for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
         asked = Asked(recommend, num_recommendations, decode_config, seen if filter_seen else None)
-        frame, items = judge(model, batch, asked, split)
-        frame["row"], frame["target"] = batch.user.numpy(), batch.target[:, 0].numpy()
-        frame["history_length"] = (judged.end - judged.start)[np.searchsorted(judged.rows, frame["row"])]
-        frame["repeats"] = repeats(batch.target[:, 0], seen)
-        rows.append(frame)
-        lists.append(items.numpy())
+        judgements.append(judge(model, batch, asked, split))
+        batches.append(batch)
+        repeated.append(repeats(batch.target[:, 0], seen))
+        num_done += len(batch)
         if progress is not None:
-            progress(sum(map(len, rows)), len(judged))
+            progress(num_done, len(judged))
     model.train(was_training)
-    per_user = pd.concat(rows, ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
-    per_user.loc[judged.cold[np.searchsorted(judged.rows, per_user["row"])], ["rank", "slot"]] = [
-        MISS,
-        NO_SLOT,
-    ]
-    protocol = _protocol(split, judged, recommend, filter_seen, num_recommendations) | {
-        "decode": to_dict(decode_config) if decode_config else None,
-        "max_length": model.max_length,
-        "max_users": max_users,
-        "num_repeated_targets": int(per_user["repeats"].to_numpy().sum()),
-        "bootstrap_seed": seed,
-    }
-    figures = _figures(per_user, np.concatenate(lists), protocol)
-    return Evaluation(protocol, figures, _table(per_user, split, protocol), time.perf_counter() - started)
+    counts = split.training_counts()
+    row = np.concatenate([batch.user.numpy() for batch in batches])
+    order = np.argsort(row, kind="stable")
+    per_user = _rows(judgements, np.concatenate(repeated), judged, order=order, row=row)
+    lists = _lists(judgements, batches, counts, order=order)
+    protocol = Protocol(
+        split=split.config,
+        filters=split.interactions.filters,
+        part=judged.name,
+        recommend=recommend,
+        list_length=num_recommendations,
+        decode=to_dict(decode_config) if decode_config else None,
+        filter_seen=filter_seen,
+        max_length=model.max_length,
+        catalogue_size=num_items,
+        max_users=max_users,
+        num_users=len(judged),
+        future_length=lists.future.shape[1],
+        num_cold_targets=int(judged.cold.sum()),
+        num_repeated_targets=int(per_user["repeats"].sum()),
+        target_hash=split.target_hash(judged.name),
+        bootstrap_seed=seed,
+    )
+    figures, curves = summarise(per_user, lists, protocol, training_counts=counts, features=item_features)
+    table = _table(per_user, lists.future[:, 0], split, protocol, counts)
+    return Evaluation(protocol, figures, curves, table, time.perf_counter() - started)
 
 
-def _protocol(
-    split: Split, judged: Part, recommend: str, filter_seen: bool, num_recommendations: int
-) -> dict[str, Any]:
-    """Return what decides figures, whatever the model."""
-    return {
-        "part": judged.name,
-        "recommend": recommend,
-        "filter_seen": filter_seen,
-        "split": to_dict(split.config),
-        "ranking": "full catalogue",
-        "list_length": num_recommendations,
-        "catalogue_size": split.interactions.num_items,
-        "num_users": len(judged),
-        "num_cold_targets": int(judged.cold.sum()),
-        "target_hash": split.target_hash(judged.name),
-    }
+def _rows(
+    judgements: Sequence[Judged],
+    repeated: NDArray[np.bool_],
+    judged: Part,
+    *,
+    order: NDArray[np.int64],
+    row: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Return a row per user, ascending; a cold target is a miss."""
+    frame = pd.concat([each.rows for each in judgements], ignore_index=True)
+    per_user = frame.assign(row=row, repeats=repeated).iloc[order].reset_index(drop=True)
+    place = np.searchsorted(judged.rows, per_user["row"])
+    per_user["history_length"] = (judged.end - judged.start)[place]
+    per_user.loc[judged.cold[place], ["rank", "slot"]] = [MISS, NO_SLOT]
+    return per_user
 
 
-def _figures(per_user: pd.DataFrame, lists: np.ndarray, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return every figure with its interval; assert that no bound is broken."""
-    rank = per_user["rank"].to_numpy(dtype=np.float64)
-    seed, length = protocol["bootstrap_seed"], protocol["list_length"]
-    values = {f"{name}@{k}": figure(rank, k) for k in KS if k <= length for name, figure in PER_USER.items()}
-    if "steps" in per_user:
-        values["FirstSlotMostConfident"] = per_user["first_slot_most_confident"].to_numpy(dtype=np.float64)
-        values["Steps"] = per_user["steps"].to_numpy(dtype=np.float64)
-    figures: dict[str, Any] = {}
-    for name, value in values.items():
-        low, high = bootstrap_interval(value, seed=seed)
-        figures[name] = {"value": float(value.mean()), "low": low, "high": high}
-    broken = impossible({name: figure["value"] for name, figure in figures.items()}, whole_ranks=False)
-    assert not broken, broken
-    for k in (k for k in KS if k <= length):
-        first = lists[:, :k]
-        share = coverage(first[first != PAD_ID], protocol["catalogue_size"])
-        figures[f"Coverage@{k}"] = {
-            "value": share,
-            "low": None,
-            "high": None,
-        }  # no mean over users: no interval
-    return figures
+def _lists(
+    judgements: Sequence[Judged],
+    batches: Sequence[Batch],
+    counts: NDArray[np.int64],
+    *,
+    order: NDArray[np.int64],
+) -> Lists:
+    """Return what every user got, in the given order."""
+
+    def joined(parts: list[torch.Tensor]) -> NDArray:
+        return torch.cat(parts).numpy()[order]
+
+    future = joined(
+        [_padded(batch.target, max(each.target.shape[1] for each in batches)) for batch in batches]
+    )
+    is_known = np.concatenate([[True], counts > 0])  # PAD stays PAD
+    return Lists(
+        items=joined([each.items for each in judgements]),
+        slots=joined([each.slots for each in judgements]),
+        future=np.where(is_known[future], future, -future),
+        said=joined([each.said for each in judgements]),
+        confidence=joined([each.confidence for each in judgements]).astype(np.float64),
+    )
 
 
-def _table(per_user: pd.DataFrame, split: Split, protocol: dict[str, Any]) -> pd.DataFrame:
+def _padded(targets: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the targets of a batch (B, T) with PAD on the right up to the given width."""
+    return torch.nn.functional.pad(targets, (0, width - targets.shape[1]), value=PAD_ID)
+
+
+def _table(
+    per_user: pd.DataFrame,
+    target: NDArray[np.int64],
+    split: Split,
+    protocol: Protocol,
+    counts: NDArray[np.int64],
+) -> pd.DataFrame:
     """Return the columns of per_user.parquet, with ids in the place of rows and tokens."""
     interactions = split.interactions
+    token = np.abs(target)
+    column = Vocabulary.to_column(token)
     return pd.DataFrame(
         {
-            "part": protocol["part"],
-            "recommend": protocol["recommend"],
-            "filter_seen": protocol["filter_seen"],
+            "part": protocol.part,
+            "recommend": protocol.recommend,
+            "filter_seen": protocol.filter_seen,
             "user_id": interactions.user_ids[per_user["row"]],
-            "target": interactions.vocabulary.decode(per_user["target"]),
+            "target": interactions.vocabulary.decode(token),
             "rank": per_user["rank"],
             "history_length": per_user["history_length"],
+            "target_count": counts[column],
+            "target_is_head": head_items(counts)[column],
             "slot": per_user["slot"],
             "confidence": per_user["confidence"],
             **{name: per_user[name] for name in ("first_slot_most_confident", "steps") if name in per_user},

@@ -1,6 +1,6 @@
 """What one batch of users gets from a model, and where the target stands in it: the rows that figures are made of.
 
-Letters: B users of a batch, N real items, K length of the list.
+Letters: B users of a batch, N real items, K length of the list, S statements.
 """
 
 from __future__ import annotations
@@ -35,10 +35,19 @@ class Asked:
     forbidden: Forbidden | None
 
 
-def judge_ranking(
-    model: SequentialModel, batch: Batch, asked: Asked, split: Split
-) -> tuple[pd.DataFrame, torch.Tensor]:
-    """Rank the target among the whole catalogue; return the rows of per_user and the lists (B, K)."""
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a batch of users got; S statements of a user come with a confidence that can be checked."""
+
+    rows: pd.DataFrame  # of per_user
+    items: torch.Tensor  # (B, K) long, best first
+    slots: torch.Tensor  # (B, K) long, in the order of time
+    said: torch.Tensor  # (B, S) long: the first item of a ranking, the slots of a decoded list, else none
+    confidence: torch.Tensor  # (B, S)
+
+
+def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:
+    """Rank the target among the whole catalogue."""
     logits = checked_scores(model.next_item_logits(batch.history.to(_device(model))).cpu())
     target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
     own = logits.gather(1, target)
@@ -55,13 +64,11 @@ def judge_ranking(
     logits.scatter_(1, target, own)  # a target that repeats an item of the history is exempt
     rank = rank_of_target(logits, target[:, 0])
     frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence}
-    return pd.DataFrame(frame), items
+    return Judged(pd.DataFrame(frame), items, items, items[:, :1], confidence[:, None])
 
 
-def judge_list(
-    model: SequentialModel, batch: Batch, asked: Asked, split: Split
-) -> tuple[pd.DataFrame, torch.Tensor]:
-    """Look the target up in the list; return the rows of per_user and the lists (B, K)."""
+def judge_list(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:
+    """Look the target up in the list."""
     device = _device(model)
     made = model.recommend(
         batch.history.to(device),
@@ -80,13 +87,15 @@ def judge_list(
         "slot": NO_SLOT,
         "confidence": made.scores.cpu().amax(dim=1),
     }
-    if made.trace is not None:
-        last = made.trace.steps[-1]
-        in_slot = last.tokens.cpu() == target
-        frame["slot"] = torch.where(found, in_slot.int().argmax(dim=1), NO_SLOT)
-        frame["first_slot_most_confident"] = (last.probability.argmax(dim=1) == 0).cpu()
-        frame["steps"] = (made.trace.filled_at.amax(dim=1) + 1).cpu()
-    return pd.DataFrame(frame), made.items.cpu()
+    items = made.items.cpu()
+    if made.trace is None:
+        return Judged(pd.DataFrame(frame), items, items, items[:, :0], made.scores[:, :0].cpu())
+    last = made.trace.steps[-1]
+    slots = last.tokens.cpu()
+    frame["slot"] = torch.where(found, (slots == target).int().argmax(dim=1), NO_SLOT)
+    frame["first_slot_most_confident"] = (last.probability.argmax(dim=1) == 0).cpu()
+    frame["steps"] = (made.trace.filled_at.amax(dim=1) + 1).cpu()
+    return Judged(pd.DataFrame(frame), items, slots, slots, last.probability.cpu())
 
 
 def _device(model: SequentialModel) -> torch.device:

@@ -1,6 +1,6 @@
 """Figures of ranked lists: per user first, means later, and the bounds that no table of them can break.
 
-Letters: B users, N real items, K length of the list.
+Letters: B users, N real items, K length of the list, F features of an item.
 Ranks count from 1; a miss has rank infinity. There is one target per user.
 """
 
@@ -14,6 +14,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from diffsasrec.vocabulary import PAD_ID
+
+NUM_SAMPLES = 1000  # of a bootstrap
+_MOST_GROUPS = 500  # of different values in a bootstrap
+_FEATURES_AT_ONCE = 1 << 24  # numbers held while diversity is measured
 
 
 class NotANumberError(ValueError):
@@ -76,20 +82,71 @@ def coverage(items: NDArray[np.int64], num_items: int) -> float:
     return len(different) / num_items
 
 
+def novelty(items: NDArray[np.int64], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean self-information of each user's list, -log2 of the item's share of training, in bits: (B,).
+
+    An item that never trained counts as if it had occurred once. NaN for a user whose list is empty.
+
+    Args:
+        items: (B, K) tokens, PAD where fewer.
+        training_counts: (N,) how often each item occurs in training.
+    """
+    share = np.maximum(training_counts, 1) / max(1, training_counts.sum())
+    bits = np.concatenate([[0.0], -np.log2(share)])  # PAD counts nothing
+    length = (items != PAD_ID).sum(axis=1)
+    return np.divide(bits[items].sum(axis=1), length, out=np.full(len(items), np.nan), where=length > 0)
+
+
+def diversity(items: NDArray[np.int64], features: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return 1 less the mean Jaccard similarity of the pairs in each user's list: (B,).
+
+    A pair without any feature says nothing and is left out; NaN for a user without a pair.
+
+    Args:
+        items: (B, K) tokens, PAD where fewer.
+        features: (N, F) bool, True where the item has the feature (a category).
+    """
+    _, num_features = features.shape
+    with_pad = np.concatenate([np.zeros((1, num_features), dtype=bool), features])
+    first, second = np.triu_indices(items.shape[1], k=1)
+    at_once = max(1, _FEATURES_AT_ONCE // max(1, items.shape[1] * num_features))
+    found = np.full(len(items), np.nan)
+    for low in range(0, len(items), at_once):
+        own = with_pad[items[low : low + at_once]].astype(np.float32)  # (b, K, F)
+        shared = (own @ own.transpose(0, 2, 1))[:, first, second]  # (b, pairs)
+        size = own.sum(axis=2)
+        either = size[:, first] + size[:, second] - shared
+        real = items[low : low + at_once] != PAD_ID
+        counts = (either > 0) & real[:, first] & real[:, second]
+        similarity = np.divide(shared, either, out=np.zeros_like(shared), where=counts).sum(axis=1)
+        pairs = counts.sum(axis=1)
+        some = pairs > 0
+        found[low : low + at_once][some] = 1 - similarity[some] / pairs[some]
+    return found
+
+
 def bootstrap_means(
-    values: NDArray[np.float64], *, seed: int = 0, num_samples: int = 1000
+    values: NDArray[np.float64], *, seed: int = 0, num_samples: int = NUM_SAMPLES
 ) -> NDArray[np.float64]:
-    """Return the means of (B,) values over users drawn with replacement, (num_samples,)."""
+    """Return the means of (B,) values over users drawn with replacement, (num_samples,).
+
+    Values that are nearly all different are resampled as 500 groups of neighbours with one value each: the
+    spread inside a group is lost, less than a thousandth of the whole, and the cost no longer grows with B.
+    """
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
         raise ValueError("an interval needs at least one user, got none")
     different, counts = np.unique(values, return_counts=True)  # a resample is a multinomial over the values
+    if len(different) > _MOST_GROUPS:
+        ends = np.linspace(0, len(values), _MOST_GROUPS + 1).astype(np.int64)
+        counts = np.diff(ends)
+        different = np.add.reduceat(np.sort(values), ends[:-1]) / counts
     draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=num_samples)
     return draws @ different / len(values)
 
 
 def bootstrap_interval(
-    values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, num_samples: int = 1000
+    values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, num_samples: int = NUM_SAMPLES
 ) -> tuple[float, float]:
     """Return the percentile interval of the mean of (B,) values, over users drawn with replacement."""
     tail = (1 - level) / 2

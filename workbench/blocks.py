@@ -160,7 +160,7 @@ def reference_table(dataset: Dataset, split: Split, *, max_users: int | None) ->
         model.count(split)
         length = min(10, dataset.interactions.num_items)
         evaluation = evaluate(model, split, "validation", num_recommendations=length, max_users=max_users)
-        rows.append({"system": name, "users": evaluation.protocol["num_users"], **spread(evaluation.figures)})
+        rows.append({"system": name, "users": evaluation.protocol.num_users, **spread(evaluation.figures)})
     return pd.DataFrame(rows)
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
@@ -30,6 +29,8 @@ PER_USER_COLUMNS = [
     "target",
     "rank",
     "history_length",
+    "target_count",
+    "target_is_head",
     "slot",
     "confidence",
 ]
@@ -202,10 +203,11 @@ def test_a_figure_is_the_mean_of_the_per_user_table(cycle_split: Split) -> None:
 
 
 def test_every_figure_of_the_contract_is_there_and_none_beyond_the_list(cycle_split: Split) -> None:
-    names = {f"{name}@{k}" for name in ("HR", "NDCG", "MRR", "Coverage") for k in (1, 5, 10, 20)}
-    assert set(evaluate(Stub(ahead(40), 40), cycle_split, "test").figures) == names
+    kinds = ("HR", "NDCG", "MRR", "Novelty", "Coverage")
+    names = {f"{name}@{k}" for name in kinds for k in (1, 5, 10, 20)}
+    assert set(evaluate(Stub(ahead(40), 40), cycle_split, "test").figures) == names | {"ECE"}
     short = evaluate(Stub(ahead(40), 40), cycle_split, "test", num_recommendations=7)
-    assert set(short.figures) == {name for name in names if int(name.split("@")[1]) <= 5}
+    assert set(short.figures) == {name for name in names if int(name.split("@")[1]) <= 5} | {"ECE"}
 
 
 def test_coverage_counts_the_items_that_anybody_is_shown(cycle_split: Split) -> None:
@@ -256,19 +258,19 @@ def test_the_table_goes_to_parquet_and_back(cycle_split: Split, tmp_path) -> Non
 
 def test_the_protocol_says_all_that_decides_the_figures(cycle_split: Split) -> None:
     protocol = evaluate(Stub(ahead(40), 40), cycle_split, "test", filter_seen=False).protocol
-    assert protocol["part"] == "test"
-    assert protocol["recommend"] == "topk"
-    assert protocol["filter_seen"] is False
-    assert protocol["split"] == to_dict(SplitConfig())
-    assert protocol["catalogue_size"] == 40
-    assert protocol["num_users"] == 80
-    assert protocol["num_cold_targets"] == 0
-    assert protocol["target_hash"] == cycle_split.target_hash("test")
+    assert protocol.part == "test"
+    assert protocol.recommend == "topk"
+    assert protocol.filter_seen is False
+    assert protocol.split == SplitConfig()
+    assert protocol.catalogue_size == 40
+    assert protocol.num_users == 80
+    assert protocol.num_cold_targets == 0
+    assert protocol.target_hash == cycle_split.target_hash("test")
 
 
 def test_two_parts_have_two_target_hashes(cycle_split: Split) -> None:
     hashes = {
-        evaluate(Stub(ahead(40), 40), cycle_split, part).protocol["target_hash"]
+        evaluate(Stub(ahead(40), 40), cycle_split, part).protocol.target_hash
         for part in ("validation", "test")
     }
     assert len(hashes) == 2
@@ -284,10 +286,10 @@ def test_the_result_is_an_entry_of_metrics_json(cycle_split: Split) -> None:
 
 def test_fewer_users_are_judged_when_asked_and_the_protocol_says_so(cycle_split: Split) -> None:
     found = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=9)
-    assert len(found.per_user) == found.protocol["num_users"] == 9
-    assert found.protocol["max_users"] == 9
+    assert len(found.per_user) == found.protocol.num_users == 9
+    assert found.protocol.max_users == 9
     whole = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=1000)
-    assert whole.protocol["num_users"] == 80
+    assert whole.protocol.num_users == 80
 
 
 def test_progress_is_told_up_to_the_number_of_users(cycle_split: Split) -> None:
@@ -336,8 +338,8 @@ def test_a_cold_target_counts_as_a_miss_and_is_counted(recommend: str) -> None:
         return scores
 
     found = evaluate(Stub(score, 5), split, "test", recommend=recommend, num_recommendations=1)
-    assert found.protocol["num_cold_targets"] == 1
-    assert found.protocol["num_users"] == 3
+    assert found.protocol.num_cold_targets == 1
+    assert found.protocol.num_users == 3
     assert math.isinf(found.per_user["rank"][1])
     assert value(found, "HR@1") == 0.0
 
@@ -355,7 +357,7 @@ def prefer_first(history: list[int]) -> np.ndarray:
 
 def test_in_topk_a_repeated_target_is_exempt_from_the_filter_and_counted() -> None:
     found = evaluate(Stub(prefer_first, 5), split_of(REPEATING), "test", num_recommendations=1)
-    assert found.protocol["num_repeated_targets"] == 1
+    assert found.protocol.num_repeated_targets == 1
     # a: i1 leads although it was seen; b: i1 leads; c: i1 leads and i2 is second
     assert found.per_user["rank"].tolist() == [1.0, 1.0, 2.0]
 
@@ -365,7 +367,7 @@ def test_in_a_decoded_list_a_repeated_target_stays_forbidden_and_is_a_miss() -> 
     split = split_of(REPEATING)
     found = evaluate(Stub(prefer_first, 5), split, "test", **arguments)
     assert found.per_user["rank"].tolist() == [math.inf, 1.0, 2.0]
-    assert found.protocol["num_repeated_targets"] == 1
+    assert found.protocol.num_repeated_targets == 1
     unfiltered = evaluate(Stub(prefer_first, 5), split, "test", filter_seen=False, **arguments)
     assert unfiltered.per_user["rank"].tolist() == [1.0, 1.0, 2.0]
 
@@ -391,8 +393,8 @@ def test_a_split_by_time_is_judged_the_same_way() -> None:
     table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
     split = make_split(Interactions.from_table(table), SplitConfig(name="global_time", quantile=0.8))
     found = evaluate(Stub(ahead(12), 12), split, "test", num_recommendations=1)
-    assert found.protocol["split"]["name"] == "global_time"
-    assert found.protocol["num_cold_targets"] == 0
+    assert found.protocol.split.name == "global_time"
+    assert found.protocol.num_cold_targets == 0
     assert value(found, "HR@1") == 1.0
 
 
@@ -407,7 +409,7 @@ def test_a_list_that_walks_the_circle_finds_the_target_at_its_place(cycle_split:
         recommend="autoregressive",
         num_recommendations=5,
     )
-    assert found.protocol["recommend"] == "autoregressive"
+    assert found.protocol.recommend == "autoregressive"
     assert found.per_user["rank"].tolist() == [1.0] * 80
     assert set(found.figures) >= {"HR@5", "Coverage@5"}
     assert "HR@10" not in found.figures
@@ -426,9 +428,9 @@ def test_a_decoded_list_is_ranked_as_its_config_says_and_knows_the_slot(
     for rank_by in ("slot", "confidence"):
         config = DecodeConfig(num_slots=10, rank_by=rank_by, temperature=1.0)
         found = evaluate(diffusion, cycle_split, "test", recommend="diffusion", decode_config=config)
-        assert found.protocol["decode"]["rank_by"] == rank_by
-        assert found.protocol["decode"]["num_candidates"] == config.num_candidates
-        assert found.protocol["list_length"] == 10
+        assert found.protocol.decode["rank_by"] == rank_by
+        assert found.protocol.decode["num_candidates"] == config.num_candidates
+        assert found.protocol.list_length == 10
         table = found.per_user.set_index("user_id")
         hits = table[np.isfinite(table["rank"])]
         assert len(hits) > 0

@@ -10,7 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffsasrec.metrics import bootstrap_interval, coverage, hit_rate, impossible, mrr, ndcg, rank_of_target
+from diffsasrec.metrics import (
+    bootstrap_interval,
+    bootstrap_means,
+    coverage,
+    diversity,
+    hit_rate,
+    impossible,
+    mrr,
+    ndcg,
+    novelty,
+    rank_of_target,
+)
 
 MISS = math.inf
 LENGTHS = (1, 5, 10, 20)
@@ -192,7 +203,39 @@ def test_pad_and_mask_never_count_as_covered(lists: list[list[int]]) -> None:
     assert covered == 1 / 4
 
 
+# --- novelty and diversity
+
+
+def test_novelty_is_the_mean_self_information_in_bits() -> None:
+    counts = np.array([8, 4, 2, 1, 1, 0])  # of 16
+    items = np.array([[1, 2, 3], [4, 0, 0], [6, 1, 0], [0, 0, 0]])
+    assert novelty(items, counts) == pytest.approx([(1 + 2 + 3) / 3, 4.0, (4 + 1) / 2, np.nan], nan_ok=True)
+
+
+def test_diversity_is_one_less_the_mean_jaccard_similarity_of_the_pairs() -> None:
+    features = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
+    items = np.array([[1, 2, 0], [1, 3, 4], [4, 5, 5], [5, 5, 0], [3, 0, 0]])
+    # equal; 1/2, 0 and 0; 0 and 0, and a pair without features; no pair twice
+    assert diversity(items, features) == pytest.approx([0.0, 1 - 1 / 6, 1.0, np.nan, np.nan], nan_ok=True)
+
+
+def test_diversity_does_not_depend_on_how_many_users_are_held_at_once(monkeypatch) -> None:
+    random = np.random.default_rng(0)
+    features, items = random.random((30, 7)) < 0.3, random.integers(0, 31, size=(50, 6))
+    whole = diversity(items, features)
+    monkeypatch.setattr("diffsasrec.metrics._FEATURES_AT_ONCE", 100)
+    np.testing.assert_array_equal(diversity(items, features), whole)
+
+
 # --- intervals
+
+
+def test_values_that_all_differ_have_the_interval_that_theory_gives() -> None:
+    """They are resampled in groups: neither the mean nor the width may suffer."""
+    values = np.random.default_rng(0).exponential(size=6000)
+    means = bootstrap_means(values, num_samples=4000)
+    assert means.mean() == pytest.approx(values.mean(), abs=0.02 * values.std() / np.sqrt(6000) + 1e-3)
+    assert means.std() == pytest.approx(values.std() / np.sqrt(6000), rel=0.05)
 
 
 def test_an_interval_is_the_same_for_the_same_seed_and_moves_with_it() -> None:

@@ -355,7 +355,7 @@ def test_ctrl_c_leaves_a_usable_folder(cycle_split: Split, tmp_path: Path, step:
     assert "interrupted" in result.message
     loaded = load_checkpoint(tmp_path / "best").model
     assert_same_weights(loaded, model)
-    assert evaluate(loaded, cycle_split, "test").protocol["num_users"] == 80
+    assert evaluate(loaded, cycle_split, "test").protocol.num_users == 80
     assert not list(tmp_path.rglob("*.tmp"))
 
 
