@@ -93,11 +93,12 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
 def comparable(first: Protocol, second: Protocol) -> list[str]:
     """Return what differs between two protocols, in words, the first's value before the second's; empty is good."""
     ours, theirs = _facts(first), _facts(second)
-    return [
-        f"{label}: {ours.get(label, 'none')} / {theirs.get(label, 'none')}"
-        for label in {**ours, **theirs}
-        if ours.get(label) != theirs.get(label)
-    ]
+    if first.decode and second.decode:
+        ours, theirs = ours | _decoding_facts(first.decode), theirs | _decoding_facts(second.decode)
+    elif first.decode or second.decode:
+        ours |= {"decoding": _decoding(first.decode)}
+        theirs |= {"decoding": _decoding(second.decode)}
+    return [f"{label}: {value} / {theirs[label]}" for label, value in ours.items() if value != theirs[label]]
 
 
 def _facts(protocol: Protocol) -> dict[str, str]:
@@ -107,9 +108,6 @@ def _facts(protocol: Protocol) -> dict[str, str]:
         for field, value in to_dict(protocol.split).items()
         if field != "name"
     }
-    decoding = {
-        f"decoding's {_plain(field)}": _value(value) for field, value in _knobs(protocol.decode).items()
-    }
     return {
         "split": protocol.split.name,
         **split,
@@ -117,7 +115,6 @@ def _facts(protocol: Protocol) -> dict[str, str]:
         "part": protocol.part,
         "recommends by": protocol.recommend,
         "length of the list": str(protocol.list_length),
-        **decoding,
         "seen items": "forbidden" if protocol.filter_seen else "allowed",
         "longest history": str(protocol.max_length),
         "ranked": protocol.ranking,
@@ -130,6 +127,16 @@ def _facts(protocol: Protocol) -> dict[str, str]:
         "hash of the targets": protocol.target_hash,
         "bootstrap": f"{protocol.bootstrap_samples:,} samples, seed {protocol.bootstrap_seed}",
     }
+
+
+def _decoding_facts(decode: Mapping[str, Any]) -> dict[str, str]:
+    return {f"decoding's {_plain(field)}": _value(value) for field, value in _knobs(decode).items()}
+
+
+def _decoding(decode: Mapping[str, Any] | None) -> str:
+    """Return how a list was decoded: the rule, and every knob that is not the default."""
+    unusual = {field: value for field, value in _unusual_knobs(decode).items() if field != "rule"}
+    return ", ".join([decode["rule"], *(_option(*each) for each in unusual.items())]) if decode else "none"
 
 
 def _knobs(decode: Mapping[str, Any] | None) -> dict[str, Any]:

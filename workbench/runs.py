@@ -47,9 +47,15 @@ PER_USER_COLUMNS = (
     "target",
     "rank",
     "history_length",
+    "target_count",
+    "target_is_head",
     "slot",
     "confidence",
 )
+_LATER_COLUMNS = {
+    "target_count": "Int64",
+    "target_is_head": "boolean",
+}  # missing where an older version judged
 RESULT_IDENTITY = ("part", "recommend", "filter_seen")  # a newer result of the same three replaces the older
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # also of no hidden folder, and never ".."
 _LOCK_TRIES = 6
@@ -237,7 +243,7 @@ class Run:
         if digest not in (None, _digest(data)):
             raise RunError(f"{path} does not belong to the figures in {METRICS}: evaluate the run again")
         try:
-            return pd.read_parquet(io.BytesIO(data))
+            return _with_later_columns(pd.read_parquet(io.BytesIO(data)))
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}): evaluate the run again") from error
 
@@ -293,7 +299,7 @@ class Run:
             ]
             known = {(entry["name"], *_identity(entry)) for entry in references}
             old = [each for each in metrics["references"] if (each["name"], *_identity(each)) not in known]
-            fresh = per_user[list(PER_USER_COLUMNS)]
+            fresh = _with_later_columns(per_user)
             if kept and len(table):
                 identities = {_identity(each) for each in kept}
                 rows = pd.MultiIndex.from_frame(table[list(RESULT_IDENTITY)]).to_flat_index()
@@ -442,6 +448,11 @@ def _check_manifest(manifest: Any, id_: str) -> None:
         raise RunError(f"{MANIFEST} has status {manifest['status']!r}, known: {', '.join(STATUSES)}")
     if f"{manifest['recipe']}/{manifest['key']}" != id_:
         raise RunError(f"{MANIFEST} belongs to {manifest['recipe']}/{manifest['key']}: the folder was moved")
+
+
+def _with_later_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of per_user.parquet with ``PER_USER_COLUMNS`` alone, unknown where an older version judged."""
+    return table.reindex(columns=list(PER_USER_COLUMNS)).astype(_LATER_COLUMNS)
 
 
 def _identity(result: Mapping[str, Any]) -> tuple[str, str, bool]:

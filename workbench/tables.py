@@ -5,19 +5,24 @@ Pure functions of what runs and traces hold: no files are written and nothing is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
+from diffsasrec.protocol import Protocol, comparable, read_protocol
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 TitleOf = Callable[[int], str]
+_HEAD_OR_TAIL = {True: "head: the 20 % of items that trained most", False: "tail: all other items"}
+GROUPINGS = {"history_length": "history", "target_is_head": "target"}  # column of per_user -> what it says
 
 
 def runs_table(
@@ -40,7 +45,8 @@ def runs_table(
         }
         wanted = (part, recommend, filter_seen)
         results = [result for result in _results(run) if _kind(result) == wanted]
-        rows.append(row | (spread(results[0]["figures"]) if results else {}))
+        found = {"protocol": _protocol(results[0]), **spread(results[0]["figures"])} if results else {}
+        rows.append(row | found)
     return pd.DataFrame(rows)
 
 
@@ -58,6 +64,7 @@ def results_table(run: Run) -> pd.DataFrame:
             "recommend": result["recommend"],
             "filter_seen": protocol["filter_seen"],
             "users": protocol.get("num_users"),
+            "protocol": _protocol(result),
         }
         rows.append(row | spread(result["figures"]))
     return pd.DataFrame(rows)
@@ -72,10 +79,13 @@ def spread(figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, float
 
 
 def for_people(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
-    """Return a table with the chosen figures as text, ``0.1234 [0.1201, 0.1267]``, and without the other ones."""
+    """Return a table with the chosen figures as text, ``0.1234 [0.1201, 0.1267]``, and without the other ones.
+
+    Protocols go too: ``protocol_notes`` says them.
+    """
     others = [name for name in table if f"{name} low" in table and name not in figures]
     bounds = [name for name in table if name.endswith((" low", " high"))]
-    shown = table.drop(columns=[*bounds, *others])
+    shown = table.drop(columns=[*bounds, *others, *(["protocol"] if "protocol" in table else [])])
     for figure in figures:
         if figure in table:
             shown[figure] = [_with_interval(row, figure) for _, row in table.iterrows()]
@@ -93,9 +103,6 @@ def paired_difference(
     Raises:
         ValueError: an unknown figure, or tables of different users or targets.
     """
-    name, _, k = figure.partition("@")
-    if name not in PER_USER or not k.isdecimal():
-        raise unknown_name("figure", figure, [f"{each}@10" for each in PER_USER])
     both = first.merge(
         second, on=["user_id", "target"], validate="one_to_one", suffixes=("_first", "_second")
     )
@@ -104,15 +111,121 @@ def paired_difference(
             f"the tables share {len(both)} of {len(first)} and {len(second)} users with their targets: "
             "compare runs of the same split, one kind of result at a time"
         )
-    values = [
-        PER_USER[name](both[f"rank_{side}"].to_numpy(dtype=np.float64), int(k))
-        for side in ("first", "second")
-    ]
-    difference = values[1] - values[0]
+    difference = _values(both["rank_second"], figure) - _values(both["rank_first"], figure)
     low, high = bootstrap_interval(difference, seed=seed)
     means = bootstrap_means(difference, seed=seed)
-    share = min(float((means <= 0).mean()), float((means >= 0).mean()))
-    return {"difference": float(difference.mean()), "low": low, "high": high, "p": min(1.0, 2 * share)}
+    fewest = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    p = min(1.0, 2 * (fewest + 1) / (len(means) + 1))  # never 0: more samples might have found one
+    return {"difference": float(difference.mean()), "low": low, "high": high, "p": p}
+
+
+def paired_differences(tables: Mapping[str, pd.DataFrame], *, figure: str = "NDCG@10") -> pd.DataFrame:
+    """Return a row per pair of runs: ``paired_difference`` of the second from the first, and ``p corrected``.
+
+    Corrected by Holm over all the pairs: the chance that any of the pairs below a bound is there by luck alone is
+    below that bound.
+
+    Args:
+        tables: by name, ``per_user`` rows of one kind of result each, of the same users.
+
+    Raises:
+        ValueError: fewer than two tables, an unknown figure, or tables of different users or targets.
+    """
+    if len(tables) < 2:
+        raise ValueError(f"a comparison needs two runs or more, got {len(tables)}: name another run")
+    rows = []
+    for first, second in itertools.combinations(tables, 2):
+        try:
+            found = paired_difference(tables[first], tables[second], figure=figure)
+        except ValueError as error:
+            raise ValueError(f"{first} and {second}: {error}") from error
+        rows.append({"first": first, "second": second, **found})
+    table = pd.DataFrame(rows)
+    return table.assign(**{"p corrected": _holm(table["p"].to_numpy())})
+
+
+def significance_matrix(tables: Mapping[str, pd.DataFrame], *, figure: str = "NDCG@10") -> pd.DataFrame:
+    """Return the corrected p-values of ``paired_differences`` as a square of runs; NaN for a run with itself."""
+    pairs = paired_differences(tables, figure=figure)
+    matrix = pd.DataFrame(np.nan, index=[*tables], columns=[*tables])
+    for _, pair in pairs.iterrows():
+        matrix.loc[pair["first"], pair["second"]] = pair["p corrected"]
+        matrix.loc[pair["second"], pair["first"]] = pair["p corrected"]
+    return matrix
+
+
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per experiment, whatever its seed: the mean of each figure over seeds, and ``<figure> sd``.
+
+    Rows are those of ``runs_table``, of one experiment where they agree in all columns but the seed, what is a run's
+    own (name, status, seconds, created) and the figures. ``seeds`` counts them; the standard deviation of one seed
+    is not known. Columns that tell experiments apart may be added.
+
+    Raises:
+        ValueError: two rows of one experiment and seed.
+    """
+    figures = [name for name in rows if f"{name} low" in rows]
+    own = {"seed", "name", "status", "seconds", "created", "protocol"}
+    own |= {f"{figure}{end}" for figure in figures for end in ("", " low", " high")}
+    same = [name for name in rows if name not in own]
+    twice = rows[rows.duplicated([*same, "seed"], keep=False)]
+    if len(twice):
+        what = ", ".join(str(value) for value in twice.iloc[0][same])
+        raise ValueError(
+            f"{len(twice)} runs of {what} have a seed in common: add a column that tells them apart, or choose one"
+        )
+    summed = {"seeds": ("seed", "size")}
+    summed |= {"seconds": ("seconds", "mean")} if "seconds" in rows else {}
+    for figure in figures:
+        summed |= {figure: (figure, "mean"), f"{figure} sd": (figure, "std")}
+    return rows.groupby(same, sort=False, dropna=False).agg(**summed).reset_index()
+
+
+def group_table(per_user: pd.DataFrame, *, by: str, figure: str = "HR@10", seed: int = 0) -> pd.DataFrame:
+    """Return a row per group of users: how many, and the figure with its 95 % interval.
+
+    Args:
+        per_user: rows of one kind of result.
+        by: ``history_length``: five groups of about equal size, fewer where lengths repeat; ``target_is_head``:
+            whether the target is among the 20 % of the items that trained most.
+
+    Raises:
+        ValueError: an unknown figure or grouping, or rows that an older version judged, without ``by``.
+    """
+    if by not in GROUPINGS:
+        raise unknown_name("grouping", by, GROUPINGS)
+    if by not in per_user or per_user[by].isna().any():
+        raise ValueError(f"the rows do not say {by}: evaluate the run again")
+    per_user = per_user.sort_values(
+        by, ascending=by == "history_length"
+    )  # short histories first, the head first
+    values = pd.Series(_values(per_user["rank"], figure), index=per_user.index)
+    groups = _fifths(per_user[by]) if by == "history_length" else per_user[by].astype(bool).map(_HEAD_OR_TAIL)
+    rows = []
+    for name, own in values.groupby(groups, sort=False):
+        low, high = bootstrap_interval(own.to_numpy(), seed=seed)
+        found = {figure: own.mean(), f"{figure} low": low, f"{figure} high": high}
+        rows.append({GROUPINGS[by]: name, "users": len(own), **found})
+    return pd.DataFrame(rows)
+
+
+def protocol_notes(table: pd.DataFrame) -> list[str]:
+    """Return what readers of a table of results must know: the first row's protocol, and how others differ from it.
+
+    ``table`` has a column ``protocol`` of ``Protocol`` objects, as ``runs_table`` and ``results_table`` make it, and
+    a first column that names the rows.
+    """
+    known = table[table["protocol"].notna()] if "protocol" in table else table.iloc[:0]
+    if not len(known):
+        return []
+    first = known["protocol"].iloc[0]
+    notes = [f"Protocol: {first.name}."]
+    for _, row in known.iterrows():
+        differences = comparable(first, row["protocol"])
+        note = f"{row.iloc[0]}, {row['protocol'].recommend}, differs (first row / here): {'; '.join(differences)}."
+        if differences and note not in notes:
+            notes.append(note)
+    return notes
 
 
 def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
@@ -211,6 +324,38 @@ def trace_document(
             for place, (token, score) in enumerate(listed, start=1)
         ],
     }
+
+
+def _values(rank: pd.Series, figure: str) -> NDArray[np.float64]:
+    """Return a figure per user from the ranks; raise ``ValueError`` for one that ranks do not give."""
+    name, _, k = figure.partition("@")
+    if name not in PER_USER or not k.isdecimal():
+        raise unknown_name("figure", figure, [f"{each}@10" for each in PER_USER])
+    return PER_USER[name](rank.to_numpy(dtype=np.float64), int(k))
+
+
+def _fifths(lengths: pd.Series) -> pd.Series:
+    """Return what each user's fifth is called, ``3 to 9 items``; equal lengths are never parted."""
+    edges = np.unique(np.quantile(lengths, [0.2, 0.4, 0.6, 0.8], method="lower"))
+    fifth = np.searchsorted(edges, lengths)
+    grouped = lengths.groupby(fifth)
+    return grouped.transform("min").astype("str") + " to " + grouped.transform("max").astype("str") + " items"
+
+
+def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p-values corrected for their number by Holm's step-down rule, in the order they came."""
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(corrected, 1.0)
+
+
+def _protocol(result: Mapping[str, Any]) -> Protocol | None:
+    """Return a result's protocol; None where too little of it was stored."""
+    try:
+        return read_protocol(result["protocol"])
+    except ValueError:
+        return None
 
 
 def _results(run: Run) -> list[Mapping[str, Any]]:

@@ -99,7 +99,10 @@ def test_differences_are_said_with_both_values() -> None:
     other = dataclasses.replace(PLAIN, filter_seen=False, max_length=200)
     assert comparable(PLAIN, other) == ["seen items: forbidden / allowed", "longest history: 50 / 200"]
     assert comparable(PLAIN, PLAIN) == []
-    assert "decoding's rule: none / threshold_decay" in comparable(PLAIN, DECODED)
+    assert "decoding: none / threshold_decay" in comparable(PLAIN, DECODED)
+    slower = dataclasses.replace(DECODED, decode={**to_dict(DecodeConfig()), "threshold": 0.5})
+    assert comparable(DECODED, slower) == ["decoding's threshold: 0.9 / 0.5"]
+    assert "decoding: none / threshold_decay, threshold 0.5" in comparable(PLAIN, slower)
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, DECODED, dataclasses.replace(PLAIN, filters=("5-core",))])

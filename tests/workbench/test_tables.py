@@ -12,9 +12,14 @@ from diffsasrec.decoding import DecodeConfig
 from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
 from workbench.tables import (
     for_people,
+    group_table,
+    over_seeds,
     paired_difference,
+    paired_differences,
+    protocol_notes,
     results_table,
     runs_table,
+    significance_matrix,
     step_in_words,
     trace_document,
     trace_table,
@@ -118,3 +123,101 @@ def test_a_step_in_words_names_slots_as_people_count_them(decoded):
     assert words[0].startswith(f"Step 1: slot {first} took “")
     assert "2 of 3 slots stay open" in words[0]
     assert words[2].endswith("no slot is open any more.")
+
+
+def test_differences_of_several_runs_are_corrected_for_their_number():
+    random = np.random.default_rng(0)
+    base = random.integers(1, 40, size=400)
+    tables = {"a": ranks(base), "b": ranks(base + random.integers(0, 2, size=400)), "c": ranks(base // 3 + 1)}
+    pairs = paired_differences(tables, figure="NDCG@10")
+    assert pairs[["first", "second"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
+    ordered = pairs.sort_values("p")
+    by_hand = np.maximum.accumulate(ordered["p"].to_numpy() * [3, 2, 1]).clip(max=1)
+    assert ordered["p corrected"].to_numpy() == pytest.approx(by_hand)
+    matrix = significance_matrix(tables, figure="NDCG@10")
+    assert matrix.loc["c", "a"] == matrix.loc["a", "c"] == pairs["p corrected"][1] < 0.01
+    assert np.isnan(np.diag(matrix)).all()
+
+
+def test_a_p_value_is_never_zero():
+    assert paired_difference(ranks([30] * 50), ranks([1] * 50))["p"] == 2 / 1001
+
+
+def test_runs_of_other_users_are_named_when_they_cannot_be_compared():
+    with pytest.raises(ValueError, match="a and b: the tables share 2 of 2 and 3 users"):
+        significance_matrix({"a": ranks([1, 2]), "b": ranks([1, 2, 3])})
+    with pytest.raises(ValueError, match="two runs or more, got 1"):
+        significance_matrix({"a": ranks([1])})
+
+
+def seed_rows(**changes):
+    columns = {
+        "name": ["r0", "r1", "r2"],
+        "dataset": "toy",
+        "model": ["sasrec", "sasrec", "popularity"],
+        "seed": [0, 1, 0],
+        "status": "done",
+        "seconds": [10.0, 20.0, 1.0],
+        "created": ["x", "y", "z"],
+        "HR@10": [0.2, 0.4, 0.1],
+        "HR@10 low": 0.0,
+        "HR@10 high": 1.0,
+    }
+    return pd.DataFrame({**columns, **changes})
+
+
+def test_figures_are_averaged_over_seeds():
+    sasrec, popularity = over_seeds(seed_rows()).to_dict("records")
+    assert (sasrec["model"], sasrec["seeds"], sasrec["seconds"]) == ("sasrec", 2, 15.0)
+    assert sasrec["HR@10"] == pytest.approx(0.3)
+    assert sasrec["HR@10 sd"] == pytest.approx(np.std([0.2, 0.4], ddof=1))
+    assert popularity["seeds"] == 1
+    assert np.isnan(popularity["HR@10 sd"])
+
+
+def test_runs_of_one_seed_are_told_apart_by_a_column_or_refused():
+    with pytest.raises(ValueError, match="2 runs of toy, sasrec have a seed in common"):
+        over_seeds(seed_rows(seed=[0, 0, 0]))
+    told = over_seeds(seed_rows(seed=[0, 0, 0], width=[32, 64, 0]))
+    assert told["seeds"].tolist() == [1, 1, 1]
+
+
+def grouped_rows():
+    return ranks([1, 20, 1, 1, 20, 1, 1, 1, 1, 20]).assign(
+        history_length=range(3, 13), target_is_head=[True, False] * 5
+    )
+
+
+def test_users_are_grouped_by_history_and_by_how_common_the_target_is():
+    by_length = group_table(grouped_rows(), by="history_length")
+    assert by_length["history"].tolist() == [f"{low} to {low + 1} items" for low in (3, 5, 7, 9, 11)]
+    assert by_length["HR@10"].tolist() == [0.5, 1.0, 0.5, 1.0, 0.5]
+    shuffled = group_table(grouped_rows().sample(frac=1, random_state=0), by="history_length")
+    assert shuffled["history"].tolist() == by_length["history"].tolist()
+    same = group_table(grouped_rows().assign(history_length=4), by="history_length")
+    assert same["history"].tolist() == ["4 to 4 items"]
+    assert (by_length["users"] == 2).all()
+    head = group_table(grouped_rows(), by="target_is_head").set_index("target")
+    assert head.loc["tail: all other items", "HR@10"] == 0.6
+    assert head.filter(like="head", axis=0)["HR@10"].item() == 0.8
+    assert (head["HR@10 low"] < head["HR@10"]).all()
+    assert (head["HR@10"] < head["HR@10 high"]).all()
+
+
+def test_groups_that_are_not_known_are_refused():
+    with pytest.raises(ValueError, match="unknown grouping 'length'"):
+        group_table(grouped_rows(), by="length")
+    with pytest.raises(ValueError, match="evaluate the run again"):
+        group_table(grouped_rows().drop(columns="target_is_head"), by="target_is_head")
+
+
+def test_a_table_says_its_protocol_and_what_differs_in_it(run):
+    table = results_table(run)
+    test = table[table["part"] == "test"]
+    first, *others = protocol_notes(test)
+    assert first.startswith("Protocol: leave_one_out, test, topk")
+    assert any("recommends by: topk / diffusion" in note and "decoding: none / " in note for note in others)
+    assert any("seen items: forbidden / allowed" in note for note in others)
+    assert protocol_notes(test.iloc[:1]) == [first]
+    assert protocol_notes(runs_table([run]))[0].startswith("Protocol: leave_one_out, test")
+    assert protocol_notes(pd.DataFrame({"system": ["a"]})) == []
