@@ -5,9 +5,11 @@ Letters: B users of a batch, N real items, K length of the list.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +83,7 @@ def evaluate(
     Raises:
         ValueError: an unknown way, or a list longer than the catalogue.
     """
-    judged = split.part(part)
-    if max_users is not None:
-        num_judged = min(max_users, len(judged))
-        judged = judged.take(np.arange(num_judged) * len(judged) // num_judged)
+    judged = _chosen(split.part(part), max_users)
     num_items = split.interactions.num_items
     if recommend == "diffusion":
         decode_config = decode_config or DecodeConfig(num_slots=num_recommendations)
@@ -95,25 +94,18 @@ def evaluate(
         raise ValueError(
             f"num_recommendations={num_recommendations} is larger than the catalogue of {num_items} items"
         )
-    was_training, started = model.training, time.perf_counter()
-    model.eval()
-    judge = judge_ranking if recommend == "topk" else judge_list
-    batches, judgements, repeated = [], [], []
-    num_done = 0
-    for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
-        asked = Asked(recommend, num_recommendations, decode_config, seen if filter_seen else None)
-        judgements.append(judge(model, batch, asked, split))
-        batches.append(batch)
-        repeated.append(repeats(batch.target[:, 0], seen))
-        num_done += len(batch)
-        if progress is not None:
-            progress(num_done, len(judged))
-    model.train(was_training)
+    started = time.perf_counter()
+    asked = Asked(recommend, num_recommendations, decode_config, None)
+    found: list[tuple[Batch, Judged]] = []
+    with _at_rest(model):
+        for batch, judgement in _judge(
+            model, split, judged, asked=asked, filter_seen=filter_seen, batch_size=batch_size
+        ):
+            found.append((batch, judgement))
+            if progress is not None:
+                progress(sum(len(done) for done, _ in found), len(judged))
     counts = split.training_counts()
-    row = np.concatenate([batch.user.numpy() for batch in batches])
-    order = np.argsort(row, kind="stable")
-    per_user = _rows(judgements, np.concatenate(repeated), judged, order=order, row=row)
-    lists = _lists(judgements, batches, counts, order=order)
+    per_user, lists = _rows(found, judged), _lists(found, counts)
     protocol = Protocol(
         split=split.config,
         filters=split.interactions.filters,
@@ -137,45 +129,64 @@ def evaluate(
     return Evaluation(protocol, figures, curves, table, time.perf_counter() - started)
 
 
-def _rows(
-    judgements: Sequence[Judged],
-    repeated: NDArray[np.bool_],
-    judged: Part,
-    *,
-    order: NDArray[np.int64],
-    row: NDArray[np.int64],
-) -> pd.DataFrame:
+def _chosen(judged: Part, max_users: int | None) -> Part:
+    """Return the users to judge: all of them, or so many at equal distances."""
+    if max_users is None:
+        return judged
+    num_judged = min(max_users, len(judged))
+    return judged.take(np.arange(num_judged) * len(judged) // num_judged)
+
+
+@contextmanager
+def _at_rest(model: SequentialModel) -> Iterator[None]:
+    """Turn dropout off, and put the model's mode back at the end."""
+    was_training = model.training
+    model.eval()
+    yield
+    model.train(was_training)
+
+
+def _judge(
+    model: SequentialModel, split: Split, judged: Part, *, asked: Asked, filter_seen: bool, batch_size: int
+) -> Iterator[tuple[Batch, Judged]]:
+    """Yield what each batch of users got; the rows say whose they are, and whether the target repeats an item."""
+    judge = judge_ranking if asked.way == "topk" else judge_list
+    for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
+        own = dataclasses.replace(asked, forbidden=seen if filter_seen else None)
+        judgement = judge(model, batch, own, split)
+        judgement.rows["row"], judgement.rows["repeats"] = (
+            batch.user.numpy(),
+            repeats(batch.target[:, 0], seen),
+        )
+        yield batch, judgement
+
+
+def _rows(found: Sequence[tuple[Batch, Judged]], judged: Part) -> pd.DataFrame:
     """Return a row per user, ascending; a cold target is a miss."""
-    frame = pd.concat([each.rows for each in judgements], ignore_index=True)
-    per_user = frame.assign(row=row, repeats=repeated).iloc[order].reset_index(drop=True)
+    rows = pd.concat([judgement.rows for _, judgement in found])
+    per_user = rows.sort_values("row", kind="stable", ignore_index=True)
     place = np.searchsorted(judged.rows, per_user["row"])
     per_user["history_length"] = (judged.end - judged.start)[place]
     per_user.loc[judged.cold[place], ["rank", "slot"]] = [MISS, NO_SLOT]
     return per_user
 
 
-def _lists(
-    judgements: Sequence[Judged],
-    batches: Sequence[Batch],
-    counts: NDArray[np.int64],
-    *,
-    order: NDArray[np.int64],
-) -> Lists:
-    """Return what every user got, in the given order."""
+def _lists(found: Sequence[tuple[Batch, Judged]], counts: NDArray[np.int64]) -> Lists:
+    """Return what every user got, in the order of ``_rows``."""
+    order = np.argsort(torch.cat([batch.user for batch, _ in found]).numpy(), kind="stable")
 
     def joined(parts: list[torch.Tensor]) -> NDArray:
         return torch.cat(parts).numpy()[order]
 
-    future = joined(
-        [_padded(batch.target, max(each.target.shape[1] for each in batches)) for batch in batches]
-    )
+    longest = max(batch.target.shape[1] for batch, _ in found)
+    future = joined([_padded(batch.target, longest) for batch, _ in found])
     is_known = np.concatenate([[True], counts > 0])  # PAD stays PAD
     return Lists(
-        items=joined([each.items for each in judgements]),
-        slots=joined([each.slots for each in judgements]),
+        items=joined([judgement.items for _, judgement in found]),
+        slots=joined([judgement.slots for _, judgement in found]),
         future=np.where(is_known[future], future, -future),
-        said=joined([each.said for each in judgements]),
-        confidence=joined([each.confidence for each in judgements]).astype(np.float64),
+        said=joined([judgement.said for _, judgement in found]),
+        confidence=joined([judgement.confidence for _, judgement in found]).astype(np.float64),
     )
 
 
