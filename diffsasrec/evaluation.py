@@ -118,7 +118,7 @@ def evaluate(
         catalogue_size=num_items,
         max_users=max_users,
         num_users=len(judged),
-        future_length=lists.future.shape[1],
+        future_length=int((judged.future_end - judged.target).max()),
         num_cold_targets=int(judged.cold.sum()),
         num_repeated_targets=int(per_user["repeats"].sum()),
         target_hash=split.target_hash(judged.name),
@@ -179,7 +179,8 @@ def _lists(found: Sequence[tuple[Batch, Judged]], counts: NDArray[np.int64]) -> 
         return torch.cat(parts).numpy()[order]
 
     longest = max(batch.target.shape[1] for batch, _ in found)
-    future = joined([_padded(batch.target, longest) for batch, _ in found])
+    width = min(longest, found[0][1].items.shape[1])  # no figure looks further than the list
+    future = joined([_padded(batch.target, width) for batch, _ in found])
     is_known = np.concatenate([[True], counts > 0])  # PAD stays PAD
     return Lists(
         items=joined([judgement.items for _, judgement in found]),
@@ -191,7 +192,7 @@ def _lists(found: Sequence[tuple[Batch, Judged]], counts: NDArray[np.int64]) -> 
 
 
 def _padded(targets: torch.Tensor, width: int) -> torch.Tensor:
-    """Return the targets of a batch (B, T) with PAD on the right up to the given width."""
+    """Return the targets of a batch (B, T), cut or filled with PAD on the right to the given width."""
     return torch.nn.functional.pad(targets, (0, width - targets.shape[1]), value=PAD_ID)
 
 

@@ -501,3 +501,69 @@ def test_coverage_of_lists_equals_the_figure(cycle_split: Split, diffusion) -> N
     seeds = user_seeds(cycle_split.interactions.user_ids[batch.user.numpy()])
     trace = diffusion.decode(batch.history, forbidden=forbidden, user_seeds=seeds, config=config)
     assert value(found, "Coverage@5") == coverage(trace.recommendations().items.numpy(), 40)
+
+
+# --- several targets
+
+
+@pytest.fixture(scope="module")
+def future_split() -> Split:
+    rows = [
+        (f"u{user:02d}", f"i{(user + place) % 40:02d}", place)
+        for user in range(40)
+        for place in range(30 if user else 27)
+    ]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    return make_split(Interactions.from_table(table), SplitConfig(name="leave_last_k", num_targets=9))
+
+
+def test_a_list_that_walks_the_circle_is_the_whole_future_in_its_order(future_split: Split) -> None:
+    walks = evaluate(
+        Stub(ahead(40), 40), future_split, "test", recommend="autoregressive", num_recommendations=10
+    )
+    assert walks.protocol.future_length == 9
+    for name in ("SetRecall@5", "SetPrecision@5", "SetNDCG@10", "SlotAccuracy@10", "OrderedMatch@10"):
+        assert value(walks, name) == pytest.approx(1.0), name
+    assert value(walks, "SetPrecision@10") == pytest.approx(0.9)
+    back = evaluate(Stub(ahead(40, places=3), 40), future_split, "test", num_recommendations=10)
+    assert value(back, "HR@1") == 0.0
+    assert value(back, "SetRecall@5") == pytest.approx(3 / 5)  # items 3 to 7 against 1 to 5
+    assert value(back, "OrderedMatch@5") == pytest.approx(3 / 5)
+    assert value(back, "SlotAccuracy@5") == 0.0
+
+
+def test_slots_are_judged_by_the_whole_future(future_split: Split, diffusion) -> None:
+    config = DecodeConfig(num_slots=8, rule="left_to_right")
+    found = evaluate(diffusion, future_split, "test", recommend="diffusion", decode_config=config)
+    names = {name for name in found.figures if name.startswith(("Set", "Slot", "Ordered"))}
+    kinds = ("SetRecall", "SetPrecision", "SetNDCG", "SlotAccuracy", "OrderedMatch")
+    assert names == {f"{kind}@5" for kind in kinds}
+    assert sum(point["count"] for point in found.curves["reliability"]) == 8 * len(found.per_user)
+
+
+def test_the_table_says_how_often_the_target_trained_and_whether_it_is_of_the_head(
+    cycle_split: Split,
+) -> None:
+    table = evaluate(Stub(ahead(40), 40), cycle_split, "test").per_user
+    counts = cycle_split.training_counts()
+    columns = cycle_split.interactions.vocabulary.encode(table["target"].tolist()) - 1
+    assert table["target_count"].tolist() == counts[columns].tolist()
+    head = set(np.argsort(-counts, kind="stable")[:8])  # a fifth of 40 items
+    assert table["target_is_head"].tolist() == [column in head for column in columns.tolist()]
+
+
+def test_lists_have_a_diversity_where_items_have_features(cycle_split: Split) -> None:
+    features = np.arange(40)[:, None] % 2 == np.arange(2)  # odd and even items
+    found = evaluate(Stub(ahead(40), 40), cycle_split, "test", filter_seen=False, item_features=features)
+    assert value(found, "Diversity@5") == pytest.approx(0.6)  # of ten pairs, 2 x 3 mix odd and even
+    assert "Diversity@1" not in found.figures
+
+
+def test_what_a_model_says_of_its_first_item_is_held_against_the_target(cycle_split: Split) -> None:
+    sure = Stub(lambda history: 50 * (ahead(40)(history) == 0), 40)
+    found = evaluate(sure, cycle_split, "test")
+    (point,) = found.curves["reliability"]
+    assert (point["count"], point["hits"], point["confidence"]) == (80, 1.0, pytest.approx(1.0))
+    assert value(found, "ECE") == pytest.approx(0.0, abs=1e-6)
+    wrong = evaluate(Stub(lambda history: 50 * (ahead(40, places=5)(history) == 0), 40), cycle_split, "test")
+    assert value(wrong, "ECE") == pytest.approx(1.0, abs=1e-6)
