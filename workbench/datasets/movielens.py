@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,11 @@ _FILES_DAT = ("ratings.dat", "movies.dat")
 _FILES_100K = ("u.data", "u.item", "u.genre")
 _FILES_CSV = ("ratings.csv", "movies.csv")
 _NO_GENRES = "(no genres listed)"
+_GENRES = set(
+    "Action|Adventure|Animation|Children|Children's|Comedy|Crime|Documentary|Drama|Fantasy|Film-Noir|Horror|IMAX|"
+    "Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western|unknown".split("|")
+) | {_NO_GENRES, ""}
+_YEAR_1995 = 788918400
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
@@ -95,6 +101,8 @@ def _genres(path: Path) -> list[str]:
         if not genre or place != str(len(genres)):
             bad_line(path, number, f"{shown(line)} is not genre|{len(genres)}")
         genres.append(genre)
+    if not genres:
+        raise ValueError(f"{path.name} is empty: it must name the genres")
     return genres
 
 
@@ -103,21 +111,36 @@ def _is_id(text: str) -> bool:
 
 
 def _raw(folder: Path, files: tuple[str, ...], ratings: Columns, films: _Films) -> Raw:
-    given = ratings.table["rating"]
-    wrong = ~given.between(0.5, 5.0).to_numpy()
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"{ratings.place(row)}: rating {given.iloc[row]} lies outside 0.5 to 5")
+    if not films.rows:
+        raise ValueError(f"{files[1]} is empty: it must describe the films")
+    _check_values(ratings)
+    genres = Counter(genre for _, _, joined in films.rows.values() for genre in joined.split("|"))
+    odd = sorted(genres.keys() - _GENRES)
+    words = f"{files[1]}: {sum(genres[genre] for genre in odd)} films have a genre that no MovieLens knows"
+    notes = [*ratings.notes, *([f"{words} ({shown(odd[0])} ...)"] if odd else [])]
     items = pd.DataFrame(films.rows.values(), columns=["item_id", "title", "categories"])
     years = [match.group(1) if (match := _YEAR.search(title)) else None for title in items["title"]]
     items["year"] = pd.array([None if year is None else int(year) for year in years], dtype="Int64")
     facts = {
         "counts": {"described_items": len(items)},
         "source": files[0],
-        "notes": ratings.notes,
+        "notes": notes,
         **source_facts(folder, files),
     }
     return Raw(ratings.table, items, facts, place=ratings.place)
+
+
+def _check_values(ratings: Columns) -> None:
+    """Raise for the first rating or time that cannot be, as where fields are shifted or cut."""
+    stars, times = ratings.table["rating"], ratings.table["timestamp"]
+    for wrong, words in (
+        (~stars.between(0.5, 5.0), "rating {} lies outside 0.5 to 5"),
+        (times < _YEAR_1995, "timestamp {} lies before 1995, the first year of MovieLens"),
+    ):
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            value = (stars if "rating" in words else times).iloc[row]
+            raise ValueError(f"{ratings.place(row)}: {words.format(value)}")
 
 
 def _counts(users: int, items: int, interactions: int, described_items: int) -> dict[str, int]:

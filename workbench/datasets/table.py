@@ -150,11 +150,14 @@ def whole_numbers(ids: pd.Series) -> pd.Series:
 
 
 def _dates(timestamps: pd.Series, where: Callable[[int], str]) -> pd.Series:
-    """Return a column of texts as dates when any of them begins like one; then all must be dates."""
-    if not isinstance(timestamps.dtype, pd.StringDtype) or not timestamps.str.match(_DATE).any():
+    """Return a column of texts as dates when most of them begin like one; then all must be dates."""
+    if not isinstance(timestamps.dtype, pd.StringDtype):
+        return timestamps
+    is_date = timestamps.str.match(_DATE).fillna(False).to_numpy(dtype=bool)
+    if 2 * np.count_nonzero(is_date) < len(is_date):
         return timestamps
     dates = pd.to_datetime(timestamps, errors="coerce", format="ISO8601", utc=True)
-    wrong = dates.isna().to_numpy() & (timestamps.fillna("") != "").to_numpy(dtype=bool)
+    wrong = (dates.isna().to_numpy() | ~is_date) & (timestamps.fillna("") != "").to_numpy(dtype=bool)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
