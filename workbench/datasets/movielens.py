@@ -23,10 +23,10 @@ _FILES_DAT = ("ratings.dat", "movies.dat")
 _FILES_100K = ("u.data", "u.item", "u.genre")
 _FILES_CSV = ("ratings.csv", "movies.csv")
 _NO_GENRES = "(no genres listed)"
-_GENRES = set(
-    "Action|Adventure|Animation|Children|Children's|Comedy|Crime|Documentary|Drama|Fantasy|Film-Noir|Horror|IMAX|"
-    "Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western|unknown".split("|")
-) | {_NO_GENRES, ""}
+_GENRES = (
+    "|(no genres listed)|Action|Adventure|Animation|Children|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
+    "Film-Noir|Horror|IMAX|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western|unknown"
+)
 _YEAR_1995 = 788918400
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
@@ -57,8 +57,8 @@ def read_100k(folder: Path) -> Raw:
             bad_line(
                 path,
                 number,
-                f"{shown(line)} has not item, title, two dates, an address and {len(genres)} genre flags "
-                "between bars",
+                f"{shown(line)} has not item, title, two dates, an address and flags for the "
+                f"{len(genres)} genres of u.genre between bars",
             )
         flagged = [genre for genre, flag in zip(genres, fields[5:], strict=True) if flag == "1"]
         films.add(f"{path.name}, line {number}", int(fields[0]), fields[1], "|".join(flagged))
@@ -115,7 +115,7 @@ def _raw(folder: Path, files: tuple[str, ...], ratings: Columns, films: _Films) 
         raise ValueError(f"{files[1]} is empty: it must describe the films")
     _check_values(ratings)
     genres = Counter(genre for _, _, joined in films.rows.values() for genre in joined.split("|"))
-    odd = sorted(genres.keys() - _GENRES)
+    odd = sorted(genres.keys() - set(_GENRES.split("|")))
     words = f"{files[1]}: {sum(genres[genre] for genre in odd)} films have a genre that no MovieLens knows"
     notes = [*ratings.notes, *([f"{words} ({shown(odd[0])} ...)"] if odd else [])]
     items = pd.DataFrame(films.rows.values(), columns=["item_id", "title", "categories"])

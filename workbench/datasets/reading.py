@@ -48,6 +48,13 @@ _FOREIGN = {  # how files begin that are no text
 }
 
 
+class Header(NamedTuple):
+    """The names of columns and the line where they stand."""
+
+    line: int
+    names: list[str]
+
+
 class Columns(NamedTuple):
     """The columns of a text file."""
 
@@ -119,12 +126,12 @@ def literal_lines(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> I
     return _objects(path, _parse_literal, "Python literal", kinds)
 
 
-def read_header(path: Path, delimiter: str, *, quoted: bool = True) -> list[str]:
+def read_header(path: Path, delimiter: str, *, quoted: bool = True) -> Header:
     """Return the names in the first line that is not empty; raise ``ValueError`` when there is none."""
-    _, names = next(_records(path, delimiter, quoted=quoted), (0, []))
+    line, names = next(_records(path, delimiter, quoted=quoted), (0, []))
     if not names:
         raise ValueError(f"{path.name} is empty: its first line must name the columns")
-    return names
+    return Header(line, names)
 
 
 def read_columns(
@@ -143,9 +150,11 @@ def read_columns(
     Raises:
         FileNotFoundError, ValueError: as ``lines``; and a column that is missing, or a value of another kind.
     """
-    names = read_header(path, delimiter, quoted=quoted) if has_header else list(kinds)
-    for name in kinds:
-        check_column(path, name, names, delimiter=delimiter)
+    names = list(kinds)
+    if has_header:
+        line, names = read_header(path, delimiter, quoted=quoted)
+        for name in kinds:
+            check_column(f"{path.name}, line {line}", name, names, delimiter=delimiter)
     place = Place(path, delimiter, has_header, quoted)
     text = _Text(_blocks(path), delimiter)
     try:
@@ -183,12 +192,12 @@ def read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
     """Return columns of a Parquet file; raise ``ValueError`` when it cannot be read or lacks one."""
     found = read_schema(path)
     for name in names:
-        check_column(path, name, found)
+        check_column(path.name, name, found)
     return _from_parquet(path, lambda: pyarrow.parquet.read_table(path, columns=list(names)))
 
 
 def check_column(
-    path: Path, name: str, found: Sequence[str], *, delimiter: str | None = None, fix: str = ""
+    where: str, name: str, found: Sequence[str], *, delimiter: str | None = None, fix: str = ""
 ) -> None:
     """Raise ``ValueError`` when a column is missing or there twice; name the nearest one, and how to go on."""
     if list(found).count(name) == 1:
@@ -197,15 +206,14 @@ def check_column(
         other = next((mark for mark in "\t,;|" if mark != delimiter and mark in found[0]), None)
         if other is not None:
             raise ValueError(
-                f"{path.name}, line 1: columns are separated by {other!r}, expected {delimiter!r}: "
-                f"{shown(found[0])}"
+                f"{where}: columns are separated by {other!r}, expected {delimiter!r}: {shown(found[0])}"
             )
     close = nearest(name, list(found))
     hint = f" (did you mean {close!r}?)" if close is not None and close != name else ""
     state = "is missing" if name not in found else "occurs twice"
     listed = ", ".join(found)
-    listed = listed if len(listed) <= 300 else f"{listed[:297]}..."
-    raise ValueError(f"{path.name}: column {name!r} {state}{hint}; it has {listed}{fix}")
+    listed = listed if len(listed) <= 100 else f"{listed[:97]}..."
+    raise ValueError(f"{where}: column {name!r} {state}{hint}; it has {listed}{fix}")
 
 
 class _Text(io.RawIOBase):

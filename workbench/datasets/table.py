@@ -47,11 +47,12 @@ def read_table(
         raise ValueError(f"user, item and time must be three columns, got {', '.join(names)}")
     place, notes = None, []
     if suffix == ".parquet":
-        _check_names(path, reading.read_schema(path), names)
+        _check_names(path.name, reading.read_schema(path), names)
         table = reading.read_parquet(path, names).to_pandas(date_as_object=False)
     else:
         delimiter = "\t" if suffix.startswith(".tsv") else ","
-        _check_names(path, reading.read_header(path, delimiter), names, delimiter)
+        line, found = reading.read_header(path, delimiter)
+        _check_names(f"{path.name}, line {line}", found, names, delimiter)
         kinds = dict(zip(names, (reading.TEXT, reading.TEXT, reading.GUESSED), strict=True))
         table, place, notes = reading.read_columns(
             path, kinds, delimiter=delimiter, has_header=True, quoted=True
@@ -86,10 +87,10 @@ def _odd_ids(ids: pd.Series) -> list[str]:
     return notes
 
 
-def _check_names(path: Path, found: list[str], names: Sequence[str], delimiter: str | None = None) -> None:
+def _check_names(where: str, found: list[str], names: Sequence[str], delimiter: str | None = None) -> None:
     """Raise when a column is missing or there twice, and say which option names it."""
     for name, option in zip(names, ("--user-col", "--item-col", "--time-col"), strict=True):
-        reading.check_column(path, name, found, delimiter=delimiter, fix=f": name the column with {option}")
+        reading.check_column(where, name, found, delimiter=delimiter, fix=f": name the column with {option}")
 
 
 def read_columns(

@@ -1,0 +1,539 @@
+"""Ways in which raw files go wrong, and what each must lead to; ``test_bad_files.py`` tries them all.
+
+A case is one file of one data set, damaged in one way. What has to happen is told beside the damage, and by file
+where that differs: an error with file, line and words; the same data set as before, without a word; or a data set
+together with a remark that says how many rows or items are concerned. "No traceback" alone would be no expectation.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+SAMPLES = Path(__file__).parent / "samples"
+MILLION = 10**6
+BAD, AFTER, FIRST, LAST, NEXT = "bad", "after", "first", "last", "next"  # lines, by what they are
+
+
+# What must happen
+
+
+@dataclass(frozen=True)
+class Error:
+    """One sentence that names the file, the line if there is one, and says these words."""
+
+    words: str
+    line: int | str | None = (
+        BAD  # BAD and AFTER: the harmed one and that behind it; FIRST: record; NEXT: to the last
+    )
+    is_missing: bool = False  # FileNotFoundError, which may name the folder instead
+
+
+@dataclass(frozen=True)
+class Same:
+    """The same data set as from the clean files, and no word about it."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A data set with so many interactions more than the clean one, and a remark with these words."""
+
+    words: str
+    rows: int = 0
+
+
+Outcome = Error | Same | Reported
+
+
+# Files of lines
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A text file of the sample of a data set."""
+
+    data: str  # what ``prepare`` calls it
+    name: str
+    files: dict[str, bytes] = field(repr=False)  # of the whole sample
+    delimiter: bytes = b""
+    columns: dict[str, str] = field(default_factory=dict)  # name -> kind, a key of FIELDS
+    has_header: bool = False
+    is_latin_1: bool = False
+    bad: int = 3  # the number of the line that gets harmed
+    misfit: str = "fields in"  # words about a line that is of no known form
+    special: "Special" = field(default_factory=dict, repr=False)  # outcomes that differ from the rule
+
+    @cached_property
+    def content(self) -> bytes:
+        """What is in the file, without blank lines at the end."""
+        content = self.files[self.name]
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        return content.rstrip() + b"\n"
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        return self.content.splitlines(keepends=True)
+
+    def number(self, line: int | str) -> int:
+        """Return the number of a line."""
+        known = {BAD: self.bad, AFTER: self.bad + 1, LAST: len(self.lines), NEXT: len(self.lines) + 1}
+        return line if isinstance(line, int) else 1 + self.has_header if line == FIRST else known[line]
+
+    @property
+    def header(self) -> bytes:
+        return (
+            self.lines[0]
+            if self.has_header
+            else self.delimiter.join(n.encode() for n in self.columns) + b"\n"
+        )
+
+    @property
+    def victim(self) -> bytes:
+        return self.lines[self.bad - 1]
+
+    def with_line(self, line: bytes) -> bytes:
+        """Return the content with another line in the place of the one that gets harmed."""
+        return b"".join([*self.lines[: self.bad - 1], line, *self.lines[self.bad :]])
+
+    def with_more(self, line: bytes, number: int | None = None) -> bytes:
+        """Return the content with one line more, before the one that gets harmed."""
+        place = (number or self.bad) - 1
+        return b"".join([*self.lines[:place], line, *self.lines[place:]])
+
+    def with_fields(self, change: Callable[[list[bytes]], list[bytes]]) -> bytes:
+        fields = self.victim.rstrip(b"\r\n").split(self.delimiter)
+        return self.with_line(self.delimiter.join(change(fields)) + b"\n")
+
+    def with_value(self, column: str, value: bytes) -> bytes:
+        place = list(self.columns).index(column)
+        return self.with_fields(lambda fields: [*fields[:place], value, *fields[place + 1 :]])
+
+
+def sample(form: str) -> dict[str, bytes]:
+    """Return the files of a sample."""
+    return {path.name: path.read_bytes() for path in sorted((SAMPLES / form).iterdir())}
+
+
+# Damages of any file of text
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("content", content)
+    return archive.getvalue()
+
+
+def gzipped(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+def cut_in_the_last_line(file: Lines) -> bytes:
+    last = file.lines[-1]
+    return file.content[: -len(last) + 3]
+
+
+def with_bad_byte(file: Lines) -> bytes:
+    return file.with_line(file.victim[:-1] + b"\xe9\n")
+
+
+def cut_in_a_character(file: Lines) -> bytes:
+    return file.content.rstrip(b"\n") + "é".encode()[:1]
+
+
+def recoded(file: Lines, encoding: str) -> bytes:
+    return file.content.decode("latin-1" if file.is_latin_1 else "utf-8").encode(encoding)
+
+
+ANY: list[tuple[str, Callable[[Lines], bytes], Outcome]] = [
+    ("zero bytes", lambda file: b"", Error("empty", None)),
+    ("cut in the last line", cut_in_the_last_line, Error("{misfit}", LAST)),
+    ("cut in the last field", lambda file: file.content[:-3], Error("{misfit}", LAST)),
+    ("cut before the last line", lambda file: b"".join(file.lines[:-1]), Reported("interactions: ", -1)),
+    ("the last line has no end", lambda file: file.content.rstrip(b"\n"), Reported("last line has no end")),
+    ("utf-16", lambda file: recoded(file, "utf-16"), Error("is UTF-16 text: save it as UTF-8", None)),
+    ("utf-16 without mark", lambda file: recoded(file, "utf-16-le"), Error("a NUL character", 1)),
+    ("a byte of latin-1", with_bad_byte, Error("no UTF-8 text (byte 0xe9)")),
+    ("cut in a character", cut_in_a_character, Error("no UTF-8 text (byte 0xc3)", LAST)),
+    ("a NUL", lambda file: file.with_line(b"\0" + file.victim), Error("a NUL character")),
+    ("zeros at the end", lambda file: file.content + bytes(4096), Error("a NUL character", NEXT)),
+    ("byte-order mark", lambda file: recoded(file, "utf-8-sig"), Same()),
+    ("Windows line ends", lambda file: file.content.replace(b"\n", b"\r\n"), Same()),
+    ("old Mac line ends", lambda file: file.content.replace(b"\n", b"\r"), Error("lines end in CR alone", 1)),
+    ("blank lines at the end", lambda file: file.content + b"\n\n\n", Same()),
+    ("a blank line in the middle", lambda file: file.with_more(b"\n"), Same()),
+    ("a line of spaces", lambda file: file.with_more(b"   \n"), Error("{misfit}")),
+    ("a comment on top", lambda file: file.with_more(b"# made by hand\n", 1), Error("{misfit}", 1)),
+    ("a comment in the middle", lambda file: file.with_more(b"# made by hand\n"), Error("{misfit}")),
+    ("a line of a million letters", lambda file: file.with_more(b"x" * MILLION + b"\n"), Error("xxx...")),
+    ("compressed, and named as plain", lambda file: gzipped(file.content), Same()),
+    ("gzip cut short", lambda file: gzipped(file.content)[:-9], Error("a gzip file that was cut short", None)),
+    ("gzip with garbage behind", lambda file: gzipped(file.content) + b"more", Error("a damaged gzip file", None)),
+    ("gzip twice", lambda file: gzipped(gzipped(file.content)), Error("", 1)),
+    ("gzip, harmed inside", lambda file: gzipped(file.content)[:-8] + bytes(8), Error("a damaged gzip file", None)),
+    ("zip", lambda file: zipped(file.content), Error("a zip archive: unpack it", None)),
+    ("bzip2", lambda file: bz2.compress(file.content), Error("compressed by bzip2: unpack it", None)),
+    ("xz", lambda file: lzma.compress(file.content), Error("compressed by xz: unpack it", None)),
+    ("a web page", lambda file: b"<!DOCTYPE html>\n<html><body>404</body></html>\n", Error("{misfit}", 1)),
+]  # fmt: skip
+
+# Damages of one field, by what stands in it: name, value, what happens. {column} is that of the field.
+
+_WHOLE: list[tuple[str, bytes, Outcome]] = [
+    ("empty", b"", Error("{column} is missing")),
+    ("a word", b"seven", Error("{column} 'seven' is no whole number")),
+    ("10^30", b"1" + b"0" * 30, Error("{column} '1000000000000000000000000000000' is no whole number of 64 bits")),
+    ("a fraction", b"1.5", Error("{column} '1.5' is no whole number")),
+    ("NaN", b"NaN", Error("{column} 'NaN' is no whole number")),
+    ("a million digits", b"9" * MILLION, Error("{column} '999")),
+]  # fmt: skip
+FIELDS: dict[str, list[tuple[str, bytes, Outcome]]] = {
+    "whole": _WHOLE,
+    "seconds": [
+        *_WHOLE,
+        ("10^18", b"1" + b"0" * 18, Error("{column} 1000000000000000000 lies after the year 2100")),
+        ("milliseconds", b"978300001000", Error("divide milliseconds by 1000")),
+        ("negative", b"-1", Error("{column} -1 lies before 1995")),
+    ],
+    "stars": [
+        ("empty", b"", Error("{column} is missing")),
+        ("a word", b"good", Error("{column} 'good' is no number")),
+        ("1e400", b"1e400", Error("{column}")),
+        ("NaN", b"NaN", Error("{column}")),
+        ("infinite", b"inf", Error("{column}")),
+        ("negative", b"-3", Error("rating -3.0 lies outside 0.5 to 5")),
+        ("above five", b"7", Error("rating 7.0 lies outside 0.5 to 5")),
+    ],
+    "text id": [
+        ("empty", b"", Error("{column} '' is missing")),
+        ("a word", b"seven", Reported("{column}s are no whole numbers ('seven' ...)")),
+        ("10^30", b"1" + b"0" * 30, Reported("{column}s are no whole numbers ('1000000000000000000000000000000' ...)")),
+        ("NaN", b"NaN", Reported("{column}s are no whole numbers ('NaN' ...)")),
+        ("a space before", b" 7", Reported("1 {column}s begin or end with a space")),
+        ("a million letters", b"x" * MILLION, Error("has more than 1000 characters")),
+    ],
+    "guessed seconds": [
+        ("empty", b"", Error("timestamp is missing")),
+        ("a word", b"soon", Error("timestamp 'soon' is not a number of seconds")),
+        ("10^18", b"1" + b"0" * 18, Error("timestamp 1000000000000000000 lies after the year 2100")),
+        ("10^30", b"1" + b"0" * 30, Error("timestamp '1")),
+        ("1e400", b"1e400", Error("timestamp '")),
+        ("negative", b"-1", Error("timestamp '-1' lies before 1970")),
+        ("a fraction", b"1.5", Error("timestamp '1.5' is not a number of seconds")),
+        ("NaN", b"NaN", Error("timestamp is missing")),
+        ("infinite", b"inf", Error("timestamp 'inf' is not a number of seconds")),
+        ("true", b"true", Error("timestamp 'true' is not a number of seconds")),
+        ("a date among seconds", b"2020-01-01", Error("timestamp '2020-01-01' is not a number of seconds")),
+        ("a million digits", b"9" * MILLION, Error("timestamp 'inf' is not a number of seconds")),
+    ],
+    "title": [
+        ("empty", b"", Error("{misfit}")),
+        ("a million letters", b"x" * MILLION, Reported("title of 1 items cut to 1000 characters")),
+    ],
+    "genres": [
+        ("a million letters", b"x" * MILLION, Reported("categories of 1 items cut to 1000 characters")),
+    ],
+    "film": [(name, value, Error("{misfit}")) for name, value, _ in _WHOLE],
+    "flag": [
+        ("empty", b"", Error("{misfit}")),
+        ("a word", b"yes", Error("{misfit}")),
+        ("two", b"2", Error("{misfit}")),
+    ],
+    "genre": [
+        ("empty", b"", Error("is not genre|2")),
+        ("another", b"Childrens", Reported("1 films have a genre that no MovieLens knows ('Childrens' ...)")),
+    ],
+    "count": [("empty", b"", Error("is not genre|2")), ("another", b"7", Error("is not genre|2"))],
+    "ignored": [
+        ("empty", b"", Same()),
+        ("a million letters", b"x" * MILLION, Same()),
+    ],
+}  # fmt: skip
+
+
+def reversed_fields(file: Lines) -> bytes:
+    return file.with_fields(lambda fields: fields[::-1])
+
+
+# Damages of a line with fields
+
+TWICE = Reported("1 interactions have the same user, item and time as another", 1)
+
+RECORDS: list[tuple[str, Callable[[Lines], bytes], Outcome]] = [
+    ("a field less", lambda file: file.with_fields(lambda fields: fields[:-1]), Error("{misfit}")),
+    ("a field more", lambda file: file.with_fields(lambda fields: [*fields, b"1"]), Error("{misfit}")),
+    ("fields in another order", reversed_fields, Error("{misfit}")),
+    (
+        "another delimiter in one line",
+        lambda file: file.with_line(file.victim.replace(file.delimiter, b"^")),
+        Error("{misfit}"),
+    ),
+    (
+        "another delimiter",
+        lambda file: file.content.replace(file.delimiter, b";"),
+        Error("{misfit}", 1),
+    ),
+    ("the header once more", lambda file: file.with_more(file.header), Error("{misfit}")),
+    ("a header on top", lambda file: file.header + file.content, Error("{misfit}", FIRST)),
+    (
+        "an open quote",
+        lambda file: file.with_fields(lambda fields: [b'"' + fields[0], *fields[1:]]),
+        Error("{misfit}"),
+    ),
+    ("a line twice", lambda file: file.with_more(file.victim), TWICE),
+]  # fmt: skip
+
+# Damages of the place
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_link(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+PLACES: list[tuple[str, Callable[[Path], None]]] = [
+    ("missing", Path.unlink),
+    ("a folder", make_folder),
+    ("a link to nothing", partial(make_link, target="nowhere")),
+    ("a link to itself", lambda path: make_link(path, path.name)),
+    ("a named pipe", make_pipe),
+]
+
+
+# The files, and where they differ from the rule
+
+
+@dataclass(frozen=True)
+class Case:
+    """A damage of a file and what it must lead to."""
+
+    file: Lines
+    damage: str
+    harm: Callable[[Path], None]
+    outcome: Outcome
+
+    @property
+    def id(self) -> str:
+        return f"{self.file.data}/{self.file.name}: {self.damage}"
+
+
+# Where a kind of file differs from the rule; None: the damage makes no sense there, or nobody could notice it.
+Special = dict[str, Outcome | None]
+OPEN_END = Reported("last line has no end: it may be cut short")
+NAMES: Special = {  # a header names the columns
+    "a comment on top": Error("is missing; it has # made by hand", 1),
+    "a web page": Error("is missing; it has <!DOCTYPE html>", 1),
+    "another delimiter": Error("columns are separated by ';', expected", 1),
+}
+QUOTES: Special = {"an open quote": Error("quotes that do not match")}
+RATINGS: Special = {  # without quotes
+    "cut in the last field": Error("lies before 1995, the first year of MovieLens", LAST),
+    "the header once more": Error("'user_id' is no whole number"),
+    "a header on top": Error("'user_id' is no whole number", FIRST),
+    "an open quote": Error("user_id '\"1' is no whole number"),
+}
+FILMS: Special = {
+    "cut in the last field": OPEN_END,
+    "cut before the last line": Reported("described_items: 4 here"),
+    "a line twice": Error("is described a second time", AFTER),
+    "title is empty": Error("has no title"),
+}
+LATIN_1: Special = {"a byte of latin-1": None, "cut in a character": None}  # where every byte is a letter
+OWN: Special = (
+    NAMES
+    | QUOTES
+    | {
+        "cut in the last field": OPEN_END,
+        "cut before the last line": None,
+        "fields in another order": Error("timestamp 'fine' is not a number of seconds"),
+        "the header once more": Error("timestamp 'timestamp' is not a number of seconds"),
+        "a header on top": Error("timestamp 'timestamp' is not a number of seconds", FIRST),
+        "a folder": Error("holds nothing of a known form", None),
+    }
+)
+
+TABLE = b"comment,user_id,item_id,timestamp\n" + b"".join(
+    b"fine,%d,%d,%d\n" % (user, item, 1000 * user + item) for user in (1, 2, 3) for item in (4, 5, 6, 7)
+)
+RATED = {"user_id": "whole", "item_id": "whole", "rating": "stars", "timestamp": "seconds"}
+NAMED = {"userId": "whole", "movieId": "whole", "rating": "stars", "timestamp": "seconds"}
+MINE = {"comment": "ignored", "user_id": "text id", "item_id": "text id", "timestamp": "guessed seconds"}
+FLAGS = {f"flag {place}": "flag" for place in range(5)}
+DAT, OLD, CSV = (sample(f"movielens-{form}") for form in ("dat", "100k", "csv"))
+FILES = [
+    Lines(
+        "ml-1m",
+        "ratings.dat",
+        DAT,
+        b"::",
+        RATED,
+        special=RATINGS | {"fields in another order": Error("rating 7.0 lies outside 0.5 to 5")},
+    ),
+    Lines(
+        "ml-1m",
+        "movies.dat",
+        DAT,
+        b"::",
+        {"item": "film", "title": "title", "genres": "genres"},
+        bad=2,
+        is_latin_1=True,
+        misfit="is not item::title::genre|genre",
+        special=LATIN_1
+        | FILMS
+        | {
+            "a field more": Reported("1 films have a genre that no MovieLens knows ('1' ...)"),
+            "title is empty": Error("is not item::title::genre|genre"),
+        },
+    ),
+    Lines(
+        "ml-100k",
+        "u.data",
+        OLD,
+        b"\t",
+        RATED,
+        special=RATINGS | {"fields in another order": Error("timestamp 1 lies before 1995")},
+    ),
+    Lines(
+        "ml-100k",
+        "u.item",
+        OLD,
+        b"|",
+        {
+            "item": "film",
+            "title": "title",
+            "day": "ignored",
+            "video": "ignored",
+            "address": "ignored",
+            **FLAGS,
+        },
+        is_latin_1=True,
+        misfit="flags for the 5 genres of u.genre",
+        special=LATIN_1
+        | FILMS
+        | {
+            "cut in the last field": Error("flags for the 5 genres of u.genre", LAST),
+            "cut before the last line": Reported("described_items: 3 here"),
+        },
+    ),
+    Lines(
+        "ml-100k",
+        "u.genre",
+        OLD,
+        b"|",
+        {"genre": "genre", "place": "count"},
+        is_latin_1=True,
+        misfit="is not genre|",
+        special=LATIN_1
+        | {
+            "cut before the last line": Error("flags for the 4 genres of u.genre", None),
+            "the last line has no end": Same(),  # a genre's number tells that it is whole
+            "an open quote": Reported("films have a genre that no MovieLens knows"),
+            "a line twice": Error("is not genre|3", AFTER),
+        },
+    ),
+    Lines(
+        "ml-latest-small",
+        "ratings.csv",
+        CSV,
+        b",",
+        NAMED,
+        has_header=True,
+        bad=4,
+        special=NAMES
+        | QUOTES
+        | {
+            "cut in the last field": Error("lies before 1995, the first year of MovieLens", LAST),
+            "fields in another order": Error("movieId '4.5' is no whole number"),
+            "the header once more": Error("'userId' is no whole number"),
+            "a header on top": Error("'userId' is no whole number", FIRST),
+        },
+    ),
+    Lines(
+        "ml-latest-small",
+        "movies.csv",
+        CSV,
+        b",",
+        {"movieId": "whole", "title": "title", "genres": "genres"},
+        has_header=True,
+        bad=4,
+        special=NAMES
+        | QUOTES
+        | FILMS
+        | {
+            "fields in another order": Error("movieId '(no genres listed)' is no whole number"),
+            "the header once more": Error("'movieId' is no whole number"),
+            "a header on top": Error("'movieId' is no whole number", FIRST),
+        },
+    ),
+    Lines("mine", "mine.csv", {"mine.csv": TABLE}, b",", MINE, has_header=True, bad=4, special=OWN),
+    Lines(
+        "mine",
+        "mine.tsv",
+        {"mine.tsv": TABLE.replace(b",", b"\t")},
+        b"\t",
+        MINE,
+        has_header=True,
+        bad=4,
+        special=OWN,
+    ),
+    Lines(
+        "mine",
+        "mine.csv.gz",
+        {"mine.csv.gz": gzipped(TABLE)},
+        b",",
+        MINE,
+        has_header=True,
+        bad=4,
+        special=OWN,
+    ),
+]
+
+
+def cases() -> list[Case]:
+    """Return every damage of every file."""
+    found = []
+    for file in FILES:
+        for name, harm, outcome in _damages(file):
+            expected = file.special.get(name, outcome)
+            if expected is not None:
+                found.append(Case(file, name, harm, expected))
+    return found
+
+
+def _damages(file: Lines) -> Iterator[tuple[str, Callable[[Path], None], Outcome]]:
+    changes = [*ANY, *(RECORDS if file.columns else [])]
+    for column, kind in file.columns.items():
+        for name, value, outcome in FIELDS.get(kind, []):
+            change = partial(Lines.with_value, column=column, value=value)
+            changes.append((f"{column} is {name}", change, _about(file, outcome, column)))
+    for name, change, outcome in changes:
+        yield name, partial(_write, file=file, change=change), _about(file, outcome)
+    for name, harm in PLACES:
+        yield name, harm, Error("", None, is_missing=True)
+
+
+def _write(path: Path, *, file: Lines, change: Callable[[Lines], bytes]) -> None:
+    path.write_bytes(change(file))
+
+
+def _about(file: Lines, outcome: Outcome, column: str = "") -> Outcome:
+    """Return an outcome with the words of a file and the name of a column."""
+    if isinstance(outcome, Same):
+        return outcome
+    return replace(outcome, words=outcome.words.replace("{column}", column).replace("{misfit}", file.misfit))
