@@ -170,8 +170,7 @@ def decode(
     from workbench.tables import step_in_words, trace_document
 
     for path in filter(None, (html, json_)):
-        if not path.resolve().parent.is_dir():
-            raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.resolve().parent}")
+        _check_place(path)
     opened = open_run(_open(run, runs))
     trace = decode_user(opened, user, _decode_config(opened, set_))
     target = trace.about["targets"][0] or None
@@ -263,6 +262,30 @@ def audit(
 
 
 @app.command()
+def report(
+    runs_: Annotated[list[str], typer.Argument(metavar="RUN...", help="what the page shows")],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="default: report.html in the run or in runs/")
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="step through this user, whose history is then in the page"),
+    ] = None,
+    runs: RunsOption = None,
+) -> None:
+    """Write runs as one HTML page that needs no network."""
+    _log_progress()
+    from workbench.paths import runs_dir
+    from workbench.report import report_html
+
+    chosen = [_open(each, runs) for each in dict.fromkeys(runs_)]
+    file = to or (chosen[0].folder if len(chosen) == 1 else runs_dir(runs)) / "report.html"
+    _check_place(file)
+    file.write_text(report_html(chosen, user=user), encoding="utf-8")
+    print(file)
+
+
+@app.command()
 def demo(
     dataset: Annotated[str, typer.Option(help="toy, or a data set to prepare")] = "toy",
     workers: Annotated[int, typer.Option(help="notebooks at a time")] = 2,
@@ -326,6 +349,12 @@ def _demo_jobs(dataset: str, minutes: dict[str, float], folder: Path) -> list[Jo
     needed = trained["diffsasrec"]
     decoded = plan("04_decode", {"run": needed.run}, runs_dir=folder, needs=[needed])
     return [*trained.values(), data, *judged, decoded]
+
+
+def _check_place(file: Path) -> None:
+    """Raise when a file could not be written for want of a folder."""
+    if not file.resolve().parent.is_dir():
+        raise FileNotFoundError(f"{file} cannot be written: there is no folder {file.resolve().parent}")
 
 
 def _open(run: str, folder: Path | None) -> Run:

@@ -10,27 +10,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from workbench.experiments import recipe, run_experiment
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 PATIENCE = 60_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
@@ -76,29 +66,6 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(f"the dashboard did not start: {log.read_text()}")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.is_file():
-        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
-
-
-class Witness:
-    """Remembers what a page asked for and what it complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.hosts: set[str] = set()
-        self.errors: list[str] = []
-        page.on("request", lambda request: self.hosts.add(urlparse(request.url).hostname or ""))
-        page.on(
-            "console", lambda message: self.errors.append(message.text) if message.type == "error" else None
-        )
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-
-
 def _settled(page: Page) -> None:
     page.wait_for_selector(IDLE, timeout=PATIENCE)
 
@@ -107,11 +74,11 @@ def _words_of_step(page: Page):
     return page.locator(".st-key-step-words")
 
 
-def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, tmp_path):
+def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, witnessed, tmp_path):
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    witness = Witness(page)
+    witness = witnessed(page)
 
     # Open: whose history this is, what became of the held-out item, and the first step.
     page.goto(address)
@@ -158,7 +125,7 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, tm
     link, slot = page.url, heading.inner_text()
     other = context.new_page()
     other.set_default_timeout(PATIENCE)
-    other_witness = Witness(other)
+    other_witness = witnessed(other)
     other.goto(link)
     expect(other.get_by_role("heading", name=slot)).to_be_visible(timeout=PATIENCE)
     expect(other.locator("h1")).to_contain_text("User 17 ")
@@ -177,14 +144,14 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, tm
         assert seen.errors == []
         assert seen.hosts <= {"127.0.0.1"}
     context.close()
-    _play(chromium, replay)
+    _play(chromium, witnessed, replay)
 
 
-def _play(chromium: Browser, replay: Path) -> None:
+def _play(chromium: Browser, witnessed: Callable, replay: Path) -> None:
     """Open the replay in a browser that is offline, and use its keys and its play button."""
     context = chromium.new_context(offline=True)
     page = context.new_page()
-    witness = Witness(page)
+    witness = witnessed(page)
     page.goto(replay.as_uri())
     expect(page.locator("#clock")).to_have_text("start: all masked")
     expect(page.locator(".slot.masked")).to_have_count(10)

@@ -280,3 +280,13 @@ def test_the_help_names_every_command(workbench):
     assert called.status == 0
     for name in ("prepare", "train", "evaluate", "decode", "runs", "demo"):
         assert name in called.out
+
+
+def test_a_report_goes_into_the_run_or_where_it_is_told(workbench, train, world, tmp_path):
+    run = train()
+    assert workbench("report", run).out.strip() == str(world.runs / run / "report.html")
+    told = workbench("report", run, run, "--to", tmp_path / "own.html")
+    assert told.out.strip() == str(tmp_path / "own.html")
+    assert (tmp_path / "own.html").read_text(encoding="utf-8").count("<h2>") == 1
+    lost = workbench("report", run, "--to", tmp_path / "no" / "own.html")
+    assert (lost.status, is_one_sentence(lost)) == (2, True)
