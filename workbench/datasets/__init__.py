@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
-from workbench.datasets import movielens, netflix, toy
+from workbench.datasets import given_splits, movielens, netflix, toy
 from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble, changed_files
 from workbench.datasets.download import fetch_archive
 from workbench.datasets.formats import is_recognised, recognise
@@ -33,7 +33,7 @@ def _read_toy(folder: Path) -> Raw:
 TOY = Adapter(name="toy", read=_read_toy, version=1, licence="generated here; free")
 
 DATASETS: dict[str, Adapter] = {
-    adapter.name: adapter for adapter in (TOY, *movielens.ADAPTERS, netflix.NETFLIX)
+    adapter.name: adapter for adapter in (TOY, *movielens.ADAPTERS, *given_splits.ADAPTERS, netflix.NETFLIX)
 }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffsasrec.config import unknown_name
-from workbench.datasets import movielens, netflix
+from workbench.datasets import amazon, given_splits, movielens, netflix
 from workbench.datasets.dataset import Format
 
-FORMATS: dict[str, Format] = {form.name: form for form in (*movielens.FORMATS, netflix.FORM)}
+FORMATS: dict[str, Format] = {
+    form.name: form for form in (*movielens.FORMATS, *amazon.FORMATS, netflix.FORM, *given_splits.FORMATS)
+}
 
 
 def recognise(place: Path, *, name: str | None = None) -> tuple[Format, Path]:

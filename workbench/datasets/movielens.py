@@ -35,14 +35,13 @@ def read_dat(folder: Path, *, is_latin_1: bool = True) -> Raw:
     """Return MovieLens 1M or 10M: ``user::item::rating::timestamp`` and ``item::title::genre|genre``."""
     ratings = read_columns(folder / "ratings.dat", _KINDS, delimiter="::", has_header=False, quoted=False)
     path = folder / "movies.dat"
-    films = _Films()
-    for number, line in lines(path, is_latin_1=is_latin_1, notes=ratings.notes):
-        item, _, rest = line.partition("::")
-        title, separator, genres = rest.rpartition("::")
-        if not separator or not title or not genres or not _is_id(item):
-            bad_line(path, number, f"{shown(line)} is not item::title::genre|genre")
-        films.add(f"{path.name}, line {number}", int(item), title, genres)
+    films = _films_dat(path, is_latin_1=is_latin_1, notes=ratings.notes)
     return _raw(folder, _FILES_DAT, ratings, films)
+
+
+def read_films(folder: Path) -> pd.DataFrame:
+    """Return the films of MovieLens 1M alone."""
+    return _films_dat(folder / "movies.dat").table()
 
 
 def read_100k(folder: Path) -> Raw:
@@ -92,6 +91,22 @@ class _Films:
             raise ValueError(f"{where if isinstance(where, str) else where()}: item {item} {problem}")
         self.rows[item] = item, title, genres
 
+    def table(self) -> pd.DataFrame:
+        films = pd.DataFrame(self.rows.values(), columns=["item_id", "title", "categories"])
+        years = [match.group(1) if (match := _YEAR.search(title)) else None for title in films["title"]]
+        return films.assign(year=pd.array([None if year is None else int(year) for year in years], "Int64"))
+
+
+def _films_dat(path: Path, *, is_latin_1: bool = True, notes: list[str] | None = None) -> _Films:
+    films = _Films()
+    for number, line in lines(path, is_latin_1=is_latin_1, notes=notes):
+        item, _, rest = line.partition("::")
+        title, separator, genres = rest.rpartition("::")
+        if not separator or not title or not genres or not _is_id(item):
+            bad_line(path, number, f"{shown(line)} is not item::title::genre|genre")
+        films.add(f"{path.name}, line {number}", int(item), title, genres)
+    return films
+
 
 def _genres(path: Path) -> list[str]:
     """Return the genres of ``genre|place`` lines, which come in the order of the flags."""
@@ -118,9 +133,7 @@ def _raw(folder: Path, files: tuple[str, ...], ratings: Columns, films: _Films) 
     odd = sorted(genres.keys() - set(_GENRES.split("|")))
     words = f"{files[1]}: {sum(genres[genre] for genre in odd)} films have a genre that no MovieLens knows"
     notes = [*ratings.notes, *([f"{words} ({shown(odd[0])} ...)"] if odd else [])]
-    items = pd.DataFrame(films.rows.values(), columns=["item_id", "title", "categories"])
-    years = [match.group(1) if (match := _YEAR.search(title)) else None for title in items["title"]]
-    items["year"] = pd.array([None if year is None else int(year) for year in years], dtype="Int64")
+    items = films.table()
     facts = {
         "counts": {"described_items": len(items)},
         "source": files[0],

@@ -126,6 +126,17 @@ def literal_lines(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> I
     return _objects(path, _parse_literal, "Python literal", kinds)
 
 
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file; raise ``FileNotFoundError`` or ``ValueError`` as ``lines`` does."""
+    text = "\n".join(line for _, line in lines(path))
+    try:
+        return _parse_json(text)
+    except RecursionError:
+        raise ValueError(f"{path.name}: {shown(text)} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no JSON ({error})") from error
+
+
 def read_header(path: Path, delimiter: str, *, quoted: bool = True) -> Header:
     """Return the names in the first line that is not empty; raise ``ValueError`` when there is none."""
     line, names = next(_records(path, delimiter, quoted=quoted), (0, []))

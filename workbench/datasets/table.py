@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
 
-from diffsasrec.table_checks import COLUMNS, as_seconds
+from diffsasrec.table_checks import COLUMNS
 from workbench.datasets import reading
 from workbench.datasets.dataset import Raw, source_facts
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-TEXT = reading.TEXT
-_YEAR_2100 = 4102444800
 _DATE = re.compile(r"\d{4}-\d\d")
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
@@ -93,50 +87,6 @@ def _check_names(where: str, found: list[str], names: Sequence[str], delimiter: 
         reading.check_column(where, name, found, delimiter=delimiter, fix=f": name the column with {option}")
 
 
-def read_columns(
-    path: Path,
-    types: dict[str, pa.DataType | None],
-    *,
-    delimiter: str = ",",
-    has_names: bool = True,
-    skip_lines: int = 0,
-) -> pa.Table:
-    """Return columns of a text file, compressed or not, in the types given; None: whatever fits.
-
-    Columns go by the names in the first line; without these the file holds just the columns of ``types``.
-    """
-    names = list(types)
-    options = {
-        "parse_options": pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=has_names),
-        "convert_options": pyarrow.csv.ConvertOptions(
-            include_columns=names,
-            column_types={name: kind for name, kind in types.items() if kind is not None},
-        ),
-    }
-    problem: Exception | None = None
-    for use_threads in (True, False):  # the second time, slowly, the message says which row
-        reading = pyarrow.csv.ReadOptions(
-            column_names=None if has_names else names, skip_rows=skip_lines, use_threads=use_threads
-        )
-        try:
-            return pyarrow.csv.read_csv(path, read_options=reading, **options)
-        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-            problem = error
-    raise ValueError(f"{path.name} cannot be read: {_first_line(problem)}") from problem
-
-
-def read_header(path: Path, delimiter: str = ",") -> list[str]:
-    """Return the fields in the first line of a file that may be compressed and may start with a byte-order mark."""
-    with pa.input_stream(str(path), compression="detect") as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        try:
-            return next(csv.reader(text, delimiter=delimiter), [])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path.name} cannot be read: it is no UTF-8 text: {error}") from error
-        except OSError as error:
-            raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
-
-
 def whole_numbers(ids: pd.Series) -> pd.Series:
     """Return ids as integers when every one of them is written as one, else as they are."""
     if isinstance(ids.dtype, pd.CategoricalDtype):
@@ -166,17 +116,3 @@ def _dates(timestamps: pd.Series, where: Callable[[int], str]) -> pd.Series:
             "2020-12-31T23:59:59Z"
         )
     return dates
-
-
-def refuse_milliseconds(timestamps: pd.Series, source: str) -> None:
-    """Raise when a checked time lies after the year 2100."""
-    latest = int(as_seconds(timestamps).max())
-    if latest >= _YEAR_2100:
-        raise ValueError(
-            f"{source}: timestamp {latest} lies after the year 2100: seconds since 1970 are expected; "
-            "divide milliseconds by 1000"
-        )
-
-
-def _first_line(error: object) -> str:
-    return re.sub(r"Row #(\d+)", r"line \1", str(error).split("\n", maxsplit=1)[0])[:300]
