@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
-from workbench.datasets import given_splits, movielens, netflix, toy
+from workbench.datasets import amazon, given_splits, movielens, netflix, toy
 from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble, changed_files
 from workbench.datasets.download import fetch_archive
 from workbench.datasets.formats import is_recognised, recognise
@@ -19,7 +19,7 @@ from workbench.datasets.prepared import list_prepared, load_prepared, save_prepa
 from workbench.datasets.table import read_table, suffix_of
 from workbench.paths import cache_dir, data_dir
 
-__all__ = ["DATASETS", "Dataset", "open_dataset", "oracle_for", "prepare"]
+__all__ = ["DATASETS", "Dataset", "known", "open_dataset", "oracle_for", "prepare"]
 
 _TABLE_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -32,9 +32,23 @@ def _read_toy(folder: Path) -> Raw:
 
 TOY = Adapter(name="toy", read=_read_toy, version=1, licence="generated here; free")
 
+_AMAZON = {adapter.name: adapter for adapter in amazon.ADAPTERS}
 DATASETS: dict[str, Adapter] = {
-    adapter.name: adapter for adapter in (TOY, *movielens.ADAPTERS, *given_splits.ADAPTERS, netflix.NETFLIX)
+    adapter.name: adapter
+    for adapter in (
+        TOY,
+        *movielens.ADAPTERS,
+        *(_AMAZON[f"amazon-{name}"] for name in ("beauty-2014", "beauty-5core", "toys-and-games-2014")),
+        _AMAZON["amazon-toys-and-games-5core"],
+        netflix.NETFLIX,
+        *given_splits.ADAPTERS,
+    )
 }
+
+
+def known(name: str) -> Adapter | None:
+    """Return the adapter of a known data set: one of ``DATASETS``, or any category of the Amazon reviews."""
+    return DATASETS.get(name) or _AMAZON.get(name)
 
 
 def prepare(
@@ -65,10 +79,10 @@ def prepare(
     """
     place = Path(cache) if cache is not None else cache_dir()
     given = {key: value for key, value in columns.items() if value is not None}
-    if name not in DATASETS:
+    adapter = known(name)
+    if adapter is None:
         known_as, raw, version = _read_own(name, from_dir, form, given, place)
         return save_prepared(assemble(known_as, raw), place, version=version)
-    adapter = DATASETS[name]
     for option in [*given, *(["form"] if form is not None else [])]:
         warnings.warn(f"{option} has no effect on {name}: its files are known", stacklevel=2)
     if from_dir is not None and not adapter.files:
@@ -90,13 +104,13 @@ def open_dataset(name: str, *, cache: str | Path | None = None) -> Dataset:
         ValueError: an unknown name (the nearest is named), or prepared data that cannot be read.
     """
     place = Path(cache) if cache is not None else cache_dir()
-    if name not in DATASETS:
+    adapter = known(name)
+    if adapter is None:
         found = load_prepared(name, place) if _NAME.fullmatch(name) else None
         if found is None:
-            raise unknown_name("data set", name, [*DATASETS, *list_prepared(place)])
+            raise _unknown(name, place)
         _warn_of_changes(found)
         return found
-    adapter = DATASETS[name]
     found = load_prepared(name, place, version=adapter.version)
     if found is not None and not _outdated(found):
         _warn_of_changes(found)
@@ -128,7 +142,7 @@ def _read_own(
     file = Path(from_dir if from_dir is not None else name)
     is_table = suffix_of(file) is not None and not file.is_dir()
     if from_dir is None and not is_table:
-        raise unknown_name("data set", name, [*DATASETS, *list_prepared(place)])
+        raise _unknown(name, place)
     known_as = _own_name(name, from_dir is not None)
     if is_table and form is None and (columns or not is_recognised(file)):
         return known_as, read_table(file, **columns), _TABLE_VERSION
@@ -137,6 +151,11 @@ def _read_own(
         warnings.warn(f"{option} has no effect on {main.name}: its form is {found.name}", stacklevel=3)
     raw = found.read(main)
     return known_as, raw._replace(facts={"format": found.name, **raw.facts}), found.version
+
+
+def _unknown(name: str, place: Path) -> ValueError:
+    more = _AMAZON if name.startswith("amazon-") else ()
+    return unknown_name("data set", name, [*DATASETS, *more, *list_prepared(place)])
 
 
 def _folder_of(adapter: Adapter) -> Path:
@@ -186,7 +205,7 @@ def _own_name(name: str, is_name: bool) -> str:
     file = Path(name)
     suffix = suffix_of(file)
     known_as = name if is_name or suffix is None else file.name[: -len(suffix)]
-    if known_as in DATASETS:
+    if known(known_as) is not None:
         raise ValueError(f"the name {known_as!r} is taken by another data set: rename the file")
     if not _NAME.fullmatch(known_as):
         raise ValueError(f"{known_as!r} cannot be a name: use letters, digits, dots, dashes and underscores")

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 
 from diffsasrec.config import nearest
@@ -59,7 +61,7 @@ class Columns(NamedTuple):
     """The columns of a text file."""
 
     table: pd.DataFrame
-    place: Place
+    place: Callable[[int], str]  # of a row: "ratings.dat, line 17"
     notes: list[str]  # what a reader should know though nothing is certainly wrong
 
 
@@ -111,19 +113,31 @@ def lines(
             yield number, line
 
 
-def json_lines(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> Iterator[tuple[int, dict]]:
+def json_lines(
+    path: Path,
+    kinds: Mapping[str, type | tuple[type, ...]],
+    *,
+    is_wanted: Callable[[str], bool] = lambda line: True,
+) -> Iterator[tuple[int, dict]]:
     """Yield one JSON object per line with its line's number; every one has the fields of ``kinds``, of those types.
+
+    Lines that are not wanted are passed over unread.
 
     Raises:
         FileNotFoundError, ValueError: as ``lines``; and a line that is no JSON object, repeats a key, or lacks a
             field or has it of another type.
     """
-    return _objects(path, _parse_json, "JSON", kinds)
+    return _objects(path, _parse_json, "JSON", kinds, is_wanted)
 
 
-def literal_lines(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> Iterator[tuple[int, dict]]:
+def literal_lines(
+    path: Path,
+    kinds: Mapping[str, type | tuple[type, ...]],
+    *,
+    is_wanted: Callable[[str], bool] = lambda line: True,
+) -> Iterator[tuple[int, dict]]:
     """Yield one Python dictionary per line, as ``json_lines`` does: literals only, nothing is evaluated."""
-    return _objects(path, _parse_literal, "Python literal", kinds)
+    return _objects(path, _parse_literal, "Python literal", kinds, is_wanted)
 
 
 def read_json(path: Path) -> Any:
@@ -192,6 +206,46 @@ def read_columns(
     if quoted and text.num_lines != table.num_rows + has_header:
         notes += _long_records(place)
     return Columns(table.to_pandas(date_as_object=False), place, notes)
+
+
+def read_json_columns(path: Path, kinds: Mapping[str, pa.DataType]) -> Columns:
+    """Return fields of a file of JSON lines as columns, TEXT, INTEGER or NUMBER each; none is ever missing.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``json_lines``.
+    """
+    text = _Text(_blocks(path), "")
+    plain = {name: pa.string() if kind == TEXT else kind for name, kind in kinds.items()}
+    try:
+        table = pyarrow.json.read_json(
+            text,
+            read_options=pyarrow.json.ReadOptions(block_size=LONGEST_LINE + 2 * _BLOCK),
+            parse_options=pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema(list(plain.items())), unexpected_field_behavior="ignore"
+            ),
+        ).select(list(kinds))
+    except pa.ArrowException as error:
+        _explain_json(path, kinds)
+        raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
+    if table.num_rows == 0 or any(column.null_count for column in table.columns):
+        _explain_json(path, kinds)
+    for place, (name, kind) in enumerate(kinds.items()):
+        if kind == TEXT:
+            table = table.set_column(place, name, table[name].dictionary_encode())
+    return Columns(table.to_pandas(), partial(_line_of, path), [_open_end(path)] if text.is_open else [])
+
+
+def _explain_json(path: Path, kinds: Mapping[str, pa.DataType]) -> None:
+    """Raise ``ValueError`` for the first line that does not fit, or when there is none."""
+    types: dict[pa.DataType, Any] = {TEXT: str, INTEGER: int, NUMBER: (int, float)}
+    found = json_lines(path, {name: types[kind] for name, kind in kinds.items()})
+    if sum(1 for _ in found) == 0:
+        raise ValueError(f"{path.name}: no rows: the file is empty")
+
+
+def _line_of(path: Path, row: int) -> str:
+    number, _ = next(islice(lines(path), row, None))
+    return f"{path.name}, line {number}"
 
 
 def read_schema(path: Path) -> list[str]:
@@ -405,9 +459,15 @@ def _long_records(place: Place) -> list[str]:
 
 
 def _objects(
-    path: Path, parse: Callable[[str], Any], kind: str, kinds: Mapping[str, type | tuple[type, ...]]
+    path: Path,
+    parse: Callable[[str], Any],
+    kind: str,
+    kinds: Mapping[str, type | tuple[type, ...]],
+    is_wanted: Callable[[str], bool],
 ) -> Iterator[tuple[int, dict]]:
     for number, line in lines(path):
+        if not is_wanted(line):
+            continue
         try:
             found = parse(line)
         except RecursionError:

@@ -93,7 +93,7 @@ def test_users_with_names_keep_them(tmp_path):
     ("name", "content", "message"),
     [
         ("val.jsonl", '{"user": 1, "items": [3]}\n', "test.jsonl is the test part, and there is none"),
-        ("test.jsonl", "[1]\n", r"test.jsonl, line 1: '.[1.]' is no object"),
+        ("test.jsonl", "[1]\n", r"test.jsonl, line 1: '\[1\]' is no object"),
         ("test.jsonl", '{"user": 1}\n', "test.jsonl, line 1: field 'items' is missing"),
         ("test.jsonl", '{"user": 1, "items": 3}\n', "test.jsonl, line 1: items 3 is not of type list"),
         (
