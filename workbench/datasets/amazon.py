@@ -61,7 +61,7 @@ _USERS_AND_ITEMS = {  # of the ratings; of the 5-core
 
 def read_ratings(path: Path) -> Raw:
     """Return ``user,item,rating,timestamp`` lines, whether the first one names the columns or not."""
-    first = reading.read_header(path, ",")
+    first = reading.read_header(path, ",").names
     has_header = len(first) == len(_COLUMNS) and not first[-1].lstrip("-").isdecimal()
     kinds = dict(zip(first if has_header else _COLUMNS, _COLUMNS.values(), strict=True))
     found = reading.read_columns(path, kinds, delimiter=",", has_header=has_header, quoted=has_header)
