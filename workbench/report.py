@@ -22,7 +22,14 @@ from workbench.experiments import decode_user, open_run
 from workbench.figures import runs_scatter, training_curves
 from workbench.replay import replay_html
 from workbench.runs import Run
-from workbench.tables import for_people, results_table, runs_table
+from workbench.tables import (
+    GROUPINGS,
+    for_people,
+    group_table,
+    protocol_notes,
+    results_table,
+    runs_table,
+)
 
 _TEMPLATE = Path(__file__).parent / "assets" / "report.html"
 _MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
@@ -56,11 +63,8 @@ def report_html(runs: Sequence[Run], *, user: str | None = None) -> str:
 def _overview(runs: Sequence[Run]) -> str:
     """Return the table of all runs, one figure against the time they took, and all curves."""
     table = runs_table(runs)
-    parts = [
-        "<h2>Side by side</h2>",
-        "<p>Test part, ranking of the whole catalogue, seen items filtered.</p>",
-    ]
-    parts.append(_figures(table))
+    parts = ["<h2>Side by side</h2>", _figures(table)]
+    parts += [f'<p class="quiet">{_text(note)}</p>' for note in protocol_notes(table)]
     if "NDCG@10" in table and table["NDCG@10"].notna().any():
         parts.append(_figure(runs_scatter(table, x="seconds", y="NDCG@10")))
     histories = {run.id: history for run in runs if len(history := run.history())}
@@ -76,6 +80,7 @@ def _one_run(run: Run, user: str | None) -> str:
     if len(results):
         parts.append(_figures(results))
         parts.append('<p class="quiet">In brackets: 95 % bootstrap intervals over users.</p>')
+        parts += _groups(run)
     else:
         parts.append(
             f"<p>Nothing was judged yet: <code>workbench evaluate {_text(run.id)}</code> does that.</p>"
@@ -101,6 +106,16 @@ def _in_words(run: Run) -> str:
         f"{config.get('model')} on {data['name']} (fingerprint {data['fingerprint']}), seed {manifest['seed']}, "
         f"status {run.status}: {training}."
     )
+
+
+def _groups(run: Run) -> list[str]:
+    """Return hits by length of history, and by whether the target is popular, on the test part's ranking."""
+    rows = run.per_user()
+    ranked = rows[(rows["part"] == "test") & (rows["recommend"] == "topk") & rows["filter_seen"].astype(bool)]
+    if not len(ranked) or any(by not in ranked or ranked[by].isna().any() for by in GROUPINGS):
+        return []
+    tables = [_table(for_people(group_table(ranked, by=by), ["HR@10"])) for by in GROUPINGS]
+    return ["<h3>For whom it works: test part, top-K, seen items filtered</h3>", *tables]
 
 
 def _decode(run: Run, user: str | None) -> list[str]:

@@ -48,6 +48,12 @@ def test_several_runs_stand_side_by_side_first(runs):
     )
 
 
+def test_hits_are_told_by_group_and_the_protocol_in_words(runs):
+    page = body(report_html(runs))
+    assert page.count("For whom it works") == 1  # the other run was not judged on the test part
+    assert "Protocol: " in page
+
+
 def test_a_run_that_nobody_judged_says_what_to_do(runs):
     page = body(report_html(runs[1:]))
     assert "status done" in page
