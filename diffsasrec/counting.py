@@ -45,10 +45,15 @@ def count_items(
     change[start] += 1
     change[end] -= 1
     inside = np.cumsum(change[:-1], dtype=np.int8, out=change[:-1]).view(bool)
+    return count_tokens(interactions, inside)
+
+
+def count_tokens(interactions: Interactions, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return how often each item occurs where ``chosen`` (R,) is true: (N,) int64."""
     counts = np.zeros(interactions.num_items, dtype=np.int64)
-    for low in range(0, len(inside), CHUNK):
+    for low in range(0, len(chosen), CHUNK):
         here = slice(low, low + CHUNK)
-        tokens = interactions.tokens[here][inside[here]]
+        tokens = interactions.tokens[here][chosen[here]]
         counts += np.bincount(Vocabulary.to_column(tokens), minlength=len(counts))
     return counts
 

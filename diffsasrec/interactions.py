@@ -1,4 +1,4 @@
-"""The canonical table of interactions, its filters, and the flat form that everything else reads.
+"""The canonical table of interactions, and the flat form that everything else reads.
 
 Letters: U users, R interactions. The flat form is one array of tokens, user after user, each in the order of
 time; ``offsets`` says where a user begins. Nothing here knows a file format: adapters make the table. A table may
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffsasrec.config import nearest
-from diffsasrec.table_checks import ID_COLUMNS, as_seconds, check_table, column_of
+from diffsasrec.table_checks import as_seconds, check_table, column_of
 from diffsasrec.vocabulary import Vocabulary
 
 GIVEN_PARTS = ("train", "validation", "test")  # column ``part`` holds the place in this list
@@ -104,33 +104,6 @@ class Interactions:
         neighbours = self.user_ids[max(0, place - 500) : place + 500]
         close = nearest(str(user_id), [str(value) for value in neighbours])
         return f"; the nearest known id is {close}" if close is not None else ""
-
-
-def k_core(table: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Return the largest part of the table in which every user and every item has k interactions or more."""
-    if k < 1:
-        raise ValueError(f"k of the k-core must be at least 1, got {k}")
-    kept = np.arange(len(table))
-    codes = [pd.factorize(table[name])[0] for name in ID_COLUMNS]
-    while True:
-        enough = np.ones(len(kept), dtype=bool)
-        for code in codes:
-            enough &= np.bincount(code[kept])[code[kept]] >= k if len(kept) else True
-        if enough.all():
-            break
-        kept = kept[enough]
-    if len(kept) == 0:
-        raise ValueError(f"the {k}-core is empty: no users and items have {k} interactions each; lower k")
-    return table.iloc[kept]
-
-
-def drop_consecutive_repeats(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table without interactions that repeat the user's previous item; the order of rows stays."""
-    users, items = (pd.factorize(table[name])[0] for name in ID_COLUMNS)
-    order = np.lexsort((as_seconds(column_of(table, "timestamp")), users))
-    same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
-    repeats = order[1:][same]
-    return table.iloc[np.delete(np.arange(len(table)), repeats)]
 
 
 def _encode_ids(column: pd.Series) -> tuple[NDArray[np.int64], NDArray]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffsasrec.interactions import Interactions, drop_consecutive_repeats, k_core
+from diffsasrec.interactions import Interactions
 
 ROWS = [("ann", "b", 20), ("bob", "a", 10), ("ann", "a", 10), ("ann", "c", 20)]
 
@@ -80,41 +80,6 @@ def test_an_unknown_user_comes_with_the_nearest_one():
     integers = Interactions.from_table(table_of([(1234, 1, 1), (9876, 1, 1)]))
     with pytest.raises(ValueError, match="nearest known id is 1234"):
         integers.user_row("123")
-
-
-@settings(deadline=None)
-@given(tables(), st.integers(1, 4))
-def test_the_k_core_is_the_fixed_point_of_dropping_rare_users_and_items(table, k):
-    expected = table
-    while True:
-        users = expected.groupby("user_id")["item_id"].transform("size") >= k
-        items = expected.groupby("item_id")["user_id"].transform("size") >= k
-        if (users & items).all():
-            break
-        expected = expected[users & items]
-    if len(expected) == 0:
-        with pytest.raises(ValueError, match=f"the {k}-core is empty"):
-            k_core(table, k)
-    else:
-        pd.testing.assert_frame_equal(k_core(table, k), expected)
-
-
-def test_a_core_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        k_core(table_of(ROWS), 0)
-
-
-@settings(deadline=None)
-@given(tables(max_items=3))
-def test_consecutive_repeats_leave_and_everything_else_stays(table):
-    kept = drop_consecutive_repeats(table)
-    assert kept.index.is_monotonic_increasing
-    before, after = Interactions.from_table(table), Interactions.from_table(kept)
-    assert before.user_ids.tolist() == after.user_ids.tolist()
-    for row in range(before.num_users):
-        items = before.vocabulary.decode(before.sequence(row)[0]).tolist()
-        expected = [item for place, item in enumerate(items) if place == 0 or items[place - 1] != item]
-        assert after.vocabulary.decode(after.sequence(row)[0]).tolist() == expected
 
 
 def test_a_number_longer_than_any_id_is_an_unknown_user() -> None:
