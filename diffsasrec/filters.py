@@ -107,7 +107,7 @@ def _taken(interactions: Interactions, kept: Kept, filters: tuple[str, ...]) -> 
     """Return the interactions that are marked, users and items without any left out."""
     per_user = count_by_user(interactions, lambda here: kept[here])
     stays = count_tokens(interactions, kept) > 0
-    new_column = np.cumsum(stays, dtype=np.int32) - 1
+    new_column = np.cumsum(stays) - 1
     tokens = np.empty(int(per_user.sum()), dtype=np.int32)
     done = 0
     for _, here in user_chunks(interactions):

@@ -67,7 +67,7 @@ def make_split(interactions: Interactions, config: SplitConfig) -> Split:
         if len(rows) == 0:
             raise ValueError(
                 f"{_named(config)} leaves no user with a history and a {name} target: "
-                "choose another split, or a data set with more of them"
+                "choose another split, other settings of it, or longer histories"
             )
         cold = ~known[Vocabulary.to_column(interactions.tokens[target])]
         parts[name] = Part(name, rows, start[rows], end, target, future_end, cold)

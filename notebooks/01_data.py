@@ -20,8 +20,10 @@
 # **Question: what is in this data, and is there more to learn from a history than which items are popular?**
 
 # %% tags=["parameters"]
-dataset: str = "toy"  # toy, ml-100k, ml-1m, or the name of a table you prepared
-split: str = "leave_one_out"  # or global_time
+dataset: str = "toy"  # toy, ml-100k, ml-1m, a table you prepared; filtered: ml-1m~5core~min4~norepeats
+split: str = "leave_one_out"  # leave_one_out, leave_last_k, global_time, from_files
+num_targets: int = 10  # K of leave_last_k
+held_out_users: float = 0.0  # share of users who never train; above 0 they alone are judged
 max_users: int = 2000  # judge that many users in the last section
 
 # %% [markdown]
@@ -29,7 +31,6 @@ max_users: int = 2000  # judge that many users in the last section
 
 # %%
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from diffsasrec.splits import SplitConfig, make_split
@@ -41,11 +42,18 @@ data = open_dataset(dataset)
 interactions = data.interactions
 print(
     f"{data.name}: {interactions.num_users:,} users, {interactions.num_items:,} items, "
-    f"{interactions.num_interactions:,} interactions from {data.facts['first_day']} to {data.facts['last_day']}"
+    f"{interactions.num_interactions:,} interactions"
+    + (
+        f" from {data.facts['first_day']} to {data.facts['last_day']}"
+        if interactions.is_dated
+        else " without dates"
+    )
 )
 print(f"fingerprint {data.fingerprint}")
 for difference in data.facts["differences"]:
     print(f"differs from what is published: {difference}")
+for note in data.facts.get("notes", []):
+    print(note)
 
 # %% [markdown]
 # ## One user
@@ -54,11 +62,9 @@ for difference in data.facts["differences"]:
 
 # %%
 row = interactions.num_users // 2
-tokens, times = interactions.sequence(row)
-latest = slice(-12, None)
-shown = data.items.iloc[np.asarray(tokens[latest], dtype=np.int64) - 1][["item_id", "title", "categories"]]
-shown = shown.assign(when=pd.to_datetime(times[latest], unit="s").strftime("%Y-%m-%d"))
-print(f"The last {len(shown)} of {len(tokens)} items of user {interactions.user_ids[row]}")
+start, end = interactions.offsets[row : row + 2].tolist()
+shown = blocks.item_table(data, slice(max(start, end - 12), end))
+print(f"The last {len(shown)} of {end - start} items of user {interactions.user_ids[row]}")
 blocks.show_table(shown)
 
 # %% [markdown]
@@ -87,7 +93,10 @@ figure.show()
 # in notebook 03). A *cold* target never occurs in training, so nobody can know it: it counts as a miss.
 
 # %%
-parts = make_split(interactions, SplitConfig(name=split))
+parts = make_split(
+    interactions, SplitConfig(name=split, num_targets=num_targets, held_out_users=held_out_users)
+)
+print(blocks.split_in_words(parts))
 blocks.show_table(blocks.parts_table(parts))
 
 # %% [markdown]

@@ -28,9 +28,11 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-dataset: str = "toy"  # toy, ml-100k, ml-1m, or the name of a table you prepared
+dataset: str = "toy"  # toy, ml-100k, ml-1m, a table you prepared; filtered: ml-1m~5core~min4~norepeats
 model: str = "diffsasrec"  # random, popularity, sasrec, diffsasrec
-split: str = "leave_one_out"  # or global_time
+split: str = "leave_one_out"  # leave_one_out, leave_last_k, global_time, from_files
+num_targets: Optional[int] = None  # K of leave_last_k: a user's last K items are the future; 10 by default
+held_out_users: float = 0.0  # share of users who never train; above 0 they alone are judged
 seed: int = 0  # of weights, order and masks
 max_minutes: Optional[float] = None  # of training, evaluation included
 max_epochs: Optional[int] = None  # an end that comes before any other
@@ -56,6 +58,8 @@ config = recipe(
     dataset,
     model,
     split=split,
+    num_targets=num_targets,
+    held_out_users=held_out_users,
     seed=seed,
     max_minutes=max_minutes,
     max_epochs=max_epochs,

@@ -60,7 +60,7 @@ user_id = blocks.interesting_user(opened, config) if user is None else user
 trace = decode_user(opened, user_id, config)
 titles = opened.dataset.title
 target = trace.about["targets"][0] or None
-blocks.show_table(blocks.history_table(opened.dataset, trace, num_shown=15))
+blocks.show_table(blocks.history_table(opened, trace, num_shown=15))
 print(f"Held out: {titles(target) if target else 'nothing, this user is too new'}")
 
 # %% [markdown]

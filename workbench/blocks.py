@@ -27,7 +27,14 @@ from diffsasrec.trace import DecodeTrace
 from diffsasrec.vocabulary import Vocabulary
 from workbench import paths
 from workbench.datasets import Dataset, oracle_for
-from workbench.experiments import ExperimentConfig, OpenRun, decode_user, progress_mode
+from workbench.experiments import (
+    SHORTEST_HISTORY,
+    ExperimentConfig,
+    OpenRun,
+    decode_user,
+    held_out,
+    progress_mode,
+)
 from workbench.figures import percent
 from workbench.replay import truth_in_words
 from workbench.runs import Run, RunError, list_runs
@@ -124,8 +131,29 @@ def answer(question: str, words: str) -> None:
     display(HTML(f"<p><b>{html.escape(question)}</b></p><p>{html.escape(words)}</p>"))
 
 
+def split_in_words(split: Split) -> str:
+    """Say by which rule a split was cut, where its cutoffs lie and who is judged."""
+    config = split.config
+    words = {
+        "leave_one_out": "The last item of each user is the test, the one before it validation.",
+        "leave_last_k": f"The last {config.num_targets} items of each user who has {3 * config.num_targets} or more "
+        f"are the test, the {config.num_targets} before them validation; all others train.",
+        "global_time": f"Test: what happened after {config.quantile:.4g} of all interactions; validation: the same "
+        "share of what was before; for both a user's first item that training knows.",
+        "from_files": "The parts are those that the data came with; what is judged is a user's first item of a part.",
+    }[config.name]
+    for name, cutoff in (("Validation", split.validation_cutoff), ("Test", split.test_cutoff)):
+        if cutoff is not None:
+            words += f" {name} begins {pd.to_datetime(cutoff, unit='s'):%Y-%m-%d %H:%M:%S} UTC."
+    if config.refit:
+        words += " Weights are trained up to the test targets (refit)."
+    if config.held_out_users > 0:
+        words += f" {config.held_out_users:.4g} of all users never train, and they alone are judged."
+    return words
+
+
 def parts_table(split: Split) -> pd.DataFrame:
-    """Return a row per part of a split: users, items of history, cold targets."""
+    """Return a row per part of a split: users, items of history and of the future, cold targets."""
     rows = [
         {
             "part": "train",
@@ -143,6 +171,7 @@ def parts_table(split: Split) -> pd.DataFrame:
                 "items in histories": int(length.sum()),
                 "shortest history": int(length.min()),
                 "longest history": int(length.max()),
+                "items held out": int((part.future_end - part.target).sum()),
                 "cold targets": int(part.cold.sum()),
             }
         )
@@ -221,7 +250,12 @@ def evaluation_in_words(run: Run) -> str:
 
 def interesting_user(opened: OpenRun, config: DecodeConfig) -> Any:
     """Return the id of the first user whose held-out item is in the decoded list; the first of all if there is none."""
-    rows = opened.split.part("test").rows[:_USERS_TO_TRY]
+    part = opened.split.part("test")
+    rows = part.rows[part.end - part.start >= SHORTEST_HISTORY][:_USERS_TO_TRY]
+    if len(rows) == 0:
+        raise ValueError(
+            f"no user has a history of {SHORTEST_HISTORY} items to decode from: choose another split"
+        )
     ids = [opened.dataset.interactions.user_ids[row].item() for row in rows]
     for user_id in ids:
         trace = decode_user(opened, user_id, config)
@@ -230,21 +264,22 @@ def interesting_user(opened: OpenRun, config: DecodeConfig) -> Any:
     return ids[0]
 
 
-def history_table(dataset: Dataset, trace: DecodeTrace, *, num_shown: int) -> pd.DataFrame:
+def history_table(opened: OpenRun, trace: DecodeTrace, *, num_shown: int) -> pd.DataFrame:
     """Return the latest items of the history that a trace started from, oldest first, with titles and dates."""
-    interactions = dataset.interactions
+    interactions = opened.dataset.interactions
     row = interactions.user_row(trace.about["user_ids"][0])
-    tokens, times = interactions.sequence(row)
-    end = len(tokens) - (1 if trace.about["targets"][0] else 0)
-    latest = slice(max(0, end - num_shown), end)
-    items = dataset.items.iloc[Vocabulary.to_column(np.asarray(tokens[latest], dtype=np.int64))]
-    return pd.DataFrame(
-        {
-            "when": pd.to_datetime(times[latest], unit="s").strftime("%Y-%m-%d"),
-            "title": items["title"].to_numpy(),
-            "categories": items["categories"].to_numpy(),
-        }
-    )
+    start, end, _ = held_out(opened.split, trace.about["part"], row)
+    return item_table(opened.dataset, slice(max(int(start), int(end) - num_shown), int(end)))
+
+
+def item_table(dataset: Dataset, here: slice) -> pd.DataFrame:
+    """Return a row for each interaction in a range of the flat array: id, title, categories, and its day if known."""
+    interactions = dataset.interactions
+    columns = Vocabulary.to_column(np.asarray(interactions.tokens[here], dtype=np.int64))
+    table = dataset.items[["item_id", "title", "categories"]].iloc[columns].reset_index(drop=True)
+    if interactions.is_dated:
+        table.insert(0, "when", pd.to_datetime(interactions.timestamps[here], unit="s").strftime("%Y-%m-%d"))
+    return table
 
 
 def list_table(trace: DecodeTrace, titles: Callable[[int], str], *, target: int | None) -> pd.DataFrame:

@@ -34,7 +34,7 @@ from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
-from workbench.datasets import Dataset, open_dataset, oracle_for
+from workbench.datasets import Dataset, base_name, canonical_name, open_dataset, oracle_for
 from workbench.paths import runs_dir as runs_folder
 from workbench.provenance import provenance, source_hash
 from workbench.runs import Run, list_runs
@@ -45,8 +45,15 @@ PROGRESS_MODES = ("bar", "lines", "none")
 LIST_LENGTH, NUM_SLOTS = 20, 10  # of a ranking; of a decoded list and its autoregressive twin
 _SECONDS_BETWEEN_LINES = 5.0
 _NOTEBOOK = "JPY_SESSION_NAME"  # set by the server for a kernel that a person looks at
-_SHORTEST_HISTORY = 2  # that decoding starts from
-_SPLIT_SETTINGS = {"split": "name", "quantile": "quantile", "refit": "refit"}
+SHORTEST_HISTORY = 2  # that decoding starts from
+_SPLIT_SETTINGS = {
+    "split": "name",
+    **{name: name for name in ("quantile", "num_targets", "refit", "held_out_users", "held_out_seed")},
+}
+_ONE_RULE_ALONE = {
+    "quantile": "global_time",
+    "num_targets": "leave_last_k",
+}  # settings that others do without
 
 
 class TrainingError(RuntimeError):
@@ -78,14 +85,15 @@ class ExperimentConfig:
         """Return the configuration with every default filled in; raise ``ValueError`` for what cannot be."""
         model_config = from_dict(MODELS[self.model][0], self.model_config)
         train = dataclasses.replace(self.train, seed=self.seed)
-        return dataclasses.replace(self, model_config=to_dict(model_config), train=train)
+        dataset = canonical_name(self.dataset)
+        return dataclasses.replace(self, dataset=dataset, model_config=to_dict(model_config), train=train)
 
 
 def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
     """Return how a model is trained on a data set, with some settings changed; None keeps the recipe's.
 
-    Settings are the fields of the model's config and of ``TrainConfig``, ``split``, ``quantile``, ``refit`` and
-    ``seed``.
+    Settings are the fields of the model's config, of ``TrainConfig`` and of ``SplitConfig`` (its name is ``split``),
+    and ``seed``. A filtered data set, as in ``ml-1m~5core``, has the recipe of what it is made of.
 
     Raises:
         ValueError: an unknown model or setting, or a value out of range; the nearest name is offered.
@@ -93,7 +101,7 @@ def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
     given = {name: value for name, value in settings.items() if value is not None}
-    chosen = {**RECIPES.get(dataset, medium)(model), **given}
+    chosen = {**RECIPES.get(base_name(dataset), medium)(model), **given}
     seed = chosen.pop("seed", 0)
     own, train = _field_names(MODELS[model][0]), _field_names(TrainConfig) - {"seed"}
     if not MODELS[model][1].trainable:
@@ -107,6 +115,9 @@ def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
     if "seed" in own:
         model_config["seed"] = seed
     split = {field: chosen[name] for name, field in _SPLIT_SETTINGS.items() if name in chosen}
+    for name, rule in _ONE_RULE_ALONE.items():
+        if name in given and split.get("name", SplitConfig().name) != rule:
+            logger.warning("%s=%s has no effect on a split other than %s", name, given[name], rule)
     return ExperimentConfig(
         dataset=dataset,
         model=model,
@@ -294,11 +305,11 @@ def decode_user(
             f"choose a run of {', '.join(name for name, entry in MODELS.items() if 'diffusion' in entry[1].ways)}"
         )
     row = interactions.user_row(user_id)
-    start, end, target = _held_out(opened.split, part, row)
-    if end - start < _SHORTEST_HISTORY:
+    start, end, target = held_out(opened.split, part, row)
+    if end - start < SHORTEST_HISTORY:
         raise ValueError(
             f"user {user_id} has a history of {end - start} item(s), decoding starts from "
-            f"{_SHORTEST_HISTORY} or more: choose another user"
+            f"{SHORTEST_HISTORY} or more: choose another user"
         )
     config = config or default_decode_config(model)
     history, _ = history_of(interactions, row, end, max_length=model.max_length)
@@ -321,6 +332,15 @@ def decode_user(
         "targets": [target],
     }
     return dataclasses.replace(trace, about=about)
+
+
+def held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:
+    """Return where a user's history starts and ends, and the next item; all of it and 0 if nothing is held out."""
+    judged, interactions = split.part(part), split.interactions
+    index = int(judged.rows.searchsorted(row))
+    if index < len(judged) and judged.rows[index] == row:
+        return judged.start[index], judged.end[index], int(interactions.tokens[judged.target[index]])
+    return interactions.offsets[row], interactions.offsets[row + 1], 0
 
 
 def trace_name(trace: DecodeTrace) -> str:
@@ -507,15 +527,6 @@ def _list_length(split: Split, part: str, way: str) -> int:
     judged = split.part(part)
     left = split.interactions.num_items - int((judged.end - judged.start).max())
     return max(1, min(LIST_LENGTH if way == "topk" else NUM_SLOTS, left))
-
-
-def _held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:
-    """Return where a user's history starts and ends, and the token held out; all of it and 0 if nothing is."""
-    judged, interactions = split.part(part), split.interactions
-    index = int(judged.rows.searchsorted(row))
-    if index < len(judged) and judged.rows[index] == row:
-        return judged.start[index], judged.end[index], int(interactions.tokens[judged.target[index]])
-    return interactions.offsets[row], interactions.offsets[row + 1], 0
 
 
 @contextmanager

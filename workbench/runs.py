@@ -57,7 +57,7 @@ _LATER_COLUMNS = {
     "target_is_head": "boolean",
 }  # missing where an older version judged
 RESULT_IDENTITY = ("part", "recommend", "filter_seen")  # a newer result of the same three replaces the older
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # also of no hidden folder, and never ".."
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")  # also of no hidden folder, and never ".."
 _LOCK_TRIES = 6
 _MANIFEST_TYPES = {"recipe": str, "key": str, "config": dict, "dataset": dict, "status": str, "seed": int}
 
@@ -92,7 +92,7 @@ class Run:
         """
         for name in (recipe, key):
             if not _NAME.fullmatch(name):
-                raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-'")
+                raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_', '~' and '-'")
         folder = runs_dir / recipe / key
         _assert_inside(runs_dir, folder)
         make_folder(folder)

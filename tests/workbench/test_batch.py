@@ -61,8 +61,9 @@ def test_notebooks_are_found_by_name_and_by_path(tmp_path):
 
 def test_the_training_notebook_has_the_parameters_of_the_contract():
     found = batch.notebook_parameters("02_train")
-    names = "dataset model split seed max_minutes max_epochs max_length width num_blocks num_heads dropout batch_size"
-    assert list(found) == [*names.split(), "learning_rate", "fine_tune", "runs_dir"]
+    names = "dataset model split num_targets held_out_users seed max_minutes max_epochs max_length width num_blocks"
+    more = "num_heads dropout batch_size learning_rate fine_tune runs_dir"
+    assert list(found) == [*names.split(), *more.split()]
     assert all(entry["help"] and entry["inferred_type_name"] != "None" for entry in found.values())
 
 

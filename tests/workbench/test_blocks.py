@@ -79,7 +79,7 @@ def test_the_interesting_user_has_the_answer_in_the_list_where_anybody_has(runs)
     table = blocks.list_table(trace, opened.dataset.title, target=trace.about["targets"][0])
     assert table["rank"].tolist() == [1, 2, 3, 4]
     assert table["title"].str.contains("held out").sum() == (len(hits) > 0)
-    assert len(blocks.history_table(opened.dataset, trace, num_shown=3)) == 3
+    assert len(blocks.history_table(opened, trace, num_shown=3)) == 3
     assert "slots" in blocks.decode_in_words(trace, opened.dataset.title, target=None)
 
 

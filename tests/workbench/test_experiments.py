@@ -7,6 +7,7 @@ import json
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,9 +15,13 @@ from diffsasrec.config import from_dict, to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.models import MODELS
 from diffsasrec.models.sasrec import SASRec
+from diffsasrec.splits import SPLITS
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.training import TrainConfig
 from workbench import experiments
+from workbench.datasets import open_dataset
+from workbench.datasets.dataset import Raw, assemble
+from workbench.datasets.prepared import save_prepared
 from workbench.experiments import (
     ExperimentConfig,
     TrainingError,
@@ -29,6 +34,7 @@ from workbench.experiments import (
     run_key,
     trace_name,
 )
+from workbench.paths import cache_dir
 from workbench.runs import PER_USER_COLUMNS, Run, RunError, list_runs
 
 
@@ -372,3 +378,75 @@ def test_lists_are_shorter_where_histories_leave_few_items(world):
     split = open_run(run_experiment(tiny(world), runs_dir=world.runs)).split
     longest = int(np.max(split.test.end - split.test.start))
     assert experiments._list_length(split, "test", "topk") == min(20, 30 - longest)
+
+
+SPLIT_SETTINGS = {
+    "leave_one_out": {},
+    "leave_last_k": {"num_targets": 2},
+    "global_time": {"quantile": 0.8},
+    "from_files": {},
+}
+
+
+@pytest.fixture(scope="module")
+def given_parts(world):
+    """Prepare ``given``: the circle, cut into parts, so that every split can be made of it; return its name."""
+    flat = open_dataset("circle").interactions
+    users = np.repeat(flat.user_ids, np.diff(flat.offsets))
+    table = pd.DataFrame({"user_id": users, "item_id": flat.vocabulary.decode(flat.tokens)})
+    table["timestamp"] = 100 * table.groupby("user_id").cumcount() + users  # so that users overlap in time
+    from_last = table.groupby("user_id").cumcount(ascending=False)
+    table["part"] = np.where(from_last < 2, 2, np.where(from_last < 4, 1, 0))
+    table["rating"] = 1.0 + table["item_id"] % 5
+    items = pd.DataFrame({"item_id": sorted(table["item_id"].unique()), "title": "", "categories": ""})
+    items["title"] = items["item_id"].astype(str)
+    save_prepared(assemble("given", Raw(table, items, {})), cache_dir(), version=1)
+    return "given"
+
+
+@pytest.mark.parametrize("held_out_users", [0.0, 0.4])
+@pytest.mark.parametrize("name", SPLITS)
+def test_every_split_is_trained_judged_and_decoded(world, given_parts, tmp_path, name, held_out_users):
+    settings = {**world.settings, **SPLIT_SETTINGS[name], "split": name, "held_out_users": held_out_users}
+    run = run_experiment(recipe(given_parts, "diffsasrec", **settings), runs_dir=tmp_path)
+    assert run.status == "done"
+    opened = open_run(run)
+    part, interactions = opened.split.part("test"), opened.dataset.interactions
+    for evaluation in evaluate_run(opened):
+        assert evaluation.protocol["split"] == to_dict(opened.split.config)
+        assert evaluation.protocol["num_users"] == len(part)
+    per_user = run.per_user()
+    judged = per_user[(per_user["part"] == "test") & (per_user["recommend"] == "diffusion")]
+    assert judged["user_id"].tolist() == interactions.user_ids[part.rows].tolist()
+    index = int(np.argmax(part.end - part.start))
+    trace = decode_user(opened, interactions.user_ids[part.rows[index]])
+    assert trace.about["targets"] == [int(interactions.tokens[part.target[index]])]
+    history = interactions.tokens[part.start[index] : part.end[index]]
+    assert trace.history[0].tolist()[-3:] == history[-3:].tolist()
+
+
+def test_a_run_on_filtered_data_has_its_name_and_recipe_and_opens_again(world, given_parts, tmp_path):
+    config = recipe("given~min2~3core", "diffsasrec", **world.settings)
+    assert config.dataset == "given~3core~min2"
+    run = run_experiment(config, runs_dir=tmp_path)
+    assert run.id.startswith("given~3core~min2-diffsasrec/")
+    assert Run.open(tmp_path, run.id).dataset().interactions.filters == ("rating >= 2", "3-core")
+    assert [run.id for run in list_runs(tmp_path)] == [run.id]
+    assert decode_user(run, 7).about["dataset"] == "given~3core~min2"
+    with pytest.raises(ValueError, match="unknown filter of a data set '3cor'"):
+        recipe("given~3cor", "diffsasrec")
+
+
+def test_a_filtered_toy_world_is_trained_as_the_toy_world_is():
+    assert recipe("toy~5core", "sasrec").train == recipe("toy", "sasrec").train
+
+
+def test_a_setting_of_another_split_is_said_to_have_no_effect(caplog):
+    recipe("toy", "sasrec", split="leave_last_k", num_targets=3)
+    recipe("toy", "sasrec", split="global_time", quantile=0.9)
+    assert not caplog.messages
+    recipe("toy", "sasrec", num_targets=3, quantile=0.9)
+    assert caplog.messages == [
+        "quantile=0.9 has no effect on a split other than global_time",
+        "num_targets=3 has no effect on a split other than leave_last_k",
+    ]

@@ -1,6 +1,7 @@
 """Data sets by name: from raw files to a prepared, memory-mapped ``Dataset`` with titles.
 
-One adapter per raw format, a row in ``DATASETS`` each; any other table is prepared from its file.
+One adapter per raw format, a row in ``DATASETS`` each; any other table is prepared from its file. A name may go on
+with filters, as in ``ml-1m~5core``: see ``variants``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,27 @@ from workbench.datasets.download import fetch_archive
 from workbench.datasets.formats import is_recognised, recognise
 from workbench.datasets.prepared import list_prepared, load_prepared, save_prepared
 from workbench.datasets.table import read_table, suffix_of
+from workbench.datasets.variants import (
+    SEPARATOR,
+    Variant,
+    base_name,
+    canonical_name,
+    filtered,
+    parse,
+    version_of,
+)
 from workbench.paths import cache_dir, data_dir
 
-__all__ = ["DATASETS", "Dataset", "known", "open_dataset", "oracle_for", "prepare"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "base_name",
+    "canonical_name",
+    "known",
+    "open_dataset",
+    "oracle_for",
+    "prepare",
+]
 
 _TABLE_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -63,8 +82,8 @@ def prepare(
     """Read raw files, check them, and keep the result in the cache; return it.
 
     Args:
-        name: a name in ``DATASETS``; one of your own, with ``from_dir``; or the path of a CSV, TSV or Parquet file,
-            which then is known by its stem.
+        name: a name in ``DATASETS``, or one that goes on with filters; one of your own, with ``from_dir``; or the path
+            of a CSV, TSV or Parquet file, which then is known by its stem.
         from_dir: the folder of the raw files; default: that of the data set below the raw data, and when the files
             are not there, a download into it. Under a name of your own: a folder or file of any form in
             ``formats.FORMATS``, or a table.
@@ -79,6 +98,13 @@ def prepare(
     """
     place = Path(cache) if cache is not None else cache_dir()
     given = {key: value for key, value in columns.items() if value is not None}
+    if _is_variant(name):
+        variant, read = parse(name), from_dir is not None or address is not None
+        options = {"from_dir": from_dir, "form": form, "address": address, **columns}
+        base = (
+            prepare(variant.base, cache=place, **options) if read else open_dataset(variant.base, cache=place)
+        )
+        return _save_variant(base, variant, place)
     adapter = known(name)
     if adapter is None:
         known_as, raw, version = _read_own(name, from_dir, form, given, place)
@@ -104,6 +130,11 @@ def open_dataset(name: str, *, cache: str | Path | None = None) -> Dataset:
         ValueError: an unknown name (the nearest is named), or prepared data that cannot be read.
     """
     place = Path(cache) if cache is not None else cache_dir()
+    if _is_variant(name):
+        variant = parse(name)
+        base = open_dataset(variant.base, cache=place)
+        found = load_prepared(variant.name, place, version=version_of(base, variant))
+        return found if found is not None else _save_variant(base, variant, place)
     adapter = known(name)
     if adapter is None:
         found = load_prepared(name, place) if _NAME.fullmatch(name) else None
@@ -128,6 +159,18 @@ def oracle_for(dataset: Dataset) -> SequentialModel | None:
     if config is None:
         return None
     return toy.ToyOracle(from_dict(toy.ToyConfig, config), dataset.interactions.vocabulary.item_ids)
+
+
+def _is_variant(name: str) -> bool:
+    """Return whether a name goes on with filters; a file's path is no such name."""
+    return SEPARATOR in name and "/" not in name and suffix_of(Path(name)) is None
+
+
+def _save_variant(base: Dataset, variant: Variant, place: Path) -> Dataset:
+    """Keep a filtered data set in the cache; no filter at all is the base itself."""
+    if variant.name == base.name:
+        return base
+    return save_prepared(filtered(base, variant), place, version=version_of(base, variant))
 
 
 def _outdated(dataset: Dataset) -> bool:

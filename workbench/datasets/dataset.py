@@ -106,22 +106,32 @@ def assemble(name: str, raw: Raw) -> Dataset:
     facts = dict(raw.facts)
     if all_notes := [*facts.pop("notes", []), *notes, *_repeats(interactions)]:
         facts["notes"] = all_notes
-    counts = {
-        "users": interactions.num_users,
-        "items": interactions.num_items,
-        "interactions": interactions.num_interactions,
-        **facts.get("counts", {}),
-    }
+    counts = counts_of(interactions) | facts.get("counts", {})
     facts["counts"] = counts
     facts["differences"] = [
         f"{key}: {counts[key]} here, {known} known"
         for key, known in facts.get("known_counts", {}).items()
         if counts[key] != known
     ]
-    if interactions.is_dated:
-        facts["first_day"] = _day(int(interactions.timestamps.min()))
-        facts["last_day"] = _day(int(interactions.timestamps.max()))
+    facts |= days_of(interactions)
     return Dataset(name, interactions, items, fingerprint(interactions, items), facts)
+
+
+def counts_of(interactions: Interactions) -> dict[str, int]:
+    """Return how many users, items and interactions there are."""
+    return {
+        "users": interactions.num_users,
+        "items": interactions.num_items,
+        "interactions": interactions.num_interactions,
+    }
+
+
+def days_of(interactions: Interactions) -> dict[str, str]:
+    """Return the first and the last day as text, nothing where the data have no dates."""
+    if not interactions.is_dated:
+        return {}
+    times = interactions.timestamps
+    return {"first_day": _day(int(times.min())), "last_day": _day(int(times.max()))}
 
 
 def fingerprint(interactions: Interactions, items: pd.DataFrame) -> str:

@@ -26,7 +26,7 @@ from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
-from workbench.experiments import OpenRun, decode_user, default_decode_config, open_run
+from workbench.experiments import SHORTEST_HISTORY, OpenRun, decode_user, default_decode_config, open_run
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
 from workbench.views import example
@@ -126,7 +126,7 @@ class RunSource(Source):
         row = self._dataset.interactions.user_row(user_id)
         index = int(np.searchsorted(self._part.rows, row))
         if index == len(self._part) or self._part.rows[index] != row:
-            raise ValueError(f"user {user_id} has too short a history for an item to be held out")
+            raise ValueError(f"nothing of user {user_id} is held out to decode: choose one of the others")
         return index
 
     def person(self, user_id: str) -> Person:
@@ -278,9 +278,10 @@ def _can_be_stepped(run: Run) -> bool:
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the run …")
 def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
-    """Return a run in memory, its test part and the training counts: shared by all sessions, never changed."""
+    """Return a run in memory, whom it can decode, and the training counts: shared by all sessions, never changed."""
     opened = open_run(_run)
-    return opened, opened.split.part("test"), opened.split.training_counts()
+    part = opened.split.part("test")
+    return opened, part.take(part.end - part.start >= SHORTEST_HISTORY), opened.split.training_counts()
 
 
 @st.cache_data(max_entries=256, show_spinner="Decoding …")
