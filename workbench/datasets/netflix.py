@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,11 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
+from workbench.datasets.reading import lines, shown, text_blocks
 
 _VERSION = 1
 _FILES = ("combined_data_1.txt", "movie_titles.csv")  # 2, 3 and 4 belong to it, but are not needed
 _PIECE = 1 << 23  # bytes of text that are read together
-_LONGEST_LINE = 1 << 12
 _SECONDS_OF_DAY = 86400
 _YEARS = (1998, 2005)  # the first and the last with ratings
 _DAYS = tuple((date(year, 1, 1) - date(1970, 1, 1)).days for year in (_YEARS[0], _YEARS[1] + 1))
@@ -44,7 +44,8 @@ def read_netflix(folder: Path) -> Raw:
     if not files:
         raise FileNotFoundError(f"no combined_data_1.txt and no training_set/mv_0000001.txt in {folder}")
     titles = next(iter(sorted(folder.glob("movie_titles.*"))), folder / "movie_titles.csv")
-    items = _read_titles(titles)
+    notes: list[str] = []
+    items = _read_titles(titles, notes)
     pieces: dict[str, list[NDArray]] = {name: [] for name in _COLUMNS}
     places: dict[int, str] = {}
     for path in files:
@@ -55,7 +56,11 @@ def read_netflix(folder: Path) -> Raw:
         name: np.concatenate(pieces.pop(name)) for name in _COLUMNS
     }  # one column is held twice at a time
     names = [str(path.relative_to(folder)) for path in (*files, titles)]
-    facts = {"counts": {"described_items": len(items)}, **source_facts(folder, names)}
+    facts: dict[str, Any] = {
+        "counts": {"described_items": len(items)},
+        "notes": notes,
+        **source_facts(folder, names),
+    }
     return Raw(pd.DataFrame(columns, copy=False), items, facts)
 
 
@@ -71,11 +76,8 @@ class _RatingsFile:
 
     def pieces(self) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:
         """Yield user, movie, stars and seconds of each rating, a piece of the file at a time."""
-        with self.path.open("rb") as file:
-            while text := file.read(_PIECE):
-                if not text.endswith(b"\n"):
-                    text += file.readline(_LONGEST_LINE)
-                yield self._parse(text.removesuffix(b"\n") + b"\n")
+        for _, text in text_blocks(self.path, size=_PIECE):
+            yield self._parse(text.removesuffix(b"\n") + b"\n")
         if self.num_ratings == 0:
             self._refuse(
                 max(1, self.num_lines), "the file ends where ratings are expected: it is empty, or cut short"
@@ -172,16 +174,14 @@ def _is_day(text: str) -> bool:
         return False
 
 
-def _read_titles(path: Path) -> pd.DataFrame:
+def _read_titles(path: Path, notes: list[str]) -> pd.DataFrame:
     """Return the movies of ``id,year,title`` lines in latin-1; a title may hold commas, a year may be NULL."""
     places: dict[int, int] = {}
     rows = []
-    for number, line in enumerate(path.read_text(encoding="latin-1").split("\n"), start=1):
-        if not line.strip():
-            continue
-        match = _TITLE.fullmatch(line.removesuffix("\r"))
+    for number, line in lines(path, is_latin_1=True, notes=notes):
+        match = _TITLE.fullmatch(line)
         if match is None:
-            raise ValueError(f"{path.name}, line {number}: {line[:60]!r} is not id,year,title")
+            raise ValueError(f"{path.name}, line {number}: {shown(line)} is not id,year,title")
         movie = int(match[1])
         if movie in places:
             raise ValueError(
@@ -189,6 +189,8 @@ def _read_titles(path: Path) -> pd.DataFrame:
             )
         places[movie] = number
         rows.append((movie, match[3], "", None if match[2] == "NULL" else int(match[2])))
+    if not rows:
+        raise ValueError(f"{path.name} is empty: it must describe the movies")
     items = pd.DataFrame(rows, columns=["item_id", "title", "categories", "year"])
     return items.astype({"item_id": np.int64, "year": "Int64"})
 

@@ -37,6 +37,7 @@ GUESSED = None  # whatever the values look like
 
 LONGEST_LINE = 1 << 24  # bytes; what is longer is no text of records
 _BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNPACK = "unpack it and give the file that is in it"
 _FOREIGN = {  # how files begin that are no text
@@ -113,6 +114,33 @@ def lines(
             yield number, line
 
 
+def text_blocks(path: Path, *, is_latin_1: bool = False, size: int = _BLOCK) -> Iterator[tuple[int, bytes]]:
+    """Yield whole lines, about ``size`` bytes at a time, with the number of the first, for parsers of their own.
+
+    What ``lines`` refuses is refused here. Line ends stay as they are.
+    """
+    with _opened(path) as file:
+        number = 1
+        while block := _next_block(file, path, number, size):
+            if number == 1:
+                if block.startswith(_GZIP):
+                    raise ValueError(f"{path.name} was compressed twice: unpack it once")
+                block = block.removeprefix(_BYTE_ORDER_MARK)
+                if b"\r" in block and b"\n" not in block:
+                    bad_line(path, 1, "lines end in CR alone, as on old Macs: convert the line ends to LF")
+            if (place := block.find(b"\0")) >= 0:
+                words = "a NUL character: the file is damaged, or no UTF-8 text"
+                bad_line(path, number + block.count(b"\n", 0, place), words)
+            if not is_latin_1 and not block.isascii():
+                try:
+                    block.decode()
+                except UnicodeDecodeError as error:
+                    words = f"no UTF-8 text (byte 0x{block[error.start]:02x}): convert the file to UTF-8"
+                    bad_line(path, number + block.count(b"\n", 0, error.start), words)
+            yield number, block
+            number += block.count(b"\n")
+
+
 def json_lines(
     path: Path,
     kinds: Mapping[str, type | tuple[type, ...]],
@@ -181,7 +209,7 @@ def read_columns(
         for name in kinds:
             check_column(f"{path.name}, line {line}", name, names, delimiter=delimiter)
     place = Place(path, delimiter, has_header, quoted)
-    text = _Text(_blocks(path), delimiter)
+    text = _Text(text_blocks(path), delimiter)
     try:
         table = pyarrow.csv.read_csv(
             text,
@@ -318,7 +346,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         for magic, what in _FOREIGN.items():
             if start.startswith(magic):
                 raise ValueError(f"{path.name} is {what}")
-        yield gzip.GzipFile(fileobj=file) if start.startswith(b"\x1f\x8b") else file  # type: ignore[misc]
+        yield gzip.GzipFile(fileobj=file) if start.startswith(_GZIP) else file  # type: ignore[misc]
 
 
 def _open_raw(path: Path) -> io.BufferedReader:
@@ -332,31 +360,9 @@ def _open_raw(path: Path) -> io.BufferedReader:
         raise ValueError(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
-def _blocks(path: Path, *, is_latin_1: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Yield whole lines, about a megabyte at a time, with the number of the first."""
-    with _opened(path) as file:
-        number = 1
-        while block := _next_block(file, path, number):
-            if number == 1:
-                block = block.removeprefix(_BYTE_ORDER_MARK)
-                if b"\r" in block and b"\n" not in block:
-                    bad_line(path, 1, "lines end in CR alone, as on old Macs: convert the line ends to LF")
-            if (place := block.find(b"\0")) >= 0:
-                words = "a NUL character: the file is damaged, or no UTF-8 text"
-                bad_line(path, number + block.count(b"\n", 0, place), words)
-            if not is_latin_1 and not block.isascii():
-                try:
-                    block.decode()
-                except UnicodeDecodeError as error:
-                    words = f"no UTF-8 text (byte 0x{block[error.start]:02x}): convert the file to UTF-8"
-                    bad_line(path, number + block.count(b"\n", 0, error.start), words)
-            yield number, block
-            number += block.count(b"\n")
-
-
-def _next_block(file: BinaryIO, path: Path, number: int) -> bytes:
+def _next_block(file: BinaryIO, path: Path, number: int, size: int) -> bytes:
     try:
-        block = file.read(_BLOCK)
+        block = file.read(size)
         if block and not block.endswith(b"\n"):
             rest = file.readline(LONGEST_LINE)
             if len(rest) == LONGEST_LINE and not rest.endswith(b"\n"):
@@ -374,7 +380,7 @@ def _next_block(file: BinaryIO, path: Path, number: int) -> bytes:
 
 def _every_line(path: Path, *, is_latin_1: bool = False) -> Iterator[tuple[int, str, bool]]:
     """Yield number, text and whether there is a line end."""
-    for first, block in _blocks(path, is_latin_1=is_latin_1):
+    for first, block in text_blocks(path, is_latin_1=is_latin_1):
         if is_latin_1 and not block.isascii():
             decoded = [_utf_8_or_latin_1(line) for line in block.split(b"\n")]
         else:

@@ -139,7 +139,7 @@ def test_a_bad_line_of_ml_1m_is_named(tmp_path, raw, name, text, message):
             "ratings.csv, line 3: movieId 'x' is no whole",
         ),
         ("ratings.csv", "userId,movieId,rating,timestamp\n1,2,3\n", "ratings.csv, line 2: 3 fields"),
-        ("movies.csv", "movieId,title\n1,x\n", "movies.csv: column 'genres' is missing"),
+        ("movies.csv", "movieId,title\n1,x\n", "movies.csv, line 1: column 'genres' is missing"),
         ("movies.csv", "movieId,title,genres\n1,One, Two,Drama\n", "movies.csv, line 2: 4 fields"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_bad_value_of_ml_1m_is_named(tmp_path, raw, text, message):
 
 
 def test_a_bad_line_of_ml_100k_is_named(tmp_path, raw):
-    with pytest.raises(ValueError, match=r"u.item, line 1: '1.One' has not .* 5 genre flags"):
+    with pytest.raises(ValueError, match=r"u.item, line 1: '1.One' has not .* flags for the 5 genres"):
         read_100k(raw.write(tmp_path, raw.ml_100k | {"u.item": "1|One\n"}))
     with pytest.raises(ValueError, match=r"u.data, line 2: user_id 'x' is no whole number"):
         read_100k(raw.write(tmp_path, raw.ml_100k | {"u.data": "1\t2\t3\t4\nx\t2\t3\t4\n"}))

@@ -179,7 +179,7 @@ def test_a_damaged_file_is_read_or_refused_with_its_name_and_line(tmp_path, foun
         ("822,5,2005-05-13", "822,5,2005-02-30", r"line 3: 2005-02-30 is no day of the years 1998 to 2005"),
         ("822,5,2005-05-13", "822,5,2050-05-13", r"line 3: 2050-05-13 is no day"),
         ("822,5,2005-05-13", "822,5,0000-01-01", r"line 3: 0000-01-01 is no day"),
-        ("822,5,2005-05-13", "822,5,2005-05-13\0", r"line 3: '822,5,2005-05-13\\x00' is not"),
+        ("822,5,2005-05-13", "822,5,2005-05-13\0", r"line 3: a NUL character"),
         ("822,5,2005-05-13", "8" * 10**6, r"line 3: '8{60}' is not"),
         ("822,5,2005-05-13\n", "822,5,2005-05-13\r", r"line 3: '822,5,2005-05-13\\r30,4,2005-10-19' is not"),
     ],
@@ -206,7 +206,7 @@ def test_a_file_without_ratings_is_named(sample, text):
         ("9,2001", "line 6: '9,2001' is not"),
         ("9,20001,Nine", "line 6: '9,20001,Nine' is not"),
         ("9,2001,", "line 6: '9,2001,' is not"),
-        ("9,2001,Ni\0ne", "line 6: .* is not"),
+        ("9,2001,Ni\0ne", "line 6: a NUL character"),
         ("8,2001,Eight", "line 6: movie 8 stands in line 5 already"),
     ],
 )

@@ -97,7 +97,7 @@ def test_columns_of_a_file_with_header_go_by_name(tmp_path):
     assert found.table["rating"].tolist() == [4, 5]
     assert str(found.table["when"].iloc[1]) == "2020-01-02 00:00:00"
     assert [found.place(row) for row in (0, 1)] == ["a.txt, line 3", "a.txt, line 5"]
-    assert read_header(path, ",") == ["rating", "when", "item"]
+    assert read_header(path, ",") == (2, ["rating", "when", "item"])
 
 
 def test_many_blocks_are_read_like_one(tmp_path):
@@ -153,10 +153,10 @@ def test_a_missing_column_and_another_delimiter_are_told(tmp_path):
     with pytest.raises(ValueError, match=r"a.txt, line 1: columns are separated by ';', expected ','"):
         read(path, has_header=True)
     path = write(tmp_path, "user,itm,rating\n")
-    with pytest.raises(ValueError, match=r"a.txt: column 'item' is missing .did you mean 'itm'"):
+    with pytest.raises(ValueError, match=r"a.txt, line 1: column 'item' is missing .did you mean 'itm'"):
         read(path, has_header=True)
     path = write(tmp_path, "user,item,item,rating\n")
-    with pytest.raises(ValueError, match=r"a.txt: column 'item' occurs twice"):
+    with pytest.raises(ValueError, match=r"a.txt, line 1: column 'item' occurs twice"):
         read(path, has_header=True)
 
 
