@@ -242,7 +242,7 @@ def read_json_columns(path: Path, kinds: Mapping[str, pa.DataType]) -> Columns:
     Raises:
         FileNotFoundError, ValueError: as ``json_lines``.
     """
-    text = _Text(_blocks(path), "")
+    text = _Text(text_blocks(path), "")
     plain = {name: pa.string() if kind == TEXT else kind for name, kind in kinds.items()}
     try:
         table = pyarrow.json.read_json(
