@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
-from workbench.datasets import amazon, given_splits, movielens, netflix, toy
+from workbench.datasets import amazon, amazon_2023, given_splits, movielens, netflix, toy
 from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble, changed_files
 from workbench.datasets.download import fetch_archive
 from workbench.datasets.formats import is_recognised, recognise
@@ -51,7 +51,7 @@ def _read_toy(folder: Path) -> Raw:
 
 TOY = Adapter(name="toy", read=_read_toy, version=1, licence="generated here; free")
 
-_AMAZON = {adapter.name: adapter for adapter in amazon.ADAPTERS}
+_AMAZON = {adapter.name: adapter for adapter in (*amazon.ADAPTERS, *amazon_2023.ADAPTERS)}
 DATASETS: dict[str, Adapter] = {
     adapter.name: adapter
     for adapter in (

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffsasrec.config import unknown_name
-from workbench.datasets import amazon, given_splits, movielens, netflix
+from workbench.datasets import amazon, amazon_2023, given_splits, movielens, netflix, recbole, text_lists
 from workbench.datasets.dataset import Format
 
 FORMATS: dict[str, Format] = {
-    form.name: form for form in (*movielens.FORMATS, *amazon.FORMATS, netflix.FORM, *given_splits.FORMATS)
+    form.name: form
+    for form in (
+        *movielens.FORMATS,
+        *amazon.FORMATS,
+        *amazon_2023.FORMATS,
+        netflix.FORM,
+        *recbole.FORMATS,
+        *text_lists.FORMATS,
+        *given_splits.FORMATS,
+    )
 }
 
 

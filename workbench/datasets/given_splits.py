@@ -20,6 +20,7 @@ from diffsasrec.table_checks import check_table
 from workbench.datasets import amazon, movielens
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
 from workbench.datasets.reading import json_lines, read_json, shown
+from workbench.datasets.table import positions
 from workbench.paths import data_dir
 
 _VERSION = 1
@@ -50,7 +51,7 @@ def read_given_split(main: Path, *, titles: Callable[[], pd.DataFrame | None] = 
         ids = {"user_id": pd.Series(users).to_numpy()[rows], "item_id": flat}
         columns.append(pd.DataFrame(ids).assign(part=np.int8(part)))
     table = pd.concat(columns, ignore_index=True)
-    table["timestamp"] = table.groupby("user_id", sort=False).cumcount()
+    table["timestamp"] = positions(table["user_id"])
 
     def place(row: int) -> str:
         return f"{files[table['part'].iloc[row]]}, user {shown(table['user_id'].iloc[row])}"

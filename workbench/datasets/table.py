@@ -100,6 +100,11 @@ def whole_numbers(ids: pd.Series) -> pd.Series:
     return ids
 
 
+def positions(users: pd.Series) -> pd.Series:
+    """Return 0, 1, 2 ... for the rows of each user, in their order: what stands for times that are not told."""
+    return users.groupby(users, sort=False).cumcount()
+
+
 def _dates(timestamps: pd.Series, where: Callable[[int], str]) -> pd.Series:
     """Return a column of texts as dates when most of them begin like one; then all must be dates."""
     if not isinstance(timestamps.dtype, pd.StringDtype):
