@@ -7,6 +7,7 @@ have two columns more: ``rating``, and ``part`` (one of ``GIVEN_PARTS``) where t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffsasrec.config import nearest
+from diffsasrec.flattening import encode_ids, rows_by_user_and_time
 from diffsasrec.table_checks import as_seconds, check_table, column_of
 from diffsasrec.vocabulary import Vocabulary
 
@@ -41,25 +43,41 @@ class Interactions:
         assert bool(np.all(self.offsets[1:] > self.offsets[:-1])), "every user has an interaction"
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame, *, is_dated: bool = True) -> Interactions:
-        """Check the table and sort it by user and timestamp; rows that tie keep their order."""
-        check_table(table)
-        users, user_ids = _encode_ids(column_of(table, "user_id"))
-        items, item_ids = _encode_ids(column_of(table, "item_id"))
-        timestamps = as_seconds(column_of(table, "timestamp"))
-        order = np.lexsort((timestamps, users))  # lexsort is stable
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))])
-        tokens = Vocabulary.to_token(items)[order].astype(np.int32)
-        ratings = column_of(table, "rating").to_numpy(np.float32)[order] if "rating" in table else None
-        parts = column_of(table, "part").to_numpy(np.int8)[order] if "part" in table else None
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        *,
+        is_dated: bool = True,
+        source: str = "table",
+        place: Callable[[int], str] | None = None,
+    ) -> Interactions:
+        """Check the table and sort it by user and timestamp; rows that tie keep their order.
+
+        ``source`` and ``place`` are for errors, as in ``check_table``.
+        """
+        check_table(table, source=source, place=place)
+        users, user_ids = encode_ids(column_of(table, "user_id"))
+        items, item_ids = encode_ids(column_of(table, "item_id"))
+        seconds = as_seconds(column_of(table, "timestamp"))
+        offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
+        unsorted: dict[str, NDArray] = {"tokens": Vocabulary.to_token(items), "timestamps": seconds}
+        if "rating" in table:
+            unsorted["ratings"] = column_of(table, "rating").to_numpy(np.float32)
+        if "part" in table:
+            unsorted["parts"] = column_of(table, "part").to_numpy(np.int8)
+        flat = {name: np.empty_like(values) for name, values in unsorted.items()}
+        for here, rows in rows_by_user_and_time(users, seconds, offsets):
+            for name, values in unsorted.items():
+                flat[name][here] = values[rows]
         return cls(
             user_ids,
-            offsets.astype(np.int64),
-            tokens,
-            timestamps[order],
+            offsets,
+            flat["tokens"],
+            flat["timestamps"],
             Vocabulary(item_ids),
-            ratings=ratings,
-            parts=parts,
+            ratings=flat.get("ratings"),
+            parts=flat.get("parts"),
             is_dated=is_dated,
         )
 
@@ -104,14 +122,6 @@ class Interactions:
         neighbours = self.user_ids[max(0, place - 500) : place + 500]
         close = nearest(str(user_id), [str(value) for value in neighbours])
         return f"; the nearest known id is {close}" if close is not None else ""
-
-
-def _encode_ids(column: pd.Series) -> tuple[NDArray[np.int64], NDArray]:
-    """Return the codes of a checked id column, (R,) int64, and the distinct ids in ascending order."""
-    codes, distinct = pd.factorize(column, sort=True)
-    kind = np.int64 if pd.api.types.infer_dtype(column) == "integer" else np.str_
-    ids = np.asarray(distinct, dtype=kind)
-    return codes.astype(np.int64), ids
 
 
 def _as_integer(user_id: object) -> int | None:

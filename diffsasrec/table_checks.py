@@ -36,7 +36,7 @@ def check_table(
     _check_timestamps(column_of(table, "timestamp"), source, where)
     if "rating" in table:
         ratings = column_of(table, "rating")
-        endless = ~np.isfinite(_numbers(ratings).astype(np.float64))
+        endless = ~np.isfinite(_numbers(ratings))
         if endless.any():
             raise ValueError(
                 f"{_place(ratings, endless, where)} is no finite number: give one or drop the row"
@@ -44,11 +44,11 @@ def check_table(
 
 
 def as_seconds(timestamps: pd.Series) -> NDArray[np.int64]:
-    """Return a checked timestamp column as whole seconds since 1970: (R,) int64."""
+    """Return a checked timestamp column as whole seconds since 1970: (R,) int64, perhaps the column's own."""
     if pd.api.types.is_datetime64_any_dtype(timestamps):
         naive = timestamps.dt.tz_convert(None) if timestamps.dt.tz is not None else timestamps
         return naive.to_numpy().astype("datetime64[s]").astype(np.int64)
-    return _numbers(timestamps).astype(np.int64)
+    return _numbers(timestamps).astype(np.int64, copy=False)
 
 
 def column_of(table: pd.DataFrame, name: str) -> pd.Series:
@@ -62,9 +62,16 @@ def column_of(table: pd.DataFrame, name: str) -> pd.Series:
 def _numbers(column: pd.Series) -> NDArray:
     """Return the values of a column as numbers, integers where they are, NaN for what is no number."""
     if pd.api.types.is_integer_dtype(column):
-        return column.to_numpy()
+        return column.to_numpy(np.float64, na_value=np.nan) if column.hasnans else column.to_numpy()
     numbers = pd.Series(pd.to_numeric(column, errors="coerce"))
     return numbers.to_numpy() if pd.api.types.is_integer_dtype(numbers) else numbers.to_numpy(np.float64)
+
+
+def _fits_64_bits(values: NDArray) -> NDArray[np.bool_]:
+    """Return which numbers are between -2^63 and 2^63; NaN is not."""
+    if values.dtype.kind == "i":
+        return np.ones(len(values), dtype=bool)
+    return np.asarray(np.abs(values.astype(np.float64)) < 2.0**63, dtype=bool)
 
 
 def _check_ids(column: pd.Series, source: str, where: Callable[[int], str]) -> None:
@@ -81,7 +88,7 @@ def _check_ids(column: pd.Series, source: str, where: Callable[[int], str]) -> N
             "ids must be all integers or all strings; convert the column"
         )
     if kind == "integer":
-        huge = (np.abs(column.to_numpy().astype(np.float64)) >= 2.0**63).astype(bool)
+        huge = ~_fits_64_bits(column.to_numpy())
         if huge.any():
             raise ValueError(f"{_place(column, huge, where)} is beyond 64 bits: store the ids as strings")
     else:
@@ -106,7 +113,7 @@ def _check_timestamps(column: pd.Series, source: str, where: Callable[[int], str
         raise ValueError(f"{source}: column 'timestamp' holds true and false: give seconds since 1970")
     else:
         seconds = _numbers(column)
-        wrong = ~(np.abs(seconds.astype(np.float64)) < 2.0**63)  # also where it is NaN
+        wrong = ~_fits_64_bits(seconds)  # also where it is NaN
         if seconds.dtype.kind == "f":
             wrong |= seconds != np.floor(seconds)
         if wrong.any():

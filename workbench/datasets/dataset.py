@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffsasrec.interactions import Interactions
-from diffsasrec.table_checks import as_seconds, check_table
+from diffsasrec.table_checks import as_seconds
 from diffsasrec.vocabulary import Vocabulary
 
 _YEAR_2100 = 4102444800
@@ -99,8 +99,8 @@ class Dataset:
 
 def assemble(name: str, raw: Raw) -> Dataset:
     """Return the data set of a raw one: checked, sorted, counted, with one row of ``items`` per token."""
-    check_table(raw.table, source=raw.facts.get("source", name), place=raw.place)
-    interactions = Interactions.from_table(raw.table, is_dated=raw.is_dated)
+    source = raw.facts.get("source", name)
+    interactions = Interactions.from_table(raw.table, is_dated=raw.is_dated, source=source, place=raw.place)
     _refuse_milliseconds(name, raw, interactions)
     items, notes = _in_token_order(name, raw.items, interactions.vocabulary)
     facts = dict(raw.facts)

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from workbench.datasets import prepare
 from workbench.datasets.dataset import Raw, assemble, hash_files
 
 ROWS = [(1, 20, 5), (1, 10, 6), (2, 30, 7)]
@@ -81,3 +82,13 @@ def test_the_hash_of_files_covers_names_and_content(tmp_path):
     (tmp_path / "b").write_text("yz")
     assert hash_files(tmp_path, ["a", "b"]) != first
     assert len(first) == 16
+
+
+def test_the_toy_has_the_fingerprint_that_runs_on_it_name(tmp_path):
+    assert prepare("toy", cache=tmp_path).fingerprint == "b6c9945b4509bcdc"
+
+
+def test_a_wrong_value_is_named_with_the_place_that_the_adapter_knows():
+    raw = raw_of([(1, 20, 5), (1, 10, -6)])._replace(place=lambda row: f"ratings.dat, line {row + 7}")
+    with pytest.raises(ValueError, match=r"^ratings.dat, line 8: timestamp '-6' lies before 1970"):
+        assemble("tiny", raw)
