@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
 import time
 import warnings
@@ -55,6 +56,7 @@ def main() -> None:
     )  # threads that spin starve each other on a busy machine
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop: the same as Ctrl-C
     sys.exit(_status())
 
 
@@ -165,6 +167,7 @@ def decode(
 ) -> None:
     """Fill K slots behind a user's history and tell it step by step."""
     _log_progress()
+    from diffsasrec.files import write_text
     from workbench.experiments import decode_user, open_run
     from workbench.replay import replay_html, truth_in_words
     from workbench.tables import step_in_words, trace_document
@@ -185,10 +188,10 @@ def decode(
         print(f"{entry['rank']:>3}  {entry['confidence']:>6.1%}  {entry['title']}{mark}")
     print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
     if html is not None:
-        html.write_text(replay_html(trace, titles, target=target, title=heading), encoding="utf-8")
+        write_text(html, replay_html(trace, titles, target=target, title=heading))
         _say(f"wrote {html}")
     if json_ is not None:
-        json_.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(json_, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         _say(f"wrote {json_}")
 
 
@@ -219,6 +222,8 @@ def runs(
     for run in found:
         if not isinstance(run, Run):
             print(f"{run.id}  broken: {run.reason}")
+        elif (reason := _unreadable_figures(run)) is not None:
+            print(f"{run.id}  {reason}")
 
 
 @app.command()
@@ -413,6 +418,17 @@ def _as_json(run: Run | BrokenRun) -> dict[str, Any]:
         metrics = {"reason": str(error)}
     about = {"id": run.id, "folder": str(run.folder), "status": run.status, "stale": run.stale}
     return {**about, "manifest": run.manifest, "metrics": metrics}
+
+
+def _unreadable_figures(run: Run) -> str | None:
+    """Return why a run's figures cannot be read; None where they can."""
+    from workbench.runs import RunError
+
+    try:
+        run.metrics()
+    except RunError as error:
+        return str(error)
+    return None
 
 
 def _log_progress() -> None:

@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from diffsasrec.checkpoint import Checkpoint, save_checkpoint
+from diffsasrec.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from diffsasrec.config import config_hash, from_dict, to_dict, unknown_name
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import Evaluation, evaluate
@@ -493,7 +493,12 @@ def _train(
 ) -> TrainingResult | None:
     """Leave the best weights in the model and in ``folder``; None for a model that only counts."""
     if model.trainable:
-        return fit(model, split, config.train, folder=folder, resume=resume, on_progress=reporter.training)
+        try:
+            return fit(
+                model, split, config.train, folder=folder, resume=resume, on_progress=reporter.training
+            )
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}: the same command with --force does so") from error
     model.count(split)
     save_checkpoint(folder / BEST, model, split.interactions.vocabulary)
     return None

@@ -24,7 +24,14 @@ from typing import Any
 
 import pandas as pd
 
-from diffsasrec.checkpoint import CONFIG, VOCABULARY, WEIGHTS, Checkpoint, load_checkpoint
+from diffsasrec.checkpoint import (
+    CONFIG,
+    VOCABULARY,
+    WEIGHTS,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+)
 from diffsasrec.config import nearest
 from diffsasrec.files import explained, make_folder, replace_files, write_text
 from diffsasrec.trace import DecodeTrace
@@ -252,7 +259,12 @@ class Run:
         folder = self._own(which)
         for name in (CONFIG, VOCABULARY, WEIGHTS):
             self._own(f"{which}/{name}")
-        return load_checkpoint(folder, vocabulary=vocabulary)
+        try:
+            return load_checkpoint(folder, vocabulary=vocabulary)
+        except (CheckpointError, FileNotFoundError) as error:
+            if self.manifest["status"] == "done":  # the same command would find it finished
+                raise type(error)(f"{error} (with --force, for the run is done)") from error
+            raise
 
     def dataset(self) -> Dataset:
         """Return the data set that the run was trained on.
@@ -363,7 +375,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{path} is no JSON ({error}): it was cut short, or is no file of a run") from error
+        remedy = {METRICS: "evaluate the run again", MANIFEST: "give the command that made the run again"}
+        raise RunError(
+            f"{path} is no JSON ({error}): it was cut short, or is no file of a run"
+            + (f"; {remedy[path.name]}" if path.name in remedy else "")
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

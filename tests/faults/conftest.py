@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -116,6 +117,12 @@ class Bench:
         ended = self.run(*arguments, fault={"folder": str(folder), "record": str(record)})
         assert ended.status == 0, ended.said
         return [tuple(json.loads(line)) for line in record.read_text().splitlines()]
+
+    def hear_now(self) -> None:
+        """Take note of processes that have ended by now."""
+        assert self.zygote.stdout is not None
+        while select.select([self.zygote.stdout], [], [], 0)[0]:
+            self._hear()
 
     def close(self) -> None:
         assert self.zygote.stdin is not None

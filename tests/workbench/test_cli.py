@@ -209,7 +209,7 @@ def test_a_broken_checkpoint_is_one_sentence(workbench, train, world, content):
 
 def test_runs_are_listed_for_people_and_for_scripts(workbench, train, world):
     run = train()
-    (world.runs / "foreign" / "thing").mkdir(parents=True)
+    (world.runs / "foreign" / "thing" / "best").mkdir(parents=True)
     listed = workbench("runs")
     assert listed.status == 0
     assert run in listed.out

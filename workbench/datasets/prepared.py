@@ -6,10 +6,11 @@ the one in use. Both are written beside and renamed, so a reader sees the old or
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diffsasrec.files import WriteError, explained, flush_to_disk, make_folder, write_text
 from diffsasrec.interactions import Interactions
 from diffsasrec.vocabulary import Vocabulary
 from workbench.datasets.dataset import Dataset
 
 FORMAT = 1
-_CURRENT = "current.json"
+_CURRENT, _ABOUT, _WRITING = "current.json", "dataset.json", ".writing-"
 _ARRAYS = ("user_ids", "offsets", "tokens", "timestamps", "item_ids")
 _OPTIONAL_ARRAYS = ("ratings", "parts")  # where the source has them
 
 
 def save_prepared(dataset: Dataset, cache: Path, *, version: int) -> Dataset:
-    """Write a data set to the cache and return it as memory maps of what was written."""
+    """Write a data set to the cache and return it as memory maps of what was written.
+
+    Processes that prepare the same name at once do so one after the other.
+
+    Raises:
+        WriteError: it could not be written; what was prepared before is there still.
+    """
     home = cache / dataset.name
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
-        try:
-            _write(dataset, beside, version)
-            _move_into_place(beside, home / dataset.fingerprint)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        _write_json(
-            home / _CURRENT, {"format": FORMAT, "fingerprint": dataset.fingerprint, "version": version}
-        )
-    except OSError as error:
-        raise ValueError(
-            f"{dataset.name} could not be written to {home}: {error.strerror or error}; "
-            "point DIFFSASREC_CACHE to a folder with room that you may write to"
-        ) from error
+        make_folder(home)
+        with _locked(home):
+            _put(dataset, home, version)
+    except WriteError as error:
+        raise WriteError(f"{error}, or point DIFFSASREC_CACHE to another folder") from error
     return _read(dataset.name, home / dataset.fingerprint)
 
 
@@ -74,6 +72,33 @@ def list_prepared(cache: Path) -> list[str]:
     return sorted(path.parent.name for path in cache.glob(f"*/{_CURRENT}"))
 
 
+def _put(dataset: Dataset, home: Path, version: int) -> None:
+    """Write a data set beside its place, then rename it, then name it as the one in use."""
+    for leftover in home.glob(f"{_WRITING}*"):  # of a process that was killed: only one at a time comes here
+        shutil.rmtree(leftover, ignore_errors=True)
+    place, beside = home / dataset.fingerprint, home / f"{_WRITING}{dataset.fingerprint}"
+    try:
+        with explained(home):
+            beside.mkdir()
+            _write(dataset, beside, version)
+            for path in beside.iterdir():
+                flush_to_disk(path)
+            if not _is_same(dataset.name, beside, place):
+                _move_into_place(beside, place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    _write_json(home / _CURRENT, {"format": FORMAT, "fingerprint": dataset.fingerprint, "version": version})
+
+
+def _is_same(name: str, made: Path, place: Path) -> bool:
+    """Return whether a folder holds already, and unbroken, what was made: then its readers are left in peace."""
+    try:
+        _read(name, place)
+        return (place / _ABOUT).read_bytes() == (made / _ABOUT).read_bytes()
+    except (OSError, ValueError, KeyError, TypeError, AssertionError):
+        return False
+
+
 def _write(dataset: Dataset, folder: Path, version: int) -> None:
     interactions = dataset.interactions
     arrays = (
@@ -98,12 +123,11 @@ def _write(dataset: Dataset, folder: Path, version: int) -> None:
         "filters": interactions.filters,
         "facts": dataset.facts,
     }
-    _write_json(folder / "dataset.json", content)
-    folder.chmod(0o755)  # a temporary folder is private
+    _write_json(folder / _ABOUT, content)
 
 
 def _read(name: str, folder: Path) -> Dataset:
-    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    content = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     user_ids, offsets, tokens, timestamps, item_ids = (_map(folder / f"{array}.npy") for array in _ARRAYS)
     given = {
         array: _map(folder / f"{array}.npy")
@@ -127,26 +151,33 @@ def _read(name: str, folder: Path) -> Dataset:
 
 
 def _map(path: Path) -> NDArray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except EOFError as error:
+        raise ValueError(f"{path.name} is empty") from error
 
 
 def _move_into_place(made: Path, place: Path) -> None:
     """Rename a folder; what was there before steps aside first, and is deleted afterwards."""
-    aside = made.with_name(made.name + "-old")
+    aside = made.with_name(f"{made.name}-old")
     if place.exists():
         place.rename(aside)
-    try:
-        made.rename(place)
-    except OSError:
-        if not place.exists():  # otherwise somebody else has just put the same content there
-            raise
+    made.rename(place)
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Wait until nobody else writes below a folder, and keep others waiting."""
+    with explained(home):
+        file = home.with_name(f".{home.name}.lock").open("a")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _checked(fingerprint: str) -> str:

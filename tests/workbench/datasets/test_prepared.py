@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffsasrec.files import WriteError
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import list_prepared, load_prepared, save_prepared
 
@@ -71,7 +72,7 @@ def test_a_failed_write_leaves_the_old_data(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     with pytest.raises(
-        ValueError, match=r"tiny could not be written to .*No space left on device.*DIFFSASREC_CACHE"
+        WriteError, match=r"tiny could not be written: No space left on device.*DIFFSASREC_CACHE"
     ):
         save_prepared(dataset_of(("x", "y", "z")), tmp_path, version=1)
     same(load_prepared("tiny", tmp_path), first)
@@ -80,8 +81,25 @@ def test_a_failed_write_leaves_the_old_data(tmp_path, monkeypatch):
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="could not be written"):
+    with pytest.raises(WriteError, match="could not be written: Not a directory"):
         save_prepared(dataset_of(), tmp_path / "file", version=1)
+
+
+def test_data_that_is_there_already_is_not_moved_under_its_readers(tmp_path):
+    opened = save_prepared(dataset_of(), tmp_path, version=1)
+    place = tmp_path / "tiny" / opened.fingerprint
+    before = place.stat().st_ino
+    save_prepared(dataset_of(), tmp_path, version=1)
+    assert place.stat().st_ino == before
+    (place / "dataset.json").write_bytes(b"")
+    save_prepared(dataset_of(), tmp_path, version=1)
+    same(load_prepared("tiny", tmp_path), opened)
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    (tmp_path / "tiny" / ".writing-0123").mkdir(parents=True)
+    opened = save_prepared(dataset_of(), tmp_path, version=1)
+    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {"current.json", opened.fingerprint}
 
 
 def truncate(path):
