@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from workbench import cli
+from workbench.datasets.formats import FORMATS
 from workbench.runs import Run
 
 
@@ -126,6 +129,18 @@ def test_columns_of_ones_own_table_can_be_named(workbench, tmp_path):
     called = workbench("prepare", "own", "--from", tmp_path / "own.csv", *columns)
     assert called.status == 0, called.err
     assert "own: 4 users, 5 items, 20 interactions" in called.out
+
+
+def test_the_help_of_prepare_names_every_form_of_files(workbench):
+    words = set(re.findall(r"[\w-]+", workbench("prepare", "--help").out))
+    assert set(FORMATS) <= words
+
+
+def test_what_differs_from_the_known_counts_is_told(workbench):
+    folder = Path(__file__).parent / "datasets" / "samples" / "movielens-csv"
+    called = workbench("prepare", "ml-latest-small", "--from", folder)
+    assert called.status == 0
+    assert "note: interactions: 7 here, 100004 known" in called.err
 
 
 def test_evaluating_prints_a_table_and_writes_the_figures(workbench, train, world):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,15 @@ from workbench.datasets.dataset import Raw, source_facts
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _DATE = re.compile(r"\d{4}-\d\d")
+_OPTIONS = {
+    "user_id": "--user-col",
+    "item_id": "--item-col",
+    "timestamp": "--time-col",
+    "rating": "--rating-col",
+    "title": "--title-col",
+    "categories": "--category-col",
+}
+_KINDS = {"timestamp": reading.GUESSED, "rating": reading.NUMBER}  # all others are text
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -24,9 +33,16 @@ def suffix_of(path: Path) -> str | None:
 
 
 def read_table(
-    path: Path, *, user_col: str = "user_id", item_col: str = "item_id", time_col: str = "timestamp"
+    path: Path,
+    *,
+    user_col: str = "user_id",
+    item_col: str = "item_id",
+    time_col: str = "timestamp",
+    rating_col: str | None = None,
+    title_col: str | None = None,
+    category_col: str | None = None,
 ) -> Raw:
-    """Return the interactions of a CSV, TSV or Parquet file; item ids stand for titles.
+    """Return the interactions of a CSV, TSV or Parquet file; item ids stand for titles, unless a column holds them.
 
     Ids that are all whole numbers become integers, others stay strings. The time column holds whole seconds
     since 1970, or dates.
@@ -36,31 +52,54 @@ def read_table(
         raise ValueError(f"{path.name}: unknown kind of file: give one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: give the path of a table to prepare")
-    names = (user_col, item_col, time_col)
-    if len(set(names)) < len(names):
-        raise ValueError(f"user, item and time must be three columns, got {', '.join(names)}")
-    place, notes = None, []
-    if suffix == ".parquet":
-        _check_names(path.name, reading.read_schema(path), names)
-        table = reading.read_parquet(path, names).to_pandas(date_as_object=False)
-    else:
-        delimiter = "\t" if suffix.startswith(".tsv") else ","
-        line, found = reading.read_header(path, delimiter)
-        _check_names(f"{path.name}, line {line}", found, names, delimiter)
-        kinds = dict(zip(names, (reading.TEXT, reading.TEXT, reading.GUESSED), strict=True))
-        table, place, notes = reading.read_columns(
-            path, kinds, delimiter=delimiter, has_header=True, quoted=True
+    given = (user_col, item_col, time_col, rating_col, title_col, category_col)
+    columns = {known: name for known, name in zip(_OPTIONS, given, strict=True) if name is not None}
+    if len(set(columns.values())) < len(columns):
+        raise ValueError(
+            f"user, item and time, and what else is named, must be different columns, got {', '.join(columns.values())}"
         )
-    table = table[list(names)].set_axis(COLUMNS, axis="columns")
+    table, place, notes = _read(path, suffix, columns)
     for name in COLUMNS[:2]:
         notes = notes + _odd_ids(table[name])
         table[name] = whole_numbers(table[name])
     where = place if place is not None else lambda row: f"{path.name}: row {row + 1}"
     table["timestamp"] = _dates(table["timestamp"], where)
-    ids = pd.Index(table["item_id"].unique())
-    items = pd.DataFrame({"item_id": ids, "title": ids.astype("str"), "categories": ""})
-    facts = {"source": path.name, "notes": notes, **source_facts(path.parent, [path.name])}
-    return Raw(table, items, facts, place=where)
+    items, more = _items(table)
+    facts = {"source": path.name, "notes": [*notes, *more], **source_facts(path.parent, [path.name])}
+    return Raw(table.drop(columns=["title", "categories"], errors="ignore"), items, facts, place=where)
+
+
+def _read(
+    path: Path, suffix: str, columns: dict[str, str]
+) -> tuple[pd.DataFrame, Callable[[int], str] | None, list[str]]:
+    """Return the columns under the names that they have here, where a row stands, and notes."""
+    names = list(columns.values())
+    place, notes = None, []
+    if suffix == ".parquet":
+        _check_names(path.name, reading.read_schema(path), columns)
+        table = reading.read_parquet(path, names).to_pandas(date_as_object=False)
+    else:
+        delimiter = "\t" if suffix.startswith(".tsv") else ","
+        line, found = reading.read_header(path, delimiter)
+        _check_names(f"{path.name}, line {line}", found, columns, delimiter)
+        kinds = {name: _KINDS.get(known, reading.TEXT) for known, name in columns.items()}
+        table, place, notes = reading.read_columns(
+            path, kinds, delimiter=delimiter, has_header=True, quoted=True
+        )
+    return table[names].set_axis(list(columns), axis="columns"), place, notes
+
+
+def _items(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return a row per item, as its first interaction describes it, and a note where others differ."""
+    described = [name for name in ("title", "categories") if name in table]
+    items = table[["item_id", *described]].drop_duplicates(ignore_index=True)
+    first = items.drop_duplicates("item_id", ignore_index=True)
+    differ = items["item_id"][items["item_id"].duplicated()].nunique()
+    notes = [f"{differ} items are described in more than one way: the first counts"] if differ else []
+    ids = first["item_id"]
+    titles = first["title"].astype("str").replace("", None) if "title" in first else ids.astype("str")
+    categories = first["categories"].astype("str") if "categories" in first else ""
+    return pd.DataFrame({"item_id": ids, "title": titles, "categories": categories}), notes
 
 
 def _odd_ids(ids: pd.Series) -> list[str]:
@@ -81,10 +120,11 @@ def _odd_ids(ids: pd.Series) -> list[str]:
     return notes
 
 
-def _check_names(where: str, found: list[str], names: Sequence[str], delimiter: str | None = None) -> None:
+def _check_names(where: str, found: list[str], columns: dict[str, str], delimiter: str | None = None) -> None:
     """Raise when a column is missing or there twice, and say which option names it."""
-    for name, option in zip(names, ("--user-col", "--item-col", "--time-col"), strict=True):
-        reading.check_column(where, name, found, delimiter=delimiter, fix=f": name the column with {option}")
+    for known, name in columns.items():
+        fix = f": name the column with {_OPTIONS[known]}"
+        reading.check_column(where, name, found, delimiter=delimiter, fix=fix)
 
 
 def whole_numbers(ids: pd.Series) -> pd.Series:

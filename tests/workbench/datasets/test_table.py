@@ -38,6 +38,34 @@ def test_columns_go_by_name_and_the_others_are_left_alone(tmp_path):
     assert list(raw.table.columns) == ["user_id", "item_id", "timestamp"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_ratings_titles_and_categories_are_read_where_they_are_named(tmp_path, suffix):
+    path = tmp_path / f"films.{suffix}"
+    frame = pd.DataFrame(
+        {
+            "user_id": [1, 1, 2],
+            "item_id": [7, 8, 7],
+            "timestamp": [3, 4, 5],
+            "stars": [4.5, 2, 3],
+            "name": ["Seven, or so", "", "Seven"],
+            "kind": ["Drama|War", "", "Drama|War"],
+        }
+    )
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    raw = read_table(path, rating_col="stars", title_col="name", category_col="kind")
+    dataset = assemble("films", raw)
+    assert dataset.interactions.ratings.tolist() == [4.5, 2, 3]
+    assert dataset.items["title"].tolist() == ["Seven, or so", "8"]
+    assert dataset.items["categories"].tolist() == ["Drama|War", ""]
+    assert "1 items are described in more than one way: the first counts" in dataset.facts["notes"]
+    with pytest.raises(ValueError, match=r"column 'genre' is missing.*name the column with --category-col"):
+        read_table(path, category_col="genre")
+    with pytest.raises(
+        ValueError, match="must be different columns, got user_id, item_id, timestamp, user_id"
+    ):
+        read_table(path, rating_col="user_id")
+
+
 def test_parquet_is_read_like_csv(tmp_path):
     path = tmp_path / "reviews.parquet"
     frame = pd.DataFrame({"UserId": [1, 2], "ProductId": ["a", "b"], "Timestamp": [3, 4], "stars": [5, 5]})
@@ -160,7 +188,7 @@ def test_unknown_endings_missing_files_and_repeated_columns_are_refused(tmp_path
         read_table(write(tmp_path, "x", "ratings.xlsx"))
     with pytest.raises(FileNotFoundError, match=r"no file .*missing.csv"):
         read_table(tmp_path / "missing.csv")
-    with pytest.raises(ValueError, match="must be three columns"):
+    with pytest.raises(ValueError, match="must be different columns"):
         read_table(write(tmp_path, GOOD), user_col="item_id")
 
 
