@@ -41,12 +41,12 @@ def runs(tmp_path_factory) -> Path:
 def broken(runs, tmp_path) -> Path:
     """Return a folder with a good run, one without manifest, and one whose weights are cut short."""
     good = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
-    for key in (good.key, "cut-short"):
+    for key in (good.key, "weights-cut-short"):
         target = tmp_path / good.recipe / key
         _copy(good.folder, target)
         content = json.loads((target / "manifest.json").read_text())
         (target / "manifest.json").write_text(json.dumps({**content, "key": key}))
-    weights = tmp_path / good.recipe / "cut-short" / "best" / WEIGHTS
+    weights = tmp_path / good.recipe / "weights-cut-short" / "best" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:100])
     (tmp_path / "toy-sasrec" / "half" / "best").mkdir(parents=True)
     return tmp_path
@@ -120,10 +120,10 @@ def test_a_broken_run_is_listed_with_the_reason_while_the_others_work(opened, br
 
 
 def test_a_run_whose_weights_are_cut_short_says_so_and_the_page_stands(opened, broken):
-    app = opened(broken, run="toy-diffsasrec/cut-short")
+    app = opened(broken, run="toy-diffsasrec/weights-cut-short")
     assert not app.exception
     assert "train the model again" in app.error[0].value
-    assert app.selectbox(key="run").value == "toy-diffsasrec/cut-short"
+    assert app.selectbox(key="run").value == "toy-diffsasrec/weights-cut-short"
 
 
 def test_a_run_that_disappears_while_it_is_shown_is_a_message(opened, broken):
