@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
@@ -14,6 +15,8 @@ from streamlit.util import calc_hash
 
 from diffsasrec.checkpoint import WEIGHTS
 from diffsasrec.decode_config import RULES, DecodeConfig
+from workbench.datasets.dataset import Raw, assemble
+from workbench.datasets.prepared import save_prepared
 from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import BrokenRun, Run, list_runs
 from workbench.views import board, example, page, sources
@@ -177,6 +180,23 @@ def test_a_deep_link_opens_run_user_step_slot_rule_and_seed(opened, runs):
     assert "**Step 3 of 4:**" in texts(app)
     assert "Slot 6 at step 3" in texts(app)
     assert app.number_input(key="seed").value == 5
+
+
+def test_a_run_on_filtered_data_without_dates_is_opened_by_its_address(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    rows = [(user, (user + place) % 20, place) for user in range(40) for place in range(12)]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    items = pd.DataFrame({"item_id": range(20), "title": [f"Item {item}" for item in range(20)]})
+    raw = Raw(table, items.assign(categories=""), {}, is_dated=False)
+    save_prepared(assemble("order", raw), tmp_path / "cache", version=1)
+    config = recipe("order~5core", "diffsasrec", split="leave_last_k", num_targets=3, **TINY)
+    run = run_experiment(config, runs_dir=tmp_path / "runs", progress="none")
+    app = opened(tmp_path / "runs", run=run.id, user="7", step="1")
+    assert not app.warning
+    assert "User 7" in texts(app)
+    shown = re.sub(r"<[^>]*>", " ", texts(app))
+    assert "no. 1 to no. 9" in shown
+    assert "1970" not in shown
 
 
 def test_the_step_buttons_go_to_the_ends_and_no_further(opened, tmp_path):

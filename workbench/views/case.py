@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from diffsasrec.trace import DecodeTrace
 from workbench.replay import replay_html
@@ -37,12 +36,7 @@ class Case:
             self.source.title,
             target=self.person.target,
             title=f"User {self.person.user_id}, {self.source.name}",
-            history_details=[day(moment) for moment in self.person.timestamps.tolist()],
+            history_details=[self.person.when(moment) for moment in self.person.timestamps.tolist()],
             is_part_of_a_page=is_part_of_a_page,
             dark=dark,
         )
-
-
-def day(moment: int) -> str:
-    """Return a moment in seconds as a date for people."""
-    return f"{datetime.fromtimestamp(moment, UTC):%d %b %Y}".lstrip("0")

@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
 from workbench.views import board, knobs, panels
-from workbench.views.case import Case, day
+from workbench.views.case import Case
 from workbench.views.page import chart, check_address, frame, is_dark, list_broken, plain, say_no_runs
 from workbench.views.sources import EXAMPLE, Shelf, Source, shelf
 
@@ -120,14 +120,14 @@ def _show_person(case: Case) -> None:
         for genre in source.genres(token).split(", "):
             counts[genre] = counts.get(genre, 0) + 1
     genres = [genre for genre in sorted(counts, key=counts.get, reverse=True) if genre][:3]  # type: ignore[arg-type]
-    first, last = day(int(person.timestamps[0])), day(int(person.timestamps[-1]))
+    first, last = (person.when(int(person.timestamps[place])) for place in (0, -1))
     span = first if first == last else f"{first} to {last}"
     mostly = f"mostly {', '.join(genres)}" if genres else ""
     about = " · ".join(filter(None, [f"{len(person.tokens)} items", mostly, span, source.name]))
     story = truth_in_words(case.trace, person.target, source.title)
     moments = [*person.timestamps[-_HISTORY_CARDS:].tolist(), person.target_time]
     *cards, held_out = [
-        board.HistoryCard(source.title(token), source.genres(token), day(moment))
+        board.HistoryCard(source.title(token), source.genres(token), person.when(moment))
         for token, moment in zip(
             [*person.tokens[-_HISTORY_CARDS:].tolist(), person.target], moments, strict=True
         )

@@ -9,7 +9,6 @@ from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.randomness import uniform
 from workbench.figures import forward_process
 from workbench.views import board, decode
-from workbench.views.case import day
 from workbench.views.page import chart, check_address, frame, is_dark
 from workbench.views.sources import ExampleSource, Person
 
@@ -70,7 +69,7 @@ def _forward(source: ExampleSource, person: Person) -> None:
     probability = float(mask_probability(torch.tensor(time)))
     masked = (draws < probability).tolist()
     cards = [
-        board.HistoryCard(source.title(token), source.genres(token), day(moment))
+        board.HistoryCard(source.title(token), source.genres(token), person.when(moment))
         for token, moment in zip(tokens, moments, strict=True)
     ]
     words = (

@@ -89,7 +89,9 @@ def _show_history(case: Case) -> None:
     person, source = case.person, case.source
     table = pd.DataFrame(
         {
-            "when": pd.to_datetime(person.timestamps, unit="s"),
+            "when": pd.to_datetime(person.timestamps, unit="s")
+            if person.is_dated
+            else [person.when(moment) for moment in person.timestamps.tolist()],
             "item": [source.title(token) for token in person.tokens.tolist()],
             "genres": [source.genres(token) for token in person.tokens.tolist()],
             "popularity": [source.popularity(token) for token in person.tokens.tolist()],

@@ -11,6 +11,7 @@ import argparse
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Person:
     timestamps: NDArray[np.int64]  # (L,) seconds
     target: int
     target_time: int
+    is_dated: bool = True  # False: timestamps are positions
+
+    def when(self, moment: int) -> str:
+        """Return one of the timestamps for people: a date, or the place where the data tell the order alone."""
+        return day(moment) if self.is_dated else f"no. {moment + 1}"
 
 
 class Source(ABC):
@@ -140,6 +146,7 @@ class RunSource(Source):
             timestamps=np.asarray(interactions.timestamps[history], dtype=np.int64),
             target=int(interactions.tokens[target]),
             target_time=int(interactions.timestamps[target]),
+            is_dated=interactions.is_dated,
         )
 
     def rules(self) -> list[str]:
@@ -268,6 +275,11 @@ def runs_folder() -> Path:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--runs", default=None)
     return runs_dir(parser.parse_known_args(sys.argv[1:])[0].runs)
+
+
+def day(moment: int) -> str:
+    """Return a moment in seconds as a date for people."""
+    return f"{datetime.fromtimestamp(moment, UTC):%d %b %Y}".lstrip("0")
 
 
 def _can_be_stepped(run: Run) -> bool:
