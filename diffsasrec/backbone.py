@@ -84,10 +84,10 @@ class Transformer(nn.Module):
             ValueError: more positions than ``max_length``.
         """
         num_positions = tokens.shape[1]
-        if num_positions > self.config.max_length:
+        if not 0 < num_positions <= self.config.max_length:
             raise ValueError(
-                f"{num_positions} positions are more than max_length={self.config.max_length}: "
-                "shorten the history"
+                f"{num_positions} positions are not between 1 and max_length={self.config.max_length}: "
+                "give a history, and one of that length"
             )
         from_right = torch.arange(num_positions - 1, -1, -1, device=tokens.device)
         hidden = self.item_embedding(tokens) + self.position_embedding(from_right)

@@ -23,9 +23,19 @@ from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
-__all__ = ["RULES", "DecodeConfig", "decode", "decode_steps"]
+__all__ = ["RULES", "DecodeConfig", "checked_history", "decode", "decode_steps"]
 
 LogitsOf = Callable[[torch.Tensor], torch.Tensor]
+
+
+def checked_history(history: torch.Tensor) -> torch.Tensor:
+    """Return histories (B, L) as they are; raise ``ValueError`` where there is no user, or no position, at all."""
+    if history.ndim != 2 or 0 in history.shape:
+        raise ValueError(
+            f"histories of shape {tuple(history.shape)} leave nothing to recommend from: give (B, L) with at least "
+            "one user and one position"
+        )
+    return history
 
 
 @torch.no_grad()
@@ -50,9 +60,9 @@ def decode_steps(
         config: the rule and its knobs.
 
     Raises:
-        ValueError: logits with NaN, or fewer than K items left for a user.
+        ValueError: no history at all, logits with NaN, or fewer than K items left for a user.
     """
-    num_users, num_slots, device = history.shape[0], config.num_slots, history.device
+    num_users, num_slots, device = checked_history(history).shape[0], config.num_slots, history.device
     pairs = forbidden_pairs(forbidden, num_users, num_needed=num_slots, num_items=num_items)
     blocked = pairs[0].to(device), pairs[1].to(device)
     tokens = history.new_full((num_users, num_slots), Vocabulary.mask_id_of(num_items))

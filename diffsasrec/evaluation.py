@@ -131,6 +131,10 @@ def evaluate(
 
 def _chosen(judged: Part, max_users: int | None) -> Part:
     """Return the users to judge: all of them, or so many at equal distances."""
+    if not len(judged) or (max_users is not None and max_users < 1):
+        raise ValueError(
+            f"there is no user to judge: the {judged.name} part has {len(judged)}, max_users is {max_users}"
+        )
     if max_users is None:
         return judged
     num_judged = min(max_users, len(judged))

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from diffsasrec.config import unknown_name
-from diffsasrec.decoding import DecodeConfig
+from diffsasrec.decoding import DecodeConfig, checked_history
 from diffsasrec.metrics import checked_scores
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
@@ -100,10 +100,11 @@ class SequentialModel(nn.Module, ABC):
         with K = num_recommendations) and needs ``user_seeds`` (B,) long; it returns its trace as well.
 
         Raises:
-            ValueError: a way that the model does not have, or more items than are left for a user.
+            ValueError: a way that the model does not have, no history at all, or more items than are left for a user.
         """
         if way not in self.ways:
             raise unknown_name(f"way to recommend of {type(self).__name__}", way, self.ways)
+        history = checked_history(history)
         if decode_config is not None and (way, decode_config.num_slots) != ("diffusion", num_recommendations):
             raise ValueError(
                 f"decode_config with num_slots={decode_config.num_slots} does not fit way={way!r} and "

@@ -581,3 +581,28 @@ def test_a_diffusion_list_without_a_config_has_the_length_asked_for(cycle_split:
         torch.tensor([[1, 2, 3]]), num_recommendations=4, way="diffusion", user_seeds=torch.tensor([1])
     )
     assert found.items.shape == (1, 4)
+
+
+@pytest.mark.parametrize(("case", "way"), WAYS)
+@pytest.mark.parametrize("shape", [(3, 0), (0, 5), (0, 0)])
+def test_no_history_at_all_is_one_sentence(case: str, way: str, shape: tuple, cycle_split: Split) -> None:
+    model = make(case, cycle_split.interactions.num_items).eval()
+    with pytest.raises(ValueError, match=r"histories of shape .* leave nothing to recommend from"):
+        recommend(model, torch.ones(shape, dtype=torch.long), way, None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_user_to_judge_is_one_sentence(case: str, cycle_split: Split) -> None:
+    model = make(case, cycle_split.interactions.num_items).eval()
+    with pytest.raises(ValueError, match="no user to judge: the test part has 80, max_users is 0"):
+        evaluate(model, cycle_split, "test", max_users=0)
+    nobody = replace(cycle_split, test=cycle_split.test.take(np.arange(0)))
+    with pytest.raises(ValueError, match="no user to judge: the test part has 0"):
+        evaluate(model, nobody, "test")
+
+
+@pytest.mark.parametrize("case", TRAINABLE)
+def test_a_network_says_when_it_gets_no_position(case: str, cycle_split: Split) -> None:
+    model = make(case, cycle_split.interactions.num_items).eval()
+    with pytest.raises(ValueError, match="0 positions are not between 1 and max_length=12"):
+        model.transformer(torch.ones((3, 0), dtype=torch.long))
