@@ -10,7 +10,7 @@ import re
 import warnings
 from pathlib import Path
 
-from diffsasrec.config import from_dict, to_dict, unknown_name
+from diffsasrec.config import from_dict, nearest, to_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
 from workbench.datasets import amazon, amazon_2023, given_splits, movielens, netflix, toy
 from workbench.datasets.dataset import Adapter, Dataset, Raw, assemble, changed_files
@@ -51,6 +51,7 @@ def _read_toy(folder: Path) -> Raw:
 
 TOY = Adapter(name="toy", read=_read_toy, version=1, licence="generated here; free")
 
+AMAZON_NAMES = "amazon-<category>-<edition>, where an edition is 2014, 5core, 2023, 2023-0core or 2023-5core"
 _AMAZON = {adapter.name: adapter for adapter in (*amazon.ADAPTERS, *amazon_2023.ADAPTERS)}
 DATASETS: dict[str, Adapter] = {
     adapter.name: adapter
@@ -197,8 +198,11 @@ def _read_own(
 
 
 def _unknown(name: str, place: Path) -> ValueError:
-    more = _AMAZON if name.startswith("amazon-") else ()
-    return unknown_name("data set", name, [*DATASETS, *more, *list_prepared(place)])
+    if not name.startswith("amazon-"):
+        return unknown_name("data set", name, [*DATASETS, *list_prepared(place)])
+    close = nearest(name, [*_AMAZON, *list_prepared(place)])
+    hint = f" did you mean {close!r}?" if close is not None else ""
+    return ValueError(f"unknown data set {name!r}:{hint} known: {AMAZON_NAMES}")
 
 
 def _folder_of(adapter: Adapter) -> Path:

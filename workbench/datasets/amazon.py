@@ -101,7 +101,9 @@ def read_parquet(folder: Path) -> Raw:
     table = table.sort_values("pos", kind="stable").drop(columns="pos")
     table = table.rename(columns={"user": "user_id", "item": "item_id"})
     items = read_items_table(folder / _FILES_PARQUET[1])
-    return Raw(table, items, {"source": path.name, **source_facts(folder, _FILES_PARQUET)})
+    facts = {"source": path.name, **source_facts(folder, _FILES_PARQUET)}
+    rows = table.index  # of the file
+    return Raw(table, items, facts, place=lambda row: f"{path.name}: row {int(rows[row]) + 1}")
 
 
 def read_items_table(path: Path) -> pd.DataFrame:

@@ -87,7 +87,8 @@ def _raw(paths: list[Path], found: list[reading.Columns]) -> Raw:
     items = items_of(table, None if meta is None else partial(_read_metadata, meta))
     files = [path.name for path in (*paths, *([meta] if meta is not None else []))]
     facts = {"source": paths[0].name, "notes": notes, **source_facts(paths[0].parent, files)}
-    return Raw(as_text(table), items, facts, place=place)
+    rows = table.index  # of the files
+    return Raw(as_text(table), items, facts, place=lambda row: place(int(rows[row])))
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

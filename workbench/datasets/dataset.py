@@ -30,7 +30,7 @@ class Raw(NamedTuple):
     items: pd.DataFrame  # item_id, title, categories joined by "|", and more where the source has it
     facts: dict[str, Any]  # counts, notes, and what ``source_facts`` tells: JSON values
     is_dated: bool = True  # False: timestamps are positions, the source tells the order alone
-    place: Callable[[int], str] | None = None  # of a row of the table's index: "ratings.dat, line 17"
+    place: Callable[[int], str] | None = None  # of a row of the table: "ratings.dat, line 17"
 
 
 @dataclass(frozen=True, kw_only=True)

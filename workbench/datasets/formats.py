@@ -53,7 +53,8 @@ def recognise(place: Path, *, name: str | None = None) -> tuple[Format, Path]:
         raise ValueError(f"{place} holds more than one data set: {found}; name the file with --from FILE")
     raise ValueError(
         f"{place} holds nothing of {'a known form' if name is None else f'the form {name}'}, "
-        f"but {_some(names)}; known: {describe_formats()}; or one CSV, TSV or Parquet file with named columns"
+        f"but {_some(names)}; known: {describe_formats()}; "
+        "or give --from one CSV, TSV or Parquet file with named columns"
     )
 
 

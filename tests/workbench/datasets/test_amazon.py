@@ -2,6 +2,7 @@ import gzip
 import os
 import shutil
 
+import pandas as pd
 import pytest
 
 from workbench.datasets import DATASETS, known, open_dataset, prepare
@@ -149,6 +150,15 @@ def test_the_parquet_form_is_in_published_order_with_brand_and_category_for_titl
     assert dataset.items["categories"].tolist() == ["Beauty|Hair Care", "Beauty|Skin", "", ""]
 
 
+def test_a_bad_row_of_the_parquet_form_is_named_as_it_stands_in_the_file(tmp_path, raw):
+    folder = shutil.copytree(raw.folder / "amazon-parquet", tmp_path / "raw")
+    table = pd.read_parquet(folder / "interactions.parquet")
+    table.loc[4, "timestamp"] = -1
+    table.to_parquet(folder / "interactions.parquet", index=False)
+    with pytest.raises(ValueError, match=r"interactions.parquet: row 5: timestamp '-1' lies before 1970"):
+        assemble("x", read_parquet(folder))
+
+
 def test_every_category_has_names_and_addresses():
     for category in CATEGORIES:
         slug = category.lower().replace("_", "-")
@@ -181,7 +191,7 @@ def test_a_name_is_read_from_either_form_and_says_where_the_files_are(tmp_path, 
     assert dataset.titles([1]) == ['Girl\'s "Tutu" & Wand']
     assert dataset.facts["differences"][0] == "users: 2 here, 22363 known"
     with pytest.raises(
-        ValueError, match="unknown data set 'amazon-buty-2014': did you mean 'amazon-beauty-2014'"
+        ValueError, match=r"did you mean 'amazon-beauty-2014'. known: amazon-<category>-<edition>"
     ):
         open_dataset("amazon-buty-2014")
 

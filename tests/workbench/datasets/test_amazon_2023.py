@@ -78,6 +78,11 @@ def test_a_part_that_is_older_than_the_one_before_is_refused(tmp_path, raw):
             "X.csv, line 2: timestamp 1588615855 is",
         ),
         ("X.csv", "user_id,parent_asin,rating,timestamp\nu,i,5,\n", "X.csv, line 2: timestamp is missing"),
+        (
+            "X.csv",
+            "user_id,parent_asin,rating,timestamp\nu,i,5,1588615855070\n,i,5,1500000000000\n",
+            "X.csv, line 3: user_id '' is missing",
+        ),
         ("X.csv", "user_id,asin,rating,timestamp\nu,i,5,1588615855070\n", "column 'parent_asin' is missing"),
         ("X.jsonl", '{"user_id": "u"}\n', "X.jsonl, line 1: field 'parent_asin' is missing"),
         (
@@ -93,7 +98,9 @@ def test_a_bad_file_is_named(tmp_path, name, text, message):
     (tmp_path / "X.jsonl").write_text(good)
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
-        (read_ratings if name == "X.csv" else read_reviews)(tmp_path / name.removeprefix("meta_"))
+        assemble(
+            "x", (read_ratings if name == "X.csv" else read_reviews)(tmp_path / name.removeprefix("meta_"))
+        )
 
 
 def test_every_category_has_three_names(tmp_path, monkeypatch, raw):
