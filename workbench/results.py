@@ -7,13 +7,14 @@ item and no trace is in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from diffsasrec.config import unknown_name
+from diffsasrec.protocol import Protocol, comparable, read_protocol
 from workbench.runs import Run, read_json, write_json
 from workbench.tables import spread
 
@@ -24,6 +25,9 @@ WAYS = {
     "diffusion": "K slots, decoded",
 }
 _FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
+_FIGURES_OF_SLOTS = ("SetRecall@10", "SetNDCG@10", "SlotAccuracy@10", "OrderedMatch@10")
+_NEVER_SHARED = ("hash of the targets", "catalogue", "targets of a user", "filters", "split", "ranked")
+_IN_A_COLUMN = ("recommends by",)  # what a row says of itself
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -45,8 +49,10 @@ def keep(run: Run, folder: Path) -> Path:
 def comparison(folder: Path, dataset: str, *, part: str = "test", filter_seen: bool = True) -> pd.DataFrame:
     """Return a row per system and way of recommending of one data set, the best NDCG@10 first.
 
+    ``protocol`` holds how each was measured; ``as_markdown`` says where they differ.
+
     Raises:
-        ValueError: no result of the data set, or results under different protocols, which share no table.
+        ValueError: no result of the data set, or results on different targets or catalogues, which share no table.
     """
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
     chosen = [each for each in found if each["manifest"]["dataset"]["name"] == dataset]
@@ -54,30 +60,54 @@ def comparison(folder: Path, dataset: str, *, part: str = "test", filter_seen: b
         raise unknown_name(
             "data set of the results", dataset, {e["manifest"]["dataset"]["name"] for e in found}
         )
-    rows = []
-    targets = set()
-    for each in chosen:
-        for result in each["metrics"]["results"]:
-            if (result["part"], result["protocol"]["filter_seen"]) == (part, filter_seen):
-                rows.append(_row(each["manifest"], result))
-                targets.add(result["protocol"]["target_hash"])
-    if len(targets) > 1:
-        raise ValueError(
-            f"the results of {dataset} were judged on different targets: {', '.join(sorted(targets))}"
-        )
+    rows = [
+        _row(each["manifest"], result)
+        for each in chosen
+        for result in each["metrics"]["results"]
+        if (result["part"], result["protocol"]["filter_seen"]) == (part, filter_seen)
+    ]
+    _check_targets([row["protocol"] for row in rows], dataset)
     return pd.DataFrame(rows).sort_values("NDCG@10", ascending=False, ignore_index=True)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """Return the table in Markdown: figures with their 95 % intervals."""
-    header = ["system", "recommends by", *_FIGURES, "first slot surest", "users/s", "training"]
+    """Return the table in Markdown: figures with their 95 % intervals, and below it how they were measured.
+
+    Figures of a list against several targets have columns where the results have them.
+    """
+    figures = [*_FIGURES, *(name for name in _FIGURES_OF_SLOTS if name in table)]
+    header = ["system", "recommends by", *figures, "first slot surest", "users/s", "training"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in table.to_dict("records"):
         cells = [row["system"], row["way"]]
-        cells += [_with_interval(row, name) for name in (*_FIGURES, "FirstSlotMostConfident")]
+        cells += [_with_interval(row, name) for name in (*figures, "FirstSlotMostConfident")]
         cells += [f"{row['users/s']:,.0f}", f"{row['minutes']:.0f} min" if row["minutes"] >= 1 else "counted"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", _measured(table)]) + "\n"
+
+
+def _check_targets(protocols: Sequence[Protocol], dataset: str) -> None:
+    """Raise when results do not belong into one table, whatever is said below it."""
+    for protocol in protocols[1:]:
+        differences = comparable(protocols[0], protocol)
+        if any(difference.startswith(_NEVER_SHARED) for difference in differences):
+            raise ValueError(
+                f"the results of {dataset} share no table, they were judged differently: {'; '.join(differences)}"
+            )
+
+
+def _measured(table: pd.DataFrame) -> str:
+    """Return how the rows were measured: what all share, then what differs, each with the rows it is true of."""
+    first = table["protocol"].iloc[0]
+    rows_by_difference: dict[str, list[str]] = {}
+    for row in table.to_dict("records"):
+        for difference in comparable(first, row["protocol"]):
+            label, _, values = difference.partition(": ")
+            words = f"{label} ({values.split(' / ')[-1]})"
+            if label not in _IN_A_COLUMN:
+                rows_by_difference.setdefault(words, []).append(f"{row['system']}, {row['way']}")
+    differing = "".join(f" Another {words}: {'; '.join(rows)}." for words, rows in rows_by_difference.items())
+    return f"Measured by: {first.name}.{differing}"
 
 
 def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +115,7 @@ def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, An
     return {
         "system": manifest["config"]["model"],
         "way": WAYS[result["recommend"]],
+        "protocol": read_protocol(result["protocol"]),
         "users/s": result["protocol"]["num_users"] / result["seconds"],
         "minutes": (manifest.get("training") or {}).get("seconds", 0.0) / 60,
         **spread(result["figures"]),
