@@ -56,6 +56,32 @@ def write(folder: Path, *documents: dict) -> None:
 
 def test_the_best_system_stands_first_with_its_interval_and_speed(tmp_path: Path) -> None:
     write(tmp_path, a_result("popularity", ndcg=0.02), a_result("sasrec", ndcg=0.2))
+    lines = as_markdown(comparison(tmp_path, "toy")).splitlines()
+    assert lines[2] == (
+        "| sasrec | top-K | .4000 [.2000, .6000] | .2000 [.1000, .4000] |  | .5000 |  | 50 | 2 min |"
+    )
+    assert lines[3].startswith("| popularity |")
+
+
+def test_figures_of_different_targets_share_no_table(tmp_path: Path) -> None:
+    write(tmp_path, a_result("popularity", ndcg=0.02), a_result("sasrec", ndcg=0.2, target_hash="b" * 16))
+    with pytest.raises(ValueError, match="hash of the targets"):
+        comparison(tmp_path, "toy")
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, a_result("sasrec", ndcg=0.2))
+    with pytest.raises(ValueError, match=r"'toi'.*'toy'"):
+        comparison(tmp_path, "toi")
+
+
+def test_a_table_says_how_it_was_measured_and_what_differs(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a_result("sasrec", ndcg=0.2),
+        a_result("gru", ndcg=0.1, max_length=200),
+        a_result("popularity", ndcg=0.02, max_length=200, bootstrap_seed=3),
+    )
     assert as_markdown(comparison(tmp_path, "toy")).split("\n\n")[1] == (
         "Measured by: leave_one_out, test, topk, list of 20, length 50, 100 users, 30 items, targets aaaaaaaaaaaaaaaa."
         " Another longest history (200): gru, top-K; popularity, top-K."
