@@ -36,7 +36,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # ## The run
 
 # %%
-from workbench import blocks
+from workbench import blocks, figures
 from workbench.experiments import default_decode_config, evaluate_run, open_run
 
 folder = blocks.begin(runs_dir)
@@ -73,12 +73,52 @@ table = blocks.results(opened.run, part="test")
 blocks.show_results(table, ("HR@1", "HR@5", "HR@10", "NDCG@10", "MRR@10", "Coverage@10"))
 
 # %% [markdown]
-# ## Who is hit, and who is not
+# ## What kind of lists they are
 #
-# The same ranking by length of history: short histories say less.
+# Novelty is the mean surprise of the listed items, in bits: one more bit is an item half as common in training.
+# Diversity is how little the categories of two listed items have in common, where items have categories. Where several
+# next items were held out, the list is also judged against them as a set and in their order.
 
 # %%
-blocks.show_table(blocks.history_length_table(opened.run))
+blocks.show_results(
+    table.drop(columns="protocol"),
+    (
+        "Novelty@10",
+        "Diversity@10",
+        "SetRecall@10",
+        "SetPrecision@10",
+        "SetNDCG@10",
+        "SlotAccuracy@10",
+        "OrderedMatch@10",
+        "FirstSlotMostConfident",
+        "Steps",
+        "ECE",
+    ),
+)
+
+# %% [markdown]
+# ## Is it as often right as it says?
+#
+# For `topk` the confidence of the first item, for `diffusion` that of every slot when it was filled, against how often
+# the item was the next one (or among the next ones, where several were held out). Above the dotted line the model knows
+# more than it says. `ECE` above sums the gap up: 0 is best.
+
+# %%
+figures.reliability_curve(blocks.reliability(opened.run)).show()
+
+# %% [markdown]
+# ## Who is hit, and who is not
+#
+# By length of history: short histories say less.
+
+# %%
+blocks.show_groups(opened.run, by="history_length")
+
+# %% [markdown]
+# By how common the target is: the head is the 20 % of the items that trained most.
+
+# %%
+blocks.show_groups(opened.run, by="target_is_head")
 
 # %% [markdown]
 # ## Answer

@@ -38,7 +38,7 @@ from workbench.experiments import (
 from workbench.figures import percent
 from workbench.replay import truth_in_words
 from workbench.runs import Run, RunError, list_runs
-from workbench.tables import for_people, results_table, spread
+from workbench.tables import GROUPINGS, for_people, group_table, protocol_notes, results_table, spread
 
 MAIN_FIGURES = ("HR@1", "HR@10", "NDCG@10", "Coverage@10")
 _USERS_TO_TRY = 100
@@ -84,9 +84,12 @@ def results(run: Run, *, part: str, filter_seen: bool | None = None) -> pd.DataF
 
 
 def show_results(table: pd.DataFrame, figures: Sequence[str] = MAIN_FIGURES) -> None:
-    """Show a table of results, each figure with its 95 % interval over users."""
+    """Show a table of results, each figure with its 95 % interval over users, and below it how they were measured."""
     shown = for_people(table, [name for name in figures if name in table])
     display(HTML(shown.to_html(index=False, na_rep="") if len(shown) else "<p>no results yet</p>"))
+    notes = protocol_notes(table)
+    if notes:
+        display(HTML("".join(f"<p><small>{html.escape(note)}</small></p>" for note in notes)))
 
 
 def show_table(table: pd.DataFrame) -> None:
@@ -207,24 +210,40 @@ def references_in_words(table: pd.DataFrame) -> str:
     return f"{words} The best that any model can reach is {reached['oracle']:.4f}: {more}, {gain:.1f} times as much."
 
 
-def history_length_table(run: Run, *, part: str = "test") -> pd.DataFrame:
-    """Return the share of hits by five groups of history length, seen items filtered; a column per way."""
-    table = run.per_user()
-    table = table[(table["part"] == part) & table["filter_seen"].astype(bool)]
+def groups(run: Run, *, by: str, part: str = "test") -> pd.DataFrame:
+    """Return HR and NDCG by groups of users, seen items filtered: a row per way of recommending and group."""
+    per_user = run.per_user()
+    per_user = per_user[(per_user["part"] == part) & per_user["filter_seen"].astype(bool)]
     lengths = {
         result["recommend"]: result["protocol"]["list_length"]
         for result in run.metrics()["results"]
         if result["part"] == part and result["protocol"]["filter_seen"]
     }
-    groups = pd.qcut(table["history_length"], 5, duplicates="drop", precision=0)
-    columns: dict[str, Any] = {}
+    tables = []
     for way, length in lengths.items():
-        own = table[table["recommend"] == way]
-        by_group = own["rank"].le(min(10, length)).groupby(groups[own.index], observed=True)
-        columns |= {"users": by_group.size(), f"HR@{min(10, length)} {way}": by_group.mean().round(4)}
-    shown = pd.DataFrame(columns)
-    shown.insert(0, "items in the history", [f"up to {group.right:.0f}" for group in shown.index])
-    return shown
+        own, k = per_user[per_user["recommend"] == way], min(10, length)
+        hits, gains = (group_table(own, by=by, figure=f"{name}@{k}") for name in ("HR", "NDCG"))
+        table = hits.merge(gains, on=[GROUPINGS[by], "users"], validate="one_to_one")
+        table.insert(0, "recommend", way)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def show_groups(run: Run, *, by: str) -> None:
+    """Show HR and NDCG by groups of users, as ``groups`` makes them."""
+    table = groups(run, by=by)
+    show_results(table, [name for name in table if f"{name} low" in table])
+
+
+def reliability(run: Run, *, part: str = "test") -> dict[str, list[dict[str, float]]]:
+    """Return the reliability curve of each way of recommending that has one, seen items filtered."""
+    return {
+        result["recommend"]: result["curves"]["reliability"]
+        for result in run.metrics()["results"]
+        if result["part"] == part
+        and result["protocol"]["filter_seen"]
+        and result.get("curves", {}).get("reliability")
+    }
 
 
 def evaluation_in_words(run: Run) -> str:

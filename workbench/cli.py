@@ -163,13 +163,16 @@ def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) 
     """Judge a run on the test part in every way it can recommend; --set changes how slots are decoded."""
     _log_progress()
     from workbench.experiments import evaluate_run, open_run
-    from workbench.tables import for_people, results_table
+    from workbench.tables import for_people, protocol_notes, results_table
 
     opened = open_run(_open(run, runs))
     config = _decode_config(opened, set_) if set_ else None
     evaluate_run(opened, decode_config=config)
     figures = ["HR@10", "NDCG@10", "Coverage@10"]
-    print(for_people(results_table(opened.run), figures).to_string(index=False))
+    table = results_table(opened.run)
+    print(for_people(table, figures).to_string(index=False))
+    for note in protocol_notes(table):
+        print(note)
 
 
 @app.command()

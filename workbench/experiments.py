@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from diffsasrec.checkpoint import Checkpoint, CheckpointError, save_checkpoint
@@ -44,6 +46,7 @@ logger = logging.getLogger(__name__)
 PROGRESS_MODES = ("bar", "lines", "none")
 LIST_LENGTH, NUM_SLOTS = 20, 10  # of a ranking; of a decoded list and its autoregressive twin
 _SECONDS_BETWEEN_LINES = 5.0
+_MOST_FEATURES = 1 << 28  # of all items together, a byte each
 _NOTEBOOK = "JPY_SESSION_NAME"  # set by the server for a kernel that a person looks at
 SHORTEST_HISTORY = 2  # that decoding starts from
 _SPLIT_SETTINGS = {
@@ -209,7 +212,7 @@ def run_experiment(
         with _accounted(run), _Reporter(progress) as reporter:
             result = _train(model, split, config, run.folder, resume=resume and not force, reporter=reporter)
             if result is None or result.stopped not in ("nan", "interrupted"):
-                _judge_validation(run, model, split, reporter)
+                _judge_validation(run, model, split, reporter, features=item_features(dataset.items))
         return _ended(run, result, started)
 
 
@@ -228,7 +231,7 @@ def evaluate_run(
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, split = opened.checkpoint.model, opened.split
-    oracle = oracle_for(opened.dataset)
+    oracle, features = oracle_for(opened.dataset), item_features(opened.dataset.items)
     evaluations, references = [], []
     with _Reporter(progress) as reporter:
         for way in model.ways:
@@ -238,6 +241,7 @@ def evaluate_run(
                     "filter_seen": filter_seen,
                     "num_recommendations": _list_length(split, part, way),
                     "max_users": max_users,
+                    "item_features": features,
                 }
                 if way == "diffusion":
                     options["decode_config"] = decode_config or default_decode_config(model)
@@ -254,6 +258,18 @@ def evaluate_run(
         provenance=_provenance(opened.run),
     )
     return evaluations
+
+
+def item_features(items: pd.DataFrame) -> NDArray[np.bool_] | None:
+    """Return which item has which category, (N, F) bool; None without categories, or with more than memory is for."""
+    each = items["categories"].reset_index(drop=True).str.split("|").explode()
+    each = each[each.fillna("").str.strip() != ""]
+    codes, names = pd.factorize(each)
+    if len(names) == 0 or len(items) * len(names) > _MOST_FEATURES:
+        return None
+    features = np.zeros((len(items), len(names)), dtype=bool)
+    features[each.index, codes] = True
+    return features
 
 
 @dataclass(frozen=True)
@@ -504,11 +520,23 @@ def _train(
     return None
 
 
-def _judge_validation(run: Run, model: SequentialModel, split: Split, reporter: _Reporter) -> None:
+def _judge_validation(
+    run: Run,
+    model: SequentialModel,
+    split: Split,
+    reporter: _Reporter,
+    *,
+    features: NDArray[np.bool_] | None,
+) -> None:
     """Keep the figures of the selected weights on validation, with intervals and a row per user."""
     length = _list_length(split, "validation", "topk")
     evaluation = evaluate(
-        model, split, "validation", num_recommendations=length, progress=reporter.evaluating("validation")
+        model,
+        split,
+        "validation",
+        num_recommendations=length,
+        item_features=features,
+        progress=reporter.evaluating("validation"),
     )
     run.add_results(
         [{**evaluation.to_result(), "checkpoint": run.load_checkpoint().hash}],

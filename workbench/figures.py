@@ -328,6 +328,41 @@ def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -
     return _finish(figure, title=None, height=380)
 
 
+def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
+    """Return how often items came true against how sure the model was, a curve per name, bins of confidence as points.
+
+    Each point has ``confidence`` and ``hits`` (means of the bin) and ``count``; the larger the point, the more of the
+    statements are in it. On the diagonal a model is as often right as it says.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": GREY, "dash": "dot"},
+        name="as often as it says",
+        hoverinfo="skip",
+    )
+    for index, (name, points) in enumerate(curves.items()):
+        counts = np.array([point["count"] for point in points], dtype=float)
+        figure.add_scatter(
+            x=[point["confidence"] for point in points],
+            y=[point["hits"] for point in points],
+            customdata=counts,
+            mode="lines+markers",
+            name=label(name, 60),
+            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index)},
+            marker={
+                "symbol": _cycle(_SERIES_SYMBOLS, index),
+                "size": 6 + 18 * np.sqrt(counts / counts.sum()),
+            },
+            hovertemplate="said %{x:.1%}, came true %{y:.1%}, %{customdata:,.0f} times<extra></extra>",
+        )
+    figure.update_xaxes(title="confidence", range=[-0.02, 1.05], tickformat=".0%")
+    figure.update_yaxes(title="share that came true", range=[-0.02, 1.05], tickformat=".0%")
+    return _finish(figure, title=None, height=400)
+
+
 def forward_process(names: Sequence[str], masked_from: Sequence[float], time: float) -> go.Figure:
     """Return when each item of a history disappears as t goes from 0 to 1, with a line at the chosen time.
 

@@ -23,6 +23,7 @@ WAYS = {
     "topk": "top-K",
     "autoregressive": "K items, one after the other",
     "diffusion": "K slots, decoded",
+    "any_slot": "K items, the best over all slots",
 }
 _FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
 _FIGURES_OF_SLOTS = ("SetRecall@10", "SetNDCG@10", "SlotAccuracy@10", "OrderedMatch@10")

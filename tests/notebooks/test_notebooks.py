@@ -35,6 +35,7 @@ def executed(tmp_path_factory):
             trained,
             plan("01_data", {"dataset": "toy", "max_users": 50}, runs_dir=runs),
             plan("03_evaluate", judged, runs_dir=runs, needs=[trained]),
+            plan("06_published", {}, runs_dir=runs),
         ]
         decoded = {"run": trained.run, "user": "7", "rule": "low_confidence", "num_slots": 3}
         jobs.append(plan("04_decode", decoded, runs_dir=runs, needs=[trained]))

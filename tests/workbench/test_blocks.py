@@ -62,10 +62,27 @@ def test_words_about_evaluation_name_every_way(runs):
     assert "autoregressive list" in words
 
 
-def test_groups_by_history_length_hold_every_user_once(runs):
-    table = blocks.history_length_table(runs["diffsasrec"])
-    assert table["users"].sum() == 60
-    assert {"HR@10 topk", "HR@4 diffusion"} <= set(table.columns)
+@pytest.mark.parametrize("by", ["history_length", "target_is_head"])
+def test_groups_hold_every_user_once_for_each_way(runs, by):
+    table = blocks.groups(runs["diffsasrec"], by=by)
+    assert table.groupby("recommend")["users"].sum().to_dict() == {"topk": 60, "diffusion": 60}
+    assert table.loc[table["recommend"] == "topk", "HR@10"].notna().all()
+    assert table.loc[table["recommend"] == "diffusion", "HR@4"].notna().all()
+
+
+def test_every_way_that_says_how_sure_it_is_has_a_reliability_curve(runs):
+    curves = blocks.reliability(runs["diffsasrec"])
+    assert set(curves) == {"topk", "diffusion"}
+    assert sum(point["count"] for point in curves["topk"]) == 60
+    assert sum(point["count"] for point in curves["diffusion"]) == 60 * 4
+
+
+def test_results_are_shown_with_their_protocol_below(runs, monkeypatch):
+    shown = []
+    monkeypatch.setattr(blocks, "display", lambda page: shown.append(page.data))
+    blocks.show_results(blocks.results(runs["diffsasrec"], part="test"), ("HR@1",))
+    assert "Protocol: leave_one_out, test, topk" in shown[-1]
+    assert "recommends by: topk / diffusion" in shown[-1]
 
 
 def test_the_interesting_user_has_the_answer_in_the_list_where_anybody_has(runs):

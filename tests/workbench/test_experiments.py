@@ -28,6 +28,7 @@ from workbench.experiments import (
     decode_user,
     default_decode_config,
     evaluate_run,
+    item_features,
     open_run,
     recipe,
     run_experiment,
@@ -450,3 +451,9 @@ def test_a_setting_of_another_split_is_said_to_have_no_effect(caplog):
         "quantile=0.9 has no effect on a split other than global_time",
         "num_targets=3 has no effect on a split other than leave_last_k",
     ]
+
+
+def test_items_have_the_features_that_their_categories_name():
+    items = pd.DataFrame({"categories": ["Comedy|Drama", "", "Drama", None]}, index=[7, 8, 9, 10])
+    assert item_features(items).astype(int).tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]]
+    assert item_features(items.iloc[[1, 3]]) is None

@@ -275,3 +275,15 @@ def test_an_embedding_diffusion_with_one_slot_is_drawn_too():
     assert truth_figure(trace, target).data
     assert slot_strip(trace, 0, title).data
     assert candidates_bar(trace, 0, 0, title).data
+
+
+def test_a_reliability_curve_has_a_point_per_bin_and_the_diagonal():
+    points = [
+        {"low": 0.0, "high": 0.1, "count": 90, "confidence": 0.04, "hits": 0.1},
+        {"low": 0.9, "high": 1.0, "count": 10, "confidence": 0.95, "hits": 0.5},
+    ]
+    diagonal, curve = figures.reliability_curve({"topk": points}).data
+    assert list(diagonal.x) == list(diagonal.y) == [0, 1]
+    assert (list(curve.x), list(curve.y)) == ([0.04, 0.95], [0.1, 0.5])
+    assert curve.marker.size[0] > curve.marker.size[1]
+    assert len(figures.reliability_curve({}).data) == 1

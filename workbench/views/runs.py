@@ -10,7 +10,7 @@ import streamlit as st
 from diffsasrec.models.base import WAYS
 from workbench.figures import runs_scatter, training_curves
 from workbench.runs import Run, RunError
-from workbench.tables import for_people, results_table, runs_table
+from workbench.tables import for_people, protocol_notes, results_table, runs_table
 from workbench.views.page import chart, check_address, frame, list_broken, plain, say_no_runs
 from workbench.views.sources import Shelf, shelf
 
@@ -56,6 +56,9 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
     with st.container(horizontal=True):
         across = _choose("Across", figures, "HR@10", key="across", width=160)
         up = _choose("Up", figures, "NDCG@10", key="up", width=160)
+    notes = protocol_notes(judged)
+    if len(notes) > 1:
+        st.caption("Not all of these were measured alike.", help="\n\n".join(plain(note) for note in notes))
     figure = runs_scatter(judged, x=across, y=up)
     chart(
         figure,
