@@ -85,7 +85,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     kept = {path.name for path in run.folder.glob("*.ipynb")}
     assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb"}
     assert list_runs(runs) == [run]
-    assert [path.name[:8] for path in (runs / "_notebooks").iterdir()] == ["01_data-"]
+    assert sorted(path.name[:8] for path in (runs / "_notebooks").iterdir()) == ["01_data-", "06_publi"]
 
 
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
