@@ -414,8 +414,8 @@ def test_every_split_is_trained_judged_and_decoded(world, given_parts, tmp_path,
     opened = open_run(run)
     part, interactions = opened.split.part("test"), opened.dataset.interactions
     for evaluation in evaluate_run(opened):
-        assert evaluation.protocol["split"] == to_dict(opened.split.config)
-        assert evaluation.protocol["num_users"] == len(part)
+        assert evaluation.protocol.split == opened.split.config
+        assert evaluation.protocol.num_users == len(part)
     per_user = run.per_user()
     judged = per_user[(per_user["part"] == "test") & (per_user["recommend"] == "diffusion")]
     assert judged["user_id"].tolist() == interactions.user_ids[part.rows].tolist()
