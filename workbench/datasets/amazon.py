@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workbench.datasets import reading
@@ -26,6 +27,7 @@ _FILES_PARQUET = ("interactions.parquet", "items.parquet")
 _REVIEWS = re.compile(r"reviews_(\w+?)(_\d+)?\.json(\.gz)?")
 _ASIN = re.compile(r"'asin': '(\w+)'")
 _LENGTH_OF_ASIN = 10
+_ITEM, _USER = r"[0-9A-Z]{10}", r"[0-9A-Z]{8,30}"
 
 CATEGORIES = {  # ratings; reviews of the 5-core
     "Amazon_Instant_Video": (583_933, 37_126),
@@ -71,6 +73,7 @@ def read_ratings(path: Path) -> Raw:
         notes.append(f"{path.name}: the first column holds items, as in the edition of 2018: it is read so")
         table = table.rename(columns={"user_id": "item_id", "item_id": "user_id"})[list(_COLUMNS)]
     items = items_of(table, None)
+    notes += _checked(found._replace(table=table))
     facts = {"source": path.name, "notes": notes, **source_facts(path.parent, [path.name])}
     return Raw(as_text(table), items, facts, place=found.place)
 
@@ -85,6 +88,7 @@ def read_reviews(path: Path) -> Raw:
     notes = list(found.notes)
     if meta is None:
         notes.append(f"no {stem}.gz lies beside {path.name}: ids stand for titles")
+    notes += _checked(found._replace(table=table))
     items = items_of(table, meta and (lambda ids: _read_metadata(meta, ids)))
     files = [path.name] if meta is None else [path.name, meta.name]
     facts = {"source": path.name, "notes": notes, **source_facts(path.parent, files)}
@@ -163,11 +167,31 @@ def _read_metadata(path: Path, ids: set[str]) -> pd.DataFrame:
             if asin in seen:
                 reading.bad_line(path, number, f"item {reading.shown(asin)} is described a second time")
             seen.add(asin)
-            paths = _as_list(item.get("categories"))
-            category_path = _as_list(paths[0]) if paths else []
-            yield asin, str(item.get("title") or ""), str(item.get("brand") or ""), category_path
+            title, brand = item.get("title") or "", item.get("brand") or ""
+            paths = item.get("categories") or [[]]
+            if not (isinstance(title, str) and isinstance(brand, str)) or not isinstance(paths, list):
+                reading.bad_line(
+                    path,
+                    number,
+                    f"item {reading.shown(asin)} has a title, brand or categories of another type",
+                )
+            yield asin, title, brand, _as_list(paths[0])
 
     return described(rows())
+
+
+def _checked(found: reading.Columns) -> list[str]:
+    """Return notes on ids that are not of the publisher's making; raise for ratings and times that cannot be."""
+    reading.check_ratings(found, stars=(1, 5))
+    notes = []
+    for name, pattern in (("item_id", _ITEM), ("user_id", _USER)):
+        ids = found.table[name].cat.categories
+        odd = ids[~ids.str.fullmatch(pattern).astype(bool) & (ids != "")]
+        if len(odd):
+            notes.append(
+                f"{len(odd)} of {len(ids)} {name}s do not look like Amazon's ({reading.shown(odd[0])} ...)"
+            )
+    return notes
 
 
 def _are_asins(ids: pd.Series) -> bool:
@@ -177,7 +201,7 @@ def _are_asins(ids: pd.Series) -> bool:
 def _as_list(value: Any) -> list[Any]:
     if value is None or isinstance(value, float):
         return []
-    return [value] if isinstance(value, str) else list(value)
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
 
 
 def _read_5core(folder: Path, category: str) -> Raw:

@@ -42,8 +42,12 @@ def read_given_split(main: Path, *, titles: Callable[[], pd.DataFrame | None] = 
     files = _files_of(main)
     columns: list[pd.DataFrame] = []
     num_empty = 0
+    everybody: set[Any] = set()
+    parts: list[set[Any]] = []
     for part, file in enumerate(files):
         users, items = _read_part(main.parent / file)
+        parts.append(set(users))
+        everybody |= parts[-1]
         lengths = [len(some) for some in items]
         num_empty += lengths.count(0)
         flat = [item for some in items for item in some]
@@ -59,8 +63,11 @@ def read_given_split(main: Path, *, titles: Callable[[], pd.DataFrame | None] = 
     check_table(table, source=main.parent.name, place=place)
     items_table, maps = _describe(main.parent, table["item_id"], titles())
     facts = source_facts(main.parent, [*files, *maps])
-    if num_empty:
-        facts["notes"] = [f"{num_empty} lists are empty"]
+    notes = [f"{num_empty} lists are empty"] if num_empty else []
+    for file, users in zip(files, parts, strict=True):
+        if len(users) < len(everybody):
+            notes.append(f"{len(everybody) - len(users)} of {len(everybody)} users are not in {file}")
+    facts["notes"] = notes
     return Raw(table, items_table, facts, is_dated=False, place=place)
 
 
@@ -81,12 +88,21 @@ def _files_of(main: Path) -> list[str]:
 def _read_part(path: Path) -> tuple[list[Any], list[list[Any]]]:
     """Return the users and the items of each."""
     lists: dict[Any, list[Any]] = {}
+    kinds: dict[str, type] = {}
     for where, user, items in _records(path):
         if not isinstance(items, list) or isinstance(user, bool) or not isinstance(user, int | str):
             raise ValueError(f'{where()}: each user reads {{"user": 1, "items": [3, 5]}}')
         if user in lists:
             raise ValueError(f"{where()}: user {shown(user)} has a list already: join the two")
         lists[user] = items
+        for name, values in (("user", [user]), ("item", items)):
+            for value in values:
+                kind = kinds.setdefault(name, type(value))
+                if type(value) is not kind or kind not in (int, str):
+                    words = f"{name} {shown(value)}: ids must be all whole numbers or all texts"
+                    raise ValueError(f"{where()}: {words}")
+    if not lists:
+        raise ValueError(f"{path.name} is empty: it must hold a list for each user")
     return list(lists), list(lists.values())
 
 

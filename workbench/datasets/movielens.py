@@ -8,11 +8,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
-from workbench.datasets.reading import INTEGER, NUMBER, TEXT, Columns, bad_line, lines, read_columns, shown
+from workbench.datasets.reading import (
+    INTEGER,
+    NUMBER,
+    TEXT,
+    Columns,
+    bad_line,
+    check_ratings,
+    lines,
+    read_columns,
+    shown,
+)
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens"
 _KINDS = {"user_id": INTEGER, "item_id": INTEGER, "rating": NUMBER, "timestamp": INTEGER}
@@ -27,7 +36,6 @@ _GENRES = (
     "|(no genres listed)|Action|Adventure|Animation|Children|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
     "Film-Noir|Horror|IMAX|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western|unknown"
 )
-_YEAR_1995 = 788918400
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
@@ -128,7 +136,7 @@ def _is_id(text: str) -> bool:
 def _raw(folder: Path, files: tuple[str, ...], ratings: Columns, films: _Films) -> Raw:
     if not films.rows:
         raise ValueError(f"{files[1]} is empty: it must describe the films")
-    _check_values(ratings)
+    check_ratings(ratings, stars=(0.5, 5), first_year=1995)
     genres = Counter(genre for _, _, joined in films.rows.values() for genre in joined.split("|"))
     odd = sorted(genres.keys() - set(_GENRES.split("|")))
     words = f"{files[1]}: {sum(genres[genre] for genre in odd)} films have a genre that no MovieLens knows"
@@ -141,19 +149,6 @@ def _raw(folder: Path, files: tuple[str, ...], ratings: Columns, films: _Films) 
         **source_facts(folder, files),
     }
     return Raw(ratings.table, items, facts, place=ratings.place)
-
-
-def _check_values(ratings: Columns) -> None:
-    """Raise for the first rating or time that cannot be, as where fields are shifted or cut."""
-    stars, times = ratings.table["rating"], ratings.table["timestamp"]
-    for wrong, words in (
-        (~stars.between(0.5, 5.0), "rating {} lies outside 0.5 to 5"),
-        (times < _YEAR_1995, "timestamp {} lies before 1995, the first year of MovieLens"),
-    ):
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            value = (stars if "rating" in words else times).iloc[row]
-            raise ValueError(f"{ratings.place(row)}: {words.format(value)}")
 
 
 def _counts(users: int, items: int, interactions: int, described_items: int) -> dict[str, int]:

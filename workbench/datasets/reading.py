@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -255,25 +256,47 @@ def read_json_columns(path: Path, kinds: Mapping[str, pa.DataType]) -> Columns:
     except pa.ArrowException as error:
         _explain_json(path, kinds)
         raise ValueError(f"{path.name} cannot be read: {_first_line(error)}") from error
-    if table.num_rows == 0 or any(column.null_count for column in table.columns):
-        _explain_json(path, kinds)
+    if table.num_rows != text.num_lines or any(column.null_count for column in table.columns):
+        _explain_json(path, kinds)  # blank lines are fine, two objects in a line are not
     for place, (name, kind) in enumerate(kinds.items()):
         if kind == TEXT:
             table = table.set_column(place, name, table[name].dictionary_encode())
-    return Columns(table.to_pandas(), partial(_line_of, path), [_open_end(path)] if text.is_open else [])
+    return Columns(table.to_pandas(), partial(_line_of, path), [])
 
 
 def _explain_json(path: Path, kinds: Mapping[str, pa.DataType]) -> None:
     """Raise ``ValueError`` for the first line that does not fit, or when there is none."""
     types: dict[pa.DataType, Any] = {TEXT: str, INTEGER: int, NUMBER: (int, float)}
-    found = json_lines(path, {name: types[kind] for name, kind in kinds.items()})
-    if sum(1 for _ in found) == 0:
+    number = 0
+    for number, found in json_lines(path, {name: types[kind] for name, kind in kinds.items()}):
+        for name, kind in kinds.items():
+            if kind == INTEGER and not -(2**63) <= found[name] < 2**63:
+                bad_line(path, number, f"{name} {shown(str(found[name]))} is no whole number of 64 bits")
+            if kind == NUMBER and not abs(found[name]) < 1e300:
+                bad_line(path, number, f"{name} {found[name]} is no finite number")
+    if number == 0:
         raise ValueError(f"{path.name}: no rows: the file is empty")
 
 
 def _line_of(path: Path, row: int) -> str:
     number, _ = next(islice(lines(path), row, None))
     return f"{path.name}, line {number}"
+
+
+def check_ratings(found: Columns, *, stars: tuple[float, float], first_year: int = 1970) -> None:
+    """Raise ``ValueError`` for the first rating or time that cannot be, as where fields are shifted or cut.
+
+    Ratings that are missing and times before 1970 are left to whoever checks the table.
+    """
+    oldest = int(datetime(first_year, 1, 1, tzinfo=UTC).timestamp())
+    given, times = found.table["rating"], found.table["timestamp"]
+    for column, wrong, words in (
+        (given, (given < stars[0]) | (given > stars[1]), f"lies outside {stars[0]} to {stars[1]}"),
+        (times, (times >= 0) & (times < oldest), f"lies before {first_year}, the first year of these data"),
+    ):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise ValueError(f"{found.place(row)}: {column.name} {column.iloc[row]} {words}")
 
 
 def read_schema(path: Path) -> list[str]:
@@ -472,7 +495,7 @@ def _objects(
     is_wanted: Callable[[str], bool],
 ) -> Iterator[tuple[int, dict]]:
     for number, line in lines(path):
-        if not is_wanted(line):
+        if line.isspace() or not is_wanted(line):
             continue
         try:
             found = parse(line)

@@ -5,9 +5,11 @@ where that differs: an error with file, line and words; the same data set as bef
 together with a remark that says how many rows or items are concerned. "No traceback" alone would be no expectation.
 """
 
+import ast
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import zipfile
@@ -32,7 +34,8 @@ class Error:
     line: int | str | None = (
         BAD  # BAD and AFTER: the harmed one and that behind it; FIRST: record; NEXT: to the last
     )
-    is_missing: bool = False  # FileNotFoundError, which may name the folder instead
+    is_missing: bool = False  # FileNotFoundError
+    names: str | None = None  # what is named instead of the file
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Lines:
     is_latin_1: bool = False
     bad: int = 3  # the number of the line that gets harmed
     misfit: str = "fields in"  # words about a line that is of no known form
+    syntax: str = "delimited"  # or "json", "literal"
     special: "Special" = field(default_factory=dict, repr=False)  # outcomes that differ from the rule
 
     @cached_property
@@ -199,7 +203,7 @@ FIELDS: dict[str, list[tuple[str, bytes, Outcome]]] = {
         *_WHOLE,
         ("10^18", b"1" + b"0" * 18, Error("{column} 1000000000000000000 lies after the year 2100")),
         ("milliseconds", b"978300001000", Error("divide milliseconds by 1000")),
-        ("negative", b"-1", Error("{column} -1 lies before 1995")),
+        ("negative", b"-1", Error("{column} '-1' lies before 1970")),
     ],
     "stars": [
         ("empty", b"", Error("{column} is missing")),
@@ -238,6 +242,14 @@ FIELDS: dict[str, list[tuple[str, bytes, Outcome]]] = {
     ],
     "genres": [
         ("a million letters", b"x" * MILLION, Reported("categories of 1 items cut to 1000 characters")),
+    ],
+    "amazon id": [
+        ("empty", b"", Error("{column} '' is missing")),
+        ("a word", b"seven", Reported("{column}s do not look like Amazon's ('seven' ...)")),
+        ("10^30", b"1" + b"0" * 30, Reported("{column}s do not look like Amazon's ('10000000000000000000")),
+        ("NaN", b"NaN", Reported("{column}s do not look like Amazon's ('NaN' ...)")),
+        ("a space before", b" A1INVENTED0001", Reported("{column}s do not look like Amazon's (' A1INVENTED0001' ...)")),
+        ("a million letters", b"x" * MILLION, Error("has more than 1000 characters")),
     ],
     "misfit": [
         (name, value, Error("{misfit}"))
@@ -305,6 +317,114 @@ RECORDS: list[tuple[str, Callable[[Lines], bytes], Outcome]] = [
     ("a line twice", lambda file: file.with_more(file.victim), TWICE),
 ]  # fmt: skip
 
+# Damages of a line with named fields
+
+
+def with_record(file: Lines, change: Callable[[dict], dict]) -> bytes:
+    """Return the content with a changed record; the text "@@" stands for what no record can hold."""
+    is_json = file.syntax == "json"
+    record = json.loads(file.victim) if is_json else ast.literal_eval(file.victim.decode())
+    changed = change(record)
+    return file.with_line((json.dumps(changed) if is_json else repr(changed)).encode() + b"\n")
+
+
+def with_named(file: Lines, name: str, value: bytes) -> bytes:
+    """Return the content with another value of a field, as it is written."""
+    quote = b'"' if file.syntax == "json" else b"'"
+    content = with_record(file, lambda record: record | {name: "@@"})
+    return content.replace(quote + b"@@" + quote, value)
+
+
+def without(file: Lines, name: str) -> bytes:
+    return with_record(file, lambda record: {key: value for key, value in record.items() if key != name})
+
+
+def twice_in_one(file: Lines) -> bytes:
+    fields = file.victim.strip()[1:-1]
+    return file.with_line(b"{" + fields + b", " + fields + b"}\n")
+
+
+OBJECTS: list[tuple[str, Callable[[Lines], bytes], Outcome]] = [
+    ("half a line", lambda file: file.with_line(file.victim[: len(file.victim) // 2] + b"\n"), Error("{misfit}")),
+    ("a list", lambda file: file.with_line(b"[1, 2]\n"), Error("'[1, 2]' is no ")),
+    ("a number", lambda file: file.with_line(b"17\n"), Error("'17' is no ")),
+    ("two in a line", lambda file: file.with_line(file.victim.strip() + b" " + file.victim), Error("{misfit}")),
+    ("a comma behind", lambda file: file.with_line(file.victim.strip() + b",\n"), Error("is no ")),
+    ("a field twice", twice_in_one, Error("occurs twice)")),
+    ("deep nesting", lambda file: with_named(file, "more", b"[" * 100_000), Error("is ")),
+    ("a call", lambda file: with_named(file, "more", b"open('/etc/passwd')"), Error("{misfit}")),
+    ("an open string", lambda file: with_named(file, "more", b'"abc'), Error("{misfit}")),
+    ("all in one list", lambda file: b"[" + b",".join(file.lines) + b"]\n", Error("is no ", 1)),
+    ("a line twice", lambda file: file.with_more(file.victim), TWICE),
+]  # fmt: skip
+
+_OTHER_KINDS: list[tuple[str, bytes | None, Outcome]] = [
+    ("missing", None, Error("field '{column}' is missing")),
+    ("null", b"null", Error("{column} None is not of type")),
+    ("a list", b"[1]", Error("{column} [1] is not of type")),
+    ("true", b"true", Error("{column} True is not of type")),
+]
+NAMED_FIELDS: dict[str, list[tuple[str, bytes | None, Outcome]]] = {
+    "text id": [
+        *_OTHER_KINDS,
+        ("a number", b"7", Error("{column} 7 is not of type str")),
+        ("empty", b'""', Error("_id '' is missing")),
+        ("another", b'"nobody"', Reported("_ids do not look like Amazon's ('nobody' ...)")),
+        ("a million letters", b'"' + b"x" * MILLION + b'"', Error("has more than 1000 characters")),
+    ],
+    "stars": [
+        *_OTHER_KINDS,
+        ("text", b'"5.0"', Error("{column} '5.0' is not of type")),
+        ("1e400", b"1e400", Error("{column} inf is no finite number")),
+        ("NaN", b"NaN", Error("no finite number")),
+        ("negative", b"-3", Error("rating -3.0 lies outside 1 to 5")),
+        ("above five", b"7", Error("rating 7.0 lies outside 1 to 5")),
+    ],
+    "seconds": [
+        *_OTHER_KINDS,
+        ("text", b'"soon"', Error("{column} 'soon' is not of type int")),
+        ("10^18", b"1" + b"0" * 18, Error("timestamp 1000000000000000000 lies after the year 2100")),
+        ("10^30", b"1" + b"0" * 30, Error("{column} '1000000000000000000000000000000' is no whole number of 64 bits")),
+        ("1e400", b"1e400", Error("{column} inf is not of type int")),
+        ("a fraction", b"1.5", Error("{column} 1.5 is not of type int")),
+        ("negative", b"-1", Error("timestamp '-1' lies before 1970")),
+    ],
+    "described id": [
+        ("missing", None, Error("field 'asin' is missing")),
+        ("a number", b"7", Error("asin 7 is not of type str")),
+        ("another", b"'0000000000'", Reported("items have no title: their ids are shown")),
+    ],
+    "title": [
+        ("a list", b"['x']", Error("has a title, brand or categories of another type")),
+        ("a million letters", b"'" + b"x" * MILLION + b"'", Reported("title of 1 items cut to 1000 characters")),
+    ],
+    "path": [
+        ("a number", b"5", Error("has a title, brand or categories of another type")),
+        ("a million letters", b"[['" + b"x" * MILLION + b"']]", Reported("categories of 1 items cut")),
+    ],
+    "user": [
+        *_OTHER_KINDS,
+        ("text", b'"nobody"', Error("ids must be all whole numbers or all texts", None)),
+        ("another", b"7", Reported("1 of 4 users are not in")),
+        ("a fraction", b"1.5", Error("user 1.5 is not of type")),
+        ("10^30", b"1" + b"0" * 30, Error("is beyond 64 bits", None)),
+    ],
+    "items": [
+        *(kind for kind in _OTHER_KINDS if kind[0] != "a list"),
+        ("a number", b"7", Error("items 7 is not of type list")),
+        ("text", b'"1, 2"', Error("items '1, 2' is not of type list")),
+        ("of lists", b"[[1], [2]]", Error("item [1]: ids must be all whole numbers or all texts")),
+        ("of nothing", b"[null]", Error("item None: ids must be all whole numbers or all texts")),
+        ("mixed", b'[1, "a"]', Error("item 'a': ids must be all whole numbers or all texts")),
+        ("fractions", b"[1.5]", Error("item 1.5: ids must be all whole numbers or all texts")),
+        ("NaN", b"[NaN]", Error("NaN is no JSON number")),
+        ("10^30", b"[1" + b"0" * 30 + b"]", Error("is beyond 64 bits", None)),
+        ("of truths", b"[true]", Error("item True: ids must be all whole numbers or all texts")),
+        ("empty", b"[]", Reported("2 lists are empty")),
+    ],
+}  # fmt: skip
+
+
 # Damages of the place
 
 
@@ -359,7 +479,7 @@ NAMES: Special = {  # a header names the columns
 }
 QUOTES: Special = {"an open quote": Error("quotes that do not match")}
 RATINGS: Special = {  # without quotes
-    "cut in the last field": Error("lies before 1995, the first year of MovieLens", LAST),
+    "cut in the last field": Error("lies before 1995, the first year of these data", LAST),
     "the header once more": Error("'user_id' is no whole number"),
     "a header on top": Error("'user_id' is no whole number", FIRST),
     "an open quote": Error("user_id '\"1' is no whole number"),
@@ -371,6 +491,7 @@ FILMS: Special = {
     "title is empty": Error("has no title"),
 }
 LATIN_1: Special = {"a byte of latin-1": None, "cut in a character": None}  # where every byte is a letter
+UNNAMED: Special = {name: Error("holds nothing of a known form", None, names="") for name, _ in PLACES}
 OWN: Special = (
     NAMES
     | QUOTES
@@ -392,7 +513,7 @@ NAMED = {"userId": "whole", "movieId": "whole", "rating": "stars", "timestamp": 
 MINE = {"comment": "ignored", "user_id": "text id", "item_id": "text id", "timestamp": "guessed seconds"}
 FLAGS = {f"flag {place}": "flag" for place in range(5)}
 DAT, OLD, CSV = (sample(f"movielens-{form}") for form in ("dat", "100k", "csv"))
-NETFLIX = sample("netflix")
+NETFLIX, AMAZON = sample("netflix"), sample("amazon-reviews")
 FILES = [
     Lines(
         "ml-1m",
@@ -475,7 +596,7 @@ FILES = [
         special=NAMES
         | QUOTES
         | {
-            "cut in the last field": Error("lies before 1995, the first year of MovieLens", LAST),
+            "cut in the last field": Error("lies before 1995, the first year of these data", LAST),
             "fields in another order": Error("movieId '4.5' is no whole number"),
             "the header once more": Error("'userId' is no whole number"),
             "a header on top": Error("'userId' is no whole number", FIRST),
@@ -533,6 +654,82 @@ FILES = [
             "a line twice": Error("movie 5 stands in line 4 already", AFTER),
         },
     ),
+    Lines(
+        "an-invented",
+        "ratings_Invented.csv",
+        sample("amazon-ratings"),
+        b",",
+        {"user_id": "amazon id", "item_id": "amazon id", "rating": "stars", "timestamp": "seconds"},
+        special={
+            "cut in the last field": OPEN_END,
+            "cut before the last line": None,
+            "fields in another order": Error("rating 'B00INVENT1' is no number"),
+            "the header once more": Error("rating 'rating' is no number"),
+            "a header on top": Same(),  # there are editions with one
+            "an open quote": Reported("1 of 3 user_ids do not look like Amazon's ('\"A2INVENTED0002' ...)"),
+            "timestamp is negative": Error("timestamp '-1' lies before 1970"),
+            **{f"rating is {name}": Error("no finite number") for name in ("NaN",)},
+            "rating is negative": Error("rating -3.0 lies outside 1 to 5"),
+            "rating is above five": Error("rating 7.0 lies outside 1 to 5"),
+        }
+        | UNNAMED,
+    ),
+    Lines(
+        "an-invented",
+        "reviews_Invented_5.json.gz",
+        AMAZON,
+        columns={"reviewerID": "text id", "asin": "text id", "overall": "stars", "unixReviewTime": "seconds"},
+        syntax="json",
+        misfit="is no JSON",
+        special={
+            "cut before the last line": None,
+            "the last line has no end": Same(),
+            "a line of spaces": Same(),
+        }
+        | UNNAMED,
+    ),
+    Lines(
+        "an-invented",
+        "meta_Invented.json.gz",
+        AMAZON,
+        columns={"asin": "described id", "title": "title", "categories": "path"},
+        syntax="literal",
+        bad=1,
+        misfit="is no Python literal",
+        special={
+            "zero bytes": Reported("4 items have no title: their ids are shown"),
+            "cut before the last line": Reported("2 items have no title: their ids are shown"),
+            "the last line has no end": Same(),
+            "a line of spaces": Same(),
+            "a comma behind": Error("is no object with named fields"),
+            "a line twice": Error("is described a second time", AFTER),
+        }
+        | {name: Reported("no meta_Invented.json.gz lies beside") for name, _ in PLACES},
+    ),
+    *(
+        Lines(
+            "a-split",
+            name,
+            sample("given-split"),
+            columns={"user": "user", "items": "items"},
+            syntax="json",
+            bad=1,
+            misfit="is no JSON",
+            special={
+                "cut before the last line": Reported("1 of 3 users are not in", rows),
+                "the last line has no end": Same(),
+                "a line of spaces": Same(),
+                "a line twice": Error("has a list already: join the two", AFTER),
+                "items is empty": Reported("2 lists are empty", empty),
+            }
+            | {place: Error(missing, None, names="") for place, _ in PLACES},
+        )
+        for name, rows, empty, missing in (
+            ("train.jsonl.gz", 0, -3, "holds nothing of a known form"),
+            ("val.jsonl.gz", -1, -1, "is the validation part, and there is none"),
+            ("test.jsonl.gz", -1, -1, "is the test part, and there is none"),
+        )
+    ),
     Lines("mine", "mine.csv", {"mine.csv": TABLE}, b",", MINE, has_header=True, bad=4, special=OWN),
     Lines(
         "mine",
@@ -569,10 +766,15 @@ def cases() -> list[Case]:
 
 
 def _damages(file: Lines) -> Iterator[tuple[str, Callable[[Path], None], Outcome]]:
-    changes = [*ANY, *(RECORDS if file.columns else [])]
+    changes = [*ANY, *(RECORDS if file.syntax == "delimited" else OBJECTS)]
     for column, kind in file.columns.items():
-        for name, value, outcome in FIELDS.get(kind, []):
-            change = partial(Lines.with_value, column=column, value=value)
+        for name, value, outcome in (FIELDS if file.syntax == "delimited" else NAMED_FIELDS)[kind]:
+            if file.syntax == "delimited":
+                change = partial(Lines.with_value, column=column, value=value)
+            elif value is None:
+                change = partial(without, name=column)
+            else:
+                change = partial(with_named, name=column, value=value)
             changes.append((f"{column} is {name}", change, _about(file, outcome, column)))
     for name, change, outcome in changes:
         yield name, partial(_write, file=file, change=change), _about(file, outcome)
@@ -588,4 +790,6 @@ def _about(file: Lines, outcome: Outcome, column: str = "") -> Outcome:
     """Return an outcome with the words of a file and the name of a column."""
     if isinstance(outcome, Same):
         return outcome
-    return replace(outcome, words=outcome.words.replace("{column}", column).replace("{misfit}", file.misfit))
+    return outcome and replace(
+        outcome, words=outcome.words.replace("{column}", column).replace("{misfit}", file.misfit)
+    )
