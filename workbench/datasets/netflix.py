@@ -32,7 +32,8 @@ _LARGEST_ID = 2**31 - 1
 _MOVIE = re.compile(rb"([1-9][0-9]{0,8}):\r?")
 _RATING = re.compile(rb"([0-9]{1,10}),([0-9]{1,10}),([0-9]{4}-[0-9]{2}-[0-9]{2})\r?")
 _TITLE = re.compile(r"([0-9]{1,9}),([0-9]{4}|NULL),([^\x00-\x1f]{1,1000})")
-_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+_COLUMNS = {"user_id": np.int32, "item_id": np.int32, "rating": np.int8, "timestamp": np.int64}
+_SHORTEST_LINE = len("1,1,1999-11-11\n")
 
 
 def read_netflix(folder: Path) -> Raw:
@@ -46,22 +47,25 @@ def read_netflix(folder: Path) -> Raw:
     titles = next(iter(sorted(folder.glob("movie_titles.*"))), folder / "movie_titles.csv")
     notes: list[str] = []
     items = _read_titles(titles, notes)
-    pieces: dict[str, list[NDArray]] = {name: [] for name in _COLUMNS}
-    places: dict[int, str] = {}
+    most = 1 + sum(path.stat().st_size for path in files) // _SHORTEST_LINE
+    columns = {
+        name: np.empty(most, dtype=kind) for name, kind in _COLUMNS.items()
+    }  # no memory until it is filled
+    count, places = 0, {}
     for path in files:
         for piece in _RatingsFile(path, places).pieces():
-            for name, values in zip(_COLUMNS, piece, strict=True):
-                pieces[name].append(values)
-    columns = {
-        name: np.concatenate(pieces.pop(name)) for name in _COLUMNS
-    }  # one column is held twice at a time
+            here = slice(count, count + len(piece[0]))
+            for column, values in zip(columns.values(), piece, strict=True):
+                column[here] = values
+            count = here.stop
     names = [str(path.relative_to(folder)) for path in (*files, titles)]
     facts: dict[str, Any] = {
         "counts": {"described_items": len(items)},
         "notes": notes,
         **source_facts(folder, names),
     }
-    return Raw(pd.DataFrame(columns, copy=False), items, facts)
+    table = pd.DataFrame({name: column[:count] for name, column in columns.items()}, copy=False)
+    return Raw(table, items, facts)
 
 
 class _RatingsFile:
