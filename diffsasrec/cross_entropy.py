@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 _CHUNK_ELEMENTS = 1 << 19  # logits held at once
+_FEWEST_ROWS = 32  # of a chunk all the same: with fewer, every row costs a pass over all item weights
 
 
 def linear_cross_entropy(
@@ -30,7 +31,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, item_weight, columns, row_weight):  # noqa: ANN001, ANN205
-        num_rows = max(1, _CHUNK_ELEMENTS // item_weight.shape[0])
+        num_rows = max(_FEWEST_ROWS, _CHUNK_ELEMENTS // item_weight.shape[0])
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient = torch.zeros_like(item_weight)
         total = hidden.new_zeros(())

@@ -28,6 +28,8 @@ from diffsasrec.splits import Part, Split
 from diffsasrec.summary import Figures, Lists, head_items, summarise
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
+_MOST_SCORES = 1 << 25  # of a batch: fewer users share one where the catalogue is large
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -155,6 +157,8 @@ def _judge(
 ) -> Iterator[tuple[Batch, Judged]]:
     """Yield what each batch of users got; the rows say whose they are, and whether the target repeats an item."""
     judge = judge_ranking if asked.way == "topk" else judge_list
+    num_scores = split.interactions.num_items * (asked.num_recommendations if asked.decode_config else 1)
+    batch_size = min(batch_size, max(1, _MOST_SCORES // num_scores))
     for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
         own = dataclasses.replace(asked, forbidden=seen if filter_seen else None)
         judgement = judge(model, batch, own, split)
@@ -162,7 +166,8 @@ def _judge(
             batch.user.numpy(),
             repeats(batch.target[:, 0], seen),
         )
-        yield batch, judgement
+        nothing = torch.zeros((len(batch), 0), dtype=torch.long)  # the histories of all users would be kept
+        yield dataclasses.replace(batch, history=nothing, timestamps=nothing), judgement
 
 
 def _rows(found: Sequence[tuple[Batch, Judged]], judged: Part) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from diffsasrec import evaluation
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
@@ -298,6 +299,19 @@ def test_progress_is_told_up_to_the_number_of_users(cycle_split: Split) -> None:
         Stub(ahead(40), 40), cycle_split, "test", batch_size=30, progress=lambda *done: told.append(done)
     )
     assert told == [(30, 80), (60, 80), (80, 80)]
+
+
+def test_fewer_users_share_a_batch_where_the_catalogue_is_large(cycle_split: Split, monkeypatch) -> None:
+    expected = evaluate(Stub(ahead(40), 40), cycle_split, "test")
+    monkeypatch.setattr(evaluation, "_MOST_SCORES", 40 * 7)
+    model = Stub(ahead(40), 40)
+    found = evaluate(model, cycle_split, "test")
+    assert max(model.calls) == 7
+    assert found.figures == expected.figures
+    monkeypatch.setattr(evaluation, "_MOST_SCORES", 1)
+    model = Stub(ahead(40), 40)
+    evaluate(model, cycle_split, "test", max_users=3)
+    assert model.calls == [1, 1, 1]
 
 
 def test_the_bootstrap_seed_moves_the_interval_and_nothing_else(cycle_split: Split) -> None:
