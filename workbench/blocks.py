@@ -199,10 +199,10 @@ def reference_table(dataset: Dataset, split: Split, *, max_users: int | None) ->
 def references_in_words(table: pd.DataFrame) -> str:
     """Say what popularity knows, and how much more there is to know."""
     reached = table.set_index("system")["NDCG@10"]
-    words = (
-        f"Popularity alone reaches an NDCG@10 of {reached['popularity']:.4f}, "
-        f"{reached['popularity'] / reached['random']:.1f} times what chance gives."
-    )
+    chance = reached["random"]  # nothing, where few users are judged
+    times = f"{reached['popularity'] / chance:.1f} times what" if chance > 0 else "where"
+    words = f"Popularity alone reaches an NDCG@10 of {reached['popularity']:.4f}, {times} chance gives"
+    words += "." if chance > 0 else " none."
     if "oracle" not in reached:
         return f"{words} How much more the histories tell is what notebook 02_train finds out."
     gain = reached["oracle"] / reached["popularity"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 
+import pandas as pd
 import plotly.io
 import pytest
 
+from diffsasrec.interactions import Interactions
+from diffsasrec.splits import SplitConfig, make_split
 from workbench import blocks
 from workbench.experiments import (
     decode_user,
@@ -105,5 +108,33 @@ def test_references_are_told_with_and_without_an_oracle(runs):
     table = blocks.reference_table(opened.dataset, opened.split, max_users=20)
     assert table["system"].tolist() == ["random", "popularity"]
     assert "02_train" in blocks.references_in_words(table)
+    without_luck = table.assign(**{"NDCG@10": [0.0, 0.05]})
+    assert "0.0500, where chance gives none." in blocks.references_in_words(without_luck)
     parts = blocks.parts_table(opened.split)
     assert parts["users"].tolist() == [62, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "The last item of each user is the test"),
+        ({"name": "leave_last_k", "num_targets": 2}, "The last 2 items of each user who has 6 or more"),
+        ({"name": "global_time", "quantile": 0.9}, "after 0.9 of all interactions"),
+        ({"name": "global_time", "quantile": 0.9}, "Test begins 1970-01-12 14:26:44 UTC"),
+        ({"refit": True}, "(refit)"),
+        ({"held_out_users": 0.25}, "0.25 of all users never train, and they alone are judged"),
+    ],
+)
+def test_a_split_is_told_in_words(settings, words):
+    table = pd.DataFrame(
+        [
+            (user, (user + place) % 9, 1_000_000 + 300 * place + user)
+            for user in range(40)
+            for place in range(9)
+        ],
+        columns=["user_id", "item_id", "timestamp"],
+    )
+    split = make_split(Interactions.from_table(table), SplitConfig(**settings))
+    assert words in blocks.split_in_words(split)
+    parts = blocks.parts_table(split).set_index("part")
+    assert parts.loc["test", "items held out"] == len(split.test) * (2 if "num_targets" in settings else 1)
