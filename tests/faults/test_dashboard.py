@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from workbench.runs import list_runs
+from workbench.views import sources
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard.py"
 HARMS = {
@@ -69,9 +70,7 @@ def test_a_run_that_is_deleted_while_it_is_shown_gives_way_to_another(shown, who
 
 
 def test_a_run_that_is_deleted_between_two_looks_of_one_page_is_a_message(shown, whole, monkeypatch):
-    runs, open_page = shown
-    from workbench.views import sources
-
+    _, open_page = shown
     can_be_stepped = sources._can_be_stepped
 
     def deletes(run):
