@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from workbench.datasets import reading
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
@@ -101,7 +102,13 @@ def read_parquet(folder: Path) -> Raw:
     ``pos`` is the place in the user's list as it was published.
     """
     path = folder / _FILES_PARQUET[0]
-    table = reading.read_parquet(path, ("user", "item", "timestamp", "pos")).to_pandas()
+    columns = reading.read_parquet(path, ("user", "item", "timestamp", "pos"))
+    if not pa.types.is_integer(columns["pos"].type) or columns["pos"].null_count:
+        raise ValueError(
+            f"{path.name}: column 'pos' holds {columns['pos'].type} and {columns['pos'].null_count} are missing: "
+            "give the whole number of each row's place in its user's list"
+        )
+    table = columns.to_pandas()
     table = table.sort_values("pos", kind="stable").drop(columns="pos")
     table = table.rename(columns={"user": "user_id", "item": "item_id"})
     items = read_items_table(folder / _FILES_PARQUET[1])
@@ -112,7 +119,22 @@ def read_parquet(folder: Path) -> Raw:
 
 def read_items_table(path: Path) -> pd.DataFrame:
     """Return the items of a Parquet file without titles: brand and last category stand for them."""
-    found = reading.read_parquet(path, ("item", "brand", "categories")).to_pandas()
+    columns = reading.read_parquet(path, ("item", "brand", "categories"))
+    for name in columns.column_names:
+        kind = columns[name].type
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        inner = kind.value_type if lists and name != "item" else kind
+        if not (pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_null(inner)):
+            raise ValueError(f"{path.name}: column {name!r} holds {kind}, expected text: convert the column")
+    found = columns.to_pandas()
+    for wrong, words in (
+        (found["item"].isna(), "has no id"),
+        (found["item"].duplicated(), "is described a second time"),
+    ):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            item = reading.shown(found["item"].iloc[row])
+            raise ValueError(f"{path.name}: row {row + 1}: item {item} {words}: drop the row")
     rows = zip(found["item"], found["brand"], found["categories"], strict=True)
     return described(
         (item, "", ", ".join(map(str, _as_list(brand))), _as_list(path)) for item, brand, path in rows

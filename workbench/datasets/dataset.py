@@ -199,7 +199,7 @@ def _in_token_order(name: str, items: pd.DataFrame, vocabulary: Vocabulary) -> t
     twice = items["item_id"].duplicated()
     if twice.any():
         raise ValueError(
-            f"{name}: item {items.loc[twice, 'item_id'].iloc[0]} is described twice: drop one row"
+            f"{name}: item {str(items.loc[twice, 'item_id'].iloc[0])[:60]} is described twice: drop one row"
         )
     ordered = items.set_index("item_id").reindex(pd.Index(vocabulary.item_ids, name="item_id")).reset_index()
     untitled = ordered["title"].isna().to_numpy()

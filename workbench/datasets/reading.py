@@ -550,7 +550,7 @@ def _from_parquet(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
-            f"{path.name} is no whole Parquet file ({_first_line(error)}): get it again"
+            f"{path.name} is no whole Parquet file ({_first_line(error).split('. ')[0]}): get it again"
         ) from error
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import pandas as pd
+
 SAMPLES = Path(__file__).parent / "samples"
 MILLION = 10**6
 BAD, AFTER, FIRST, LAST, NEXT = "bad", "after", "first", "last", "next"  # lines, by what they are
@@ -754,11 +756,153 @@ FILES = [
 ]
 
 
+# Parquet
+
+
+def table_of(file: Lines) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(file.files[file.name]))
+
+
+def parquet(table: pd.DataFrame) -> bytes:
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    return content.getvalue()
+
+
+def with_column(file: Lines, *, column: str, value: object) -> bytes:
+    """Return the table with one value in all rows of a column, which then has another type."""
+    table = table_of(file)
+    return parquet(table.assign(**{column: pd.Series([value] * len(table), index=table.index)}))
+
+
+def with_cell(file: Lines, *, column: str, value: object) -> bytes:
+    """Return the table with another value in the third row of a column."""
+    table = table_of(file)
+    values = table[column].astype(object).tolist()
+    values[2] = value
+    return parquet(table.assign(**{column: pd.Series(values, index=table.index, dtype=object)}))
+
+
+def whole(file: Lines) -> bytes:
+    return file.files[file.name]
+
+
+NO_PARQUET = Error("is no whole Parquet file", None)
+PARQUET: list[tuple[str, Callable[[Lines], bytes], Outcome]] = [
+    ("zero bytes", lambda file: b"", NO_PARQUET),
+    ("cut short", lambda file: whole(file)[:-9], NO_PARQUET),
+    ("cut in half", lambda file: whole(file)[: len(whole(file)) // 2], NO_PARQUET),
+    ("garbage behind", lambda file: whole(file) + b"more", NO_PARQUET),
+    ("text", lambda file: b"user,item,timestamp\n1,2,3\n", NO_PARQUET),
+    ("compressed", lambda file: gzipped(whole(file)), NO_PARQUET),
+    ("zip", lambda file: zipped(whole(file)), NO_PARQUET),
+    ("zeros", lambda file: bytes(len(whole(file))), NO_PARQUET),
+    ("no rows", lambda file: parquet(table_of(file)[:0]), Error("no interactions", None)),
+    (
+        "a row twice",
+        lambda file: parquet(pd.concat([table_of(file), table_of(file)[-1:]])),
+        Reported("1 interactions have the same user, item and time as another", 1),
+    ),
+]
+_TYPES: dict[str, object] = {
+    "fractions": 1.5,
+    "lists": [1],
+    "bytes": b"x",
+    "truths": True,
+    "dates": pd.Timestamp("2020-01-01"),
+}
+CELLS: dict[str, list[tuple[str, Callable[..., bytes], object, Outcome]]] = {
+    "id": [
+        ("a null", with_cell, None, Error("row 3: {id} is missing", None)),
+        ("empty", with_column, "", Error("row 1: {id} '' is missing", None)),
+        ("a million letters", with_column, "x" * MILLION, Error("has more than 1000 characters", None)),
+        ("a NUL", with_column, "a\0b", Error("holds a NUL character", None)),
+        *(
+            (name, with_column, value, Error("ids must be all integers or all strings", None))
+            for name, value in _TYPES.items()
+        ),
+    ],
+    "time": [
+        ("a null", with_cell, None, Error("row 3: timestamp is missing", None)),
+        (
+            "10^18",
+            with_cell,
+            10**18,
+            Error("row 3: timestamp 1000000000000000000 lies after the year 2100", None),
+        ),
+        ("negative", with_cell, -1, Error("row 3: timestamp '-1' lies before 1970", None)),
+        ("words", with_column, "soon", Error("row 1: timestamp 'soon' is not a number of seconds", None)),
+        ("fractions", with_column, 1.5, Error("row 1: timestamp '1.5' is not a number of seconds", None)),
+        ("infinite", with_column, float("inf"), Error("row 1: timestamp 'inf' is not a number", None)),
+        ("lists", with_column, [1], Error("row 1: timestamp '[1]' is not a number of seconds", None)),
+        ("truths", with_column, True, Error("holds true and false", None)),
+    ],
+    "place": [
+        ("a null", with_cell, None, Error("column 'pos' holds int64 and 1 are missing", None)),
+        *((name, with_column, value, Error("column 'pos' holds ", None)) for name, value in _TYPES.items()),
+    ],
+    "texts": [
+        (name, with_column, value, Error("expected text: convert the column", None))
+        for name, value in _TYPES.items()
+    ],
+}
+OWN_TABLE = pd.DataFrame(
+    {"user_id": [1, 1, 2, 2], "item_id": [4, 5, 4, 6], "timestamp": [100, 101, 102, 103]}
+)
+AMAZON_TABLES = sample("amazon-parquet")
+TABLES = [
+    Lines(
+        "mine",
+        "mine.parquet",
+        {"mine.parquet": parquet(OWN_TABLE)},
+        columns={"user_id": "id", "item_id": "id", "timestamp": "time"},
+        special={"a folder": OWN["a folder"]},
+    ),
+    Lines(
+        "a-table",
+        "interactions.parquet",
+        AMAZON_TABLES,
+        columns={"user": "id", "item": "id", "timestamp": "time", "pos": "place"},
+        special=UNNAMED,
+    ),
+    Lines(
+        "a-table",
+        "items.parquet",
+        AMAZON_TABLES,
+        columns={"item": "texts", "brand": "texts", "categories": "texts"},
+        special={
+            "no rows": Reported("4 items have no title: their ids are shown"),
+            "a row twice": Error("row 5: item 'B4' is described a second time", None),
+        }
+        | UNNAMED,
+    ),
+]
+
+
+def _damages_of_tables(file: Lines) -> Iterator[tuple[str, Callable[[Path], None], Outcome]]:
+    changes = list(PARQUET)
+    for column, kind in file.columns.items():
+        missing = Error(f"column {column!r} is missing", None)
+        changes.append((f"no {column}", partial(_without_column, column=column), missing))
+        for name, change, value, outcome in CELLS[kind]:
+            known_as = {"user": "user_id", "item": "item_id"}.get(column, column)
+            about = replace(outcome, words=outcome.words.replace("{id}", known_as))
+            changes.append((f"{column} has {name}", partial(change, column=column, value=value), about))
+    for name, change, outcome in changes:
+        yield name, partial(_write, file=file, change=change), outcome
+    for name, harm in PLACES:
+        yield name, harm, Error("", None, is_missing=True)
+
+
+def _without_column(file: Lines, *, column: str) -> bytes:
+    return parquet(table_of(file).drop(columns=column))
+
+
 def cases() -> list[Case]:
     """Return every damage of every file."""
     found = []
-    for file in FILES:
-        for name, harm, outcome in _damages(file):
+    for file in (*FILES, *TABLES):
+        for name, harm, outcome in (_damages_of_tables if file in TABLES else _damages)(file):
             expected = file.special.get(name, outcome)
             if expected is not None:
                 found.append(Case(file, name, harm, expected))
