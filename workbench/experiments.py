@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import re
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -581,8 +582,15 @@ def _ended(run: Run, result: TrainingResult | None, started: float) -> Run:
         status="done" if is_done else "failed",
         duration=run.manifest["duration"] + time.perf_counter() - started,
         training=None if result is None else dataclasses.asdict(result),
+        peak_memory=max(_peak_memory(), run.manifest.get("peak_memory") or 0),
         error=None if is_done or result is None else result.message,
     )
     if result is not None and result.stopped == "nan":
         raise TrainingError(f"the run {run.id} failed: {result.message}")
     return run
+
+
+def _peak_memory() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
