@@ -14,6 +14,7 @@ import papermill
 import pytest
 
 from workbench.batch import plan, run_jobs
+from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import Run, list_runs
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,10 @@ def executed(tmp_path_factory):
         ]
         decoded = {"run": trained.run, "user": "7", "rule": "low_confidence", "num_slots": 3}
         jobs.append(plan("04_decode", decoded, runs_dir=runs, needs=[trained]))
+        counted = run_experiment(recipe("toy", "popularity"), runs_dir=runs, progress="none")
+        evaluate_run(counted, max_users=50, progress="none")
+        both = {"runs": f"{trained.run},{counted.id}"}
+        jobs.append(plan("05_compare", both, runs_dir=runs, needs=[trained, jobs[2]]))
         outcomes = run_jobs(jobs, workers=2)
     return {outcome.job.notebook: outcome for outcome in outcomes}, runs
 
@@ -84,8 +89,9 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     run = Run.open(runs, outcomes["02_train"].job.run)
     kept = {path.name for path in run.folder.glob("*.ipynb")}
     assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb"}
-    assert list_runs(runs) == [run]
-    assert sorted(path.name[:8] for path in (runs / "_notebooks").iterdir()) == ["01_data-", "06_publi"]
+    assert run in list_runs(runs)
+    loose = {path.name.split("-")[0] for path in (runs / "_notebooks").iterdir()}
+    assert loose == {"01_data", "05_compare", "06_published"}
 
 
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
@@ -103,6 +109,15 @@ def test_decoding_leaves_a_trace_and_a_page_that_plays_it(executed):
     assert trace.config["rule"] == "low_confidence"
     assert (trace.num_slots, trace.about["user_ids"]) == (3, [7])
     assert (run.folder / "traces" / f"{name}.html").stat().st_size < 1_000_000
+
+
+def test_comparing_tells_the_leader_the_chance_and_the_cost(executed):
+    outcomes, _ = executed
+    made = nbformat.read(outcomes["05_compare"].output, as_version=4)
+    shown = json.dumps([output for cell in made.cells for output in cell.get("outputs", [])])
+    for words in ("leads with NDCG@10", "corrected for 1 comparisons", "peak memory, MiB", "Protocol: "):
+        assert words in shown
+    assert "p, NDCG@10, topk" in shown
 
 
 def test_a_finished_batch_is_skipped(executed):

@@ -1,0 +1,248 @@
+"""Several finished runs side by side: which ones, who leads, what is luck, and what each one cost.
+
+Runs are put into one table only where they were judged on the same targets; whatever else differs between their
+protocols is said by ``tables.protocol_notes``. How a figure is drawn belongs to ``figures``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diffsasrec.config import unknown_name
+from workbench.runs import Run, RunError, list_runs
+from workbench.tables import over_seeds, paired_differences, runs_table, significance_matrix
+
+WAYS = ("topk", "autoregressive", "diffusion")
+PARTS = ("test", "validation")
+MAX_COMPARED = 8  # runs that are compared in pairs: 28 of them
+_SURE = 0.05  # a corrected p-value below it counts as a difference
+_OWN = ("name", "dataset", "model", "seed", "status", "seconds", "created", "protocol", "settings")
+
+
+def choose_runs(runs_dir: Path, wanted: str = "", *, dataset: str) -> list[Run]:
+    """Return finished runs, the newest first.
+
+    Args:
+        runs_dir: where runs are.
+        wanted: separated by commas, each an id, the first letters of a key, a recipe (``toy-sasrec``) or a pattern
+            (``toy-*/*``); empty: all finished runs of ``dataset``.
+        dataset: a data set's name; of no effect where runs are named.
+
+    Raises:
+        RunError: nothing there, or a run that was named is not finished.
+    """
+    finished = [run for run in list_runs(runs_dir) if isinstance(run, Run) and run.status == "done"]
+    words = [word.strip() for word in wanted.split(",") if word.strip()]
+    if words:
+        chosen = {run.id for word in words for run in _found(runs_dir, word, finished)}
+        return [run for run in finished if run.id in chosen]
+    found = [run for run in finished if run.manifest["dataset"]["name"] == dataset]
+    if not found:
+        raise RunError(
+            f"{runs_dir} holds no finished run of {dataset} to compare: make one with notebook 02_train"
+        )
+    return found
+
+
+def judged_part(runs: Sequence[Run], part: str = "") -> str:
+    """Return the part to compare on: the one asked for, else test where every run was judged on it.
+
+    Raises:
+        ValueError: an unknown part.
+    """
+    if part:
+        if part not in PARTS:
+            raise unknown_name("part", part, PARTS)
+        return part
+    has_test = [any(each["part"] == "test" for each in run.metrics()["results"]) for run in runs]
+    return "test" if all(has_test) else "validation"
+
+
+def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs that were judged on the same targets together, under a name for each group."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        split = run.manifest["config"].get("split") or {}
+        name = f"{run.manifest['dataset']['name']}, {split.get('name', 'split unknown')}"
+        groups.setdefault(f"{name}, targets {run.manifest.get('target_hash', 'unknown')}", []).append(run)
+    return groups
+
+
+def leaderboard(
+    runs: Sequence[Run], *, part: str, figure: str = "NDCG@10", ways: Sequence[str] = WAYS
+) -> pd.DataFrame:
+    """Return a row per run and way of recommending, seen items filtered, the best ``figure`` first.
+
+    ``settings`` says what tells runs of one model apart. A run that was not judged on the part is not in it.
+
+    Raises:
+        ValueError: no run has the figure; those there are, are named.
+    """
+    apart = _told_apart(runs)
+    tables = []
+    for way in ways:
+        table = runs_table(runs, part=part, recommend=way).assign(
+            settings=[apart[run.id] for run in runs], way=way
+        )
+        tables.append(
+            table[table["protocol"].notna()] if "protocol" in table else table.iloc[:0].assign(protocol=None)
+        )
+    board = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    known = [name for name in board if f"{name} low" in board]
+    if len(board) and figure not in known:
+        raise unknown_name("figure", figure, known)
+    columns = ["name", "model", "settings", "seed", "way"]
+    columns += [name for name in board if name not in (*columns, "created", "status", "dataset")]
+    if figure in board:
+        board = board.sort_values(figure, ascending=False, ignore_index=True, na_position="last")
+    return board[columns]
+
+
+def seeds_table(board: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+    """Return the mean of each figure over seeds and its standard deviation, a row per model, settings and way.
+
+    Where one experiment was run twice with one seed (by other code, say), the first row of the board counts.
+    """
+    same = ["model", "settings", "way"]
+    rows = board.drop_duplicates([*same, "seed"])
+    known = [name for name in figures if name in rows]
+    bounds = [f"{name} {end}" for name in known for end in ("low", "high")]
+    kept = [name for name in rows if name in _OWN or name in (*same, *known, *bounds)]
+    return over_seeds(rows[kept])
+
+
+def compared(
+    runs: Sequence[Run], board: pd.DataFrame, *, part: str, way: str, figure: str
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return the paired differences of the runs on the board and their matrix of corrected p-values.
+
+    None where fewer than two were judged that way. No more than ``MAX_COMPARED`` runs, the best ones.
+
+    Raises:
+        ValueError: the runs were judged on different users.
+    """
+    names = board[board["way"] == way].dropna(subset=[figure])["name"].head(MAX_COMPARED)
+    by_id = {run.id: run for run in runs}
+    tables = {}
+    for name in names:
+        rows = by_id[name].per_user()
+        own = (rows["part"] == part) & (rows["recommend"] == way) & rows["filter_seen"].astype(bool)
+        tables[name] = rows[own]
+    if len(tables) < 2:
+        return None
+    return paired_differences(tables, figure=figure), significance_matrix(tables, figure=figure)
+
+
+def cost_table(runs: Sequence[Run], *, part: str) -> pd.DataFrame:
+    """Return a row per run: parameters, seconds of training, peak memory in MiB, users judged per second by way."""
+    rows = []
+    for run in runs:
+        training = run.manifest.get("training") or {}
+        peak = run.manifest.get("peak_memory")
+        row = {
+            "name": run.id,
+            "device": run.manifest.get("device"),
+            "parameters": run.manifest.get("num_parameters"),
+            "seconds of training": training.get("seconds"),
+            "seconds in all": run.manifest.get("duration"),
+            "peak memory, MiB": None if peak is None else peak / 2**20,
+        }
+        for result in run.metrics()["results"]:
+            if result["part"] == part and result["protocol"]["filter_seen"] and result.get("seconds"):
+                speed = result["protocol"]["num_users"] / result["seconds"]
+                row[f"users/s {result['recommend']}"] = speed
+        rows.append(row)
+    return pd.DataFrame(rows).round(1)
+
+
+def comparison_in_words(board: pd.DataFrame, pairs: pd.DataFrame | None, *, way: str, figure: str) -> str:
+    """Say which run leads, by how much, and whether chance alone could have put it there."""
+    rows = board[board["way"] == way].dropna(subset=[figure])
+    if not len(rows):
+        return f"No run was judged by {way}: notebook 03_evaluate does that."
+    best = rows.iloc[0]
+    words = f"{_called(best)} leads with {figure} {best[figure]:.4f}{_interval(best, figure)}."
+    if pairs is None or len(rows) < 2:
+        return f"{words} There is nothing to compare it with."
+    second = rows.iloc[1]
+    pair = pairs[
+        pairs["first"].isin([best["name"], second["name"]])
+        & pairs["second"].isin([best["name"], second["name"]])
+    ].iloc[0]
+    verdict = "more than chance would give"
+    if not pair["p corrected"] < _SURE:
+        verdict = "which chance could have done: take neither for the better one"
+    return (
+        f"{words} Next comes {_called(second)} with {second[figure]:.4f}; on the same users the difference is "
+        f"{abs(pair['difference']):.4f} (p = {pair['p corrected']:.3f}, corrected for {len(pairs)} comparisons), "
+        f"{verdict}."
+    )
+
+
+def _found(runs_dir: Path, word: str, finished: Sequence[Run]) -> list[Run]:
+    """Return the finished runs that one word means."""
+    of_recipe = [run for run in finished if run.recipe == word]
+    if of_recipe:
+        return of_recipe
+    if any(char in word for char in "*?["):
+        found = [run for run in finished if fnmatch.fnmatchcase(run.id, word)]
+        if not found:
+            raise RunError(
+                f"no finished run in {runs_dir} matches {word!r}: `workbench runs` lists what there is"
+            )
+        return found
+    run = Run.open(runs_dir, word)
+    if run.status != "done":
+        raise RunError(f"the run {run.id} is {run.status}: only finished runs are compared")
+    return [run]
+
+
+def _told_apart(runs: Sequence[Run]) -> dict[str, str]:
+    """Return, by id, the settings in which runs of one model differ; the seed is a column of its own."""
+    flat = {run.id: _flat(run.manifest["config"]) for run in runs}
+    words = {}
+    for run in runs:
+        model = run.manifest["config"].get("model")
+        peers = [flat[peer.id] for peer in runs if peer.manifest["config"].get("model") == model]
+        differing = [
+            name
+            for name in flat[run.id]
+            if any(peer.get(name) != flat[run.id][name] for peer in peers)
+            and name.rpartition(".")[2] not in ("seed", "dataset")
+        ]
+        values = {name.rpartition(".")[2]: flat[run.id][name] for name in differing}
+        words[run.id] = ", ".join(f"{name}={_plain(value)}" for name, value in values.items())
+    return words
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the entries of nested objects under their full names."""
+    entries = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            entries |= _flat(value, f"{prefix}{name}.")
+        else:
+            entries[f"{prefix}{name}"] = value
+    return entries
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _called(row: pd.Series) -> str:
+    settings = f" with {row['settings']}" if row["settings"] else ""
+    return f"{row['model']}{settings}, seed {row['seed']} ({row['name']})"
+
+
+def _interval(row: pd.Series, figure: str) -> str:
+    low, high = row.get(f"{figure} low"), row.get(f"{figure} high")
+    if low is None or high is None or math.isnan(low):
+        return ""
+    return f" [{low:.4f}, {high:.4f}]"
