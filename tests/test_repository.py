@@ -216,6 +216,8 @@ def test_every_module_has_a_test_file_of_its_own_or_of_its_folder():
     half_of = {
         "rules": "decoding",
         "predictions": "decoding",
+        "kernels": "batch",
+        "workers": "batch",
         "judging": "evaluation",
         "training_records": "training",
         "toy_titles": "toy",

@@ -1,63 +1,27 @@
-"""Notebooks as jobs: check the parameters, plan, run each one in a process of its own, skip what is finished.
+"""Jobs executed side by side: in processes of this machine, or on a Dask cluster. What is finished is skipped.
 
-Every notebook is executed by papermill, its kernel reached over IPC. What happens is told to a callback, event by
-event; printing it belongs to the command line. A job that fails leaves its notebook and lets the others go on.
+What happens is told to a callback, event by event; printing it belongs to the command line. A job that fails leaves
+its notebook and lets the others go on.
 """
 
 from __future__ import annotations
 
-import ast
-import logging
-import multiprocessing
+import contextlib
 import os
+import queue
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import nbformat
-import papermill
-from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, papermill_engines
+from workbench.jobs import TRAINING, Job, forget_training, is_finished
+from workbench.kernels import Tell
+from workbench.workers import Worker, visible_devices
 
-from diffsasrec.config import config_hash, unknown_name
-from workbench.paths import repository_root
-
-TRAINING = "02_train"  # the notebook that makes a run
-NOTEBOOK = "notebook.ipynb"  # its executed form, in the run
-LOOSE = "_notebooks"  # below the runs folder: executed notebooks that belong to no run, and unfinished ones
-_ENGINE = "workbench"
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook to execute, with parameters that were checked."""
-
-    source: Path  # the notebook
-    parameters: dict[str, Any]
-    output: Path  # where the executed notebook is kept
-    runs_dir: Path
-    key: str  # by which a finished job is recognised
-    run: str | None = None  # the id of the run it makes or reads
-    needs: tuple[str, ...] = ()  # keys of jobs that must be done before
-
-    @property
-    def notebook(self) -> str:
-        """Its name, without folder and ending."""
-        return self.source.stem
-
-    @property
-    def name(self) -> str:
-        """What a line of progress calls it."""
-        return " ".join([self.notebook, *filter(None, [self.run or self.parameters.get("dataset")])])
+_SECONDS_BETWEEN_TRIES = 1.0  # while another batch works on a job
 
 
 @dataclass(frozen=True)
@@ -65,7 +29,7 @@ class Event:
     """Something to tell while jobs run."""
 
     job: Job
-    kind: str  # started | cell | line | done | skipped | failed
+    kind: str  # started | waiting | cell | line | done | skipped | failed
     text: str
     num_finished: int
     num_jobs: int
@@ -82,89 +46,17 @@ class Outcome:
     output: Path | None = None  # the executed notebook, also of a failed job
 
 
-def find_notebook(notebook: str) -> Path:
-    """Return the file of a notebook, given by its path or by the name of one in ``notebooks/``.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long things may take, in seconds; None is for ever."""
 
-    Raises:
-        ValueError: there is no such notebook.
-    """
-    if notebook.endswith(".ipynb") and Path(notebook).is_file():
-        return Path(notebook).resolve()
-    folder = repository_root() / "notebooks"
-    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
-    if notebook not in known:
-        raise unknown_name("notebook", notebook, known)
-    return known[notebook]
+    cell: float | None = None
+    run: float | None = None
 
-
-def notebook_parameters(notebook: str) -> dict[str, dict[str, Any]]:
-    """Return name, type, default and help of each parameter of a notebook, as papermill reads them."""
-    return papermill.inspect_notebook(str(find_notebook(notebook)))
-
-
-def check_parameters(notebook: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with integers as floats where floats are due; papermill itself would only warn.
-
-    Raises:
-        ValueError: an unknown parameter, with the nearest one named, or a value of the wrong type.
-    """
-    known = notebook_parameters(notebook)
-    checked = {}
-    for name, value in parameters.items():
-        if name not in known:
-            raise unknown_name(f"parameter of {notebook}", name, known)
-        checked[name] = _typed(notebook, name, value, known[name]["inferred_type_name"])
-    return checked
-
-
-def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs: Sequence[Job] = ()) -> Job:
-    """Return the job of a notebook, everything about it checked before a kernel starts.
-
-    Raises:
-        ValueError, FileNotFoundError: parameters or data that cannot be used.
-    """
-    from workbench import (
-        experiments,
-        provenance,
-    )  # here: a worker process, which imports this file, needs no torch
-    from workbench.datasets import open_dataset
-
-    source = find_notebook(notebook)
-    checked = check_parameters(notebook, parameters)
-    known = notebook_parameters(notebook)
-    runs_dir = runs_dir.resolve()
-    if "runs_dir" in known:
-        checked["runs_dir"] = str(runs_dir)
-    values = {name: ast.literal_eval(entry["default"]) for name, entry in known.items()} | checked
-    values.pop("runs_dir", None)
-    after = tuple(job.key for job in needs)
-    if source.stem == TRAINING:
-        config = experiments.recipe(**values)
-        fingerprint = open_dataset(config.dataset).fingerprint
-        key = experiments.run_key(config, fingerprint, notebook=source.stem)
-        run = f"{config.recipe}/{key}"
-        return Job(source, checked, runs_dir / run / NOTEBOOK, runs_dir, key, run, after)
-    data = open_dataset(values["dataset"]).fingerprint if "dataset" in values else None
-    key = config_hash([source.stem, values, data, provenance.source_hash(), provenance.hash_of_cells(source)])
-    run = values.get("run") or None
-    name = f"{source.stem}.ipynb" if run else f"{source.stem}-{key}.ipynb"
-    output = (runs_dir / run if run else runs_dir / LOOSE) / name
-    return Job(source, checked, output, runs_dir, key, run, after)
-
-
-def is_finished(job: Job) -> bool:
-    """Return whether the job was done before, by the same code with the same parameters."""
-    if job.notebook == TRAINING:
-        from workbench.runs import Run, RunError
-
-        try:
-            return Run.open(job.runs_dir, str(job.run)).status == "done"
-        except RunError:
-            return False
-    if not job.output.is_file():
-        return False
-    stamp = nbformat.read(job.output, as_version=4).metadata.get("workbench", {})
-    return stamp == {"key": job.key, "status": "done"}
+    def __post_init__(self) -> None:
+        for name, value in (("cell", self.cell), ("run", self.run)):
+            if value is not None and not value > 0:
+                raise ValueError(f"the time-out of a {name} must be above 0 seconds, got {value}")
 
 
 def run_jobs(
@@ -172,153 +64,164 @@ def run_jobs(
     *,
     workers: int = 2,
     force: bool = False,
+    limits: Limits | None = None,
+    scheduler: str | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Outcome]:
-    """Execute the jobs, each in a process of its own, ``workers`` at a time; return how each one ended.
+    """Execute the jobs, ``workers`` at a time; return how each one ended.
 
-    Finished jobs are skipped unless ``force``. A job whose needs failed is not started.
+    Finished jobs are skipped unless ``force``. A job whose needs failed is not started. A job that another batch works
+    on is waited for, and then skipped or done here.
+
+    Args:
+        limits: what runs longer is ended, its kernel too, and has failed.
+        scheduler: the address of a Dask cluster that sees the same folders; it then says how many jobs run at a time.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    return _Scheduler(jobs, workers, force, on_event).run()
+    with _cluster(scheduler) if scheduler is not None else _this_machine(workers) as place:
+        return _Scheduler(jobs, place, force, limits or Limits(), on_event).run()
 
 
-class IpcKernelManager(AsyncKernelManager):
-    """Reaches a kernel through sockets that are files, in a folder of its own: no clashes, no open ports.
+class Place(Protocol):
+    """Where jobs are executed."""
 
-    Set ``JUPYTER_RUNTIME_DIR`` to a short path: that of a socket is limited to about a hundred characters.
-    """
+    num_workers: int
 
-    def __init__(self, **options: Any) -> None:
-        place = Path(tempfile.mkdtemp(dir=os.environ.get("JUPYTER_RUNTIME_DIR")))
-        super().__init__(**(options | {"transport": "ipc", "ip": str(place / "k")}))
-
-
-class _Client(PapermillNotebookClient):
-    """Papermill's client, telling what the current cell prints."""
-
-    def __init__(self, nb_man: Any, tell: Callable[[str, str], None], **options: Any) -> None:
-        super().__init__(nb_man, log_output=True, **options)
-        self.tell = tell
-
-    def log_output_message(self, output: Any) -> None:
-        if output.output_type == "stream":
-            lines = [line.strip() for line in "".join(output.text).replace("\r", "\n").splitlines()]
-            for line in filter(None, lines[-1:]):
-                self.tell("line", line)
+    def submit(self, order: dict[str, Any], tell: Tell, seconds: float | None) -> Future[dict[str, Any]]:
+        """Begin a job."""
+        ...
 
 
-class _Engine(NBClientEngine):
-    """Papermill's engine over IPC."""
+class _Processes:
+    """Processes of this machine, each with its share of the threads and of the GPUs."""
 
-    @classmethod
-    def execute_managed_notebook(  # type: ignore[override]
-        cls,
-        nb_man: Any,
-        kernel_name: str,
-        *,
-        tell: Callable[[str, str], None],
-        start_timeout: int = 60,
-        **_: Any,
-    ) -> Any:
-        def on_cell(cell: Any, cell_index: int) -> None:
-            if cell.cell_type == "code":
-                tell(
-                    "cell",
-                    f"cell {cell_index + 1} of {len(nb_man.nb.cells)}: {_heading(nb_man.nb, cell_index)}",
-                )
+    def __init__(self, num_workers: int, folder: Path) -> None:
+        self.num_workers = num_workers
+        self.threads = ThreadPoolExecutor(num_workers)
+        self.idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num_workers))}
+        devices = visible_devices()
+        self.workers = [
+            Worker(folder, share | ({"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]} if devices else {}))
+            for i in range(num_workers)
+        ]
+        for worker in self.workers:
+            self.idle.put(worker)
 
-        return _Client(
-            nb_man,
-            tell,
-            kernel_name=kernel_name,
-            kernel_manager_class=IpcKernelManager,
-            startup_timeout=start_timeout,
-            timeout=None,
-            on_cell_execute=on_cell,
-        ).execute()
+    def submit(self, order: dict[str, Any], tell: Tell, seconds: float | None) -> Future[dict[str, Any]]:
+        return self.threads.submit(self._execute, order, tell, seconds)
+
+    def _execute(self, order: dict[str, Any], tell: Tell, seconds: float | None) -> dict[str, Any]:
+        worker = self.idle.get()
+        try:
+            return worker.execute(order, tell, seconds)
+        finally:
+            self.idle.put(worker)
 
 
-@dataclass
-class _Worker:
-    """A process that executes a job."""
+@contextlib.contextmanager
+def _this_machine(num_workers: int) -> Iterator[_Processes]:
+    with tempfile.TemporaryDirectory(
+        prefix="ipc", ignore_cleanup_errors=True
+    ) as folder:  # a short path, for sockets
+        processes = _Processes(num_workers, Path(folder))
+        try:
+            yield processes
+        finally:
+            for worker in processes.workers:
+                worker.kill()
+            processes.threads.shutdown(cancel_futures=True)
+            for worker in processes.workers:
+                worker.end()
 
-    job: Job
-    process: Any
-    pipe: Connection
-    started: float
-    result: tuple[str, str] | None = None
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[Place]:
+    """Connect to a Dask cluster; its workers start a process for each job, as this machine does."""
+    try:
+        from workbench import cluster
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "--scheduler needs dask.distributed: install the extra, pip install 'diffsasrec-workbench[cluster]'"
+        ) from error
+    with cluster.connected(address) as place:
+        yield place
 
 
 class _Scheduler:
     """One call of ``run_jobs``."""
 
     def __init__(
-        self, jobs: Sequence[Job], workers: int, force: bool, on_event: Callable[[Event], None]
+        self,
+        jobs: Sequence[Job],
+        place: Place,
+        force: bool,
+        limits: Limits,
+        on_event: Callable[[Event], None],
     ) -> None:
-        self.waiting, self.workers, self.force, self.on_event = list(jobs), workers, force, on_event
-        self.jobs = list(jobs)
+        self.jobs = list({job.key: job for job in jobs}.values())  # one that is asked for twice runs once
+        self.place, self.force, self.limits, self.on_event = place, force, limits, on_event
+        self.waiting = list(self.jobs)
+        self.running: dict[str, float] = {}  # key -> when it was started
+        self.not_before: dict[str, float] = {}  # key -> when to try again what another batch works on
         self.outcomes: dict[str, Outcome] = {}
-        self.running: list[_Worker] = []
-        self.sockets = tempfile.TemporaryDirectory(prefix="ipc")  # of kernels; a short path
-        self.context = multiprocessing.get_context("spawn")  # papermill changes folder and environment
+        self.events: queue.SimpleQueue[tuple[Job, str, Any]] = queue.SimpleQueue()
 
     def run(self) -> list[Outcome]:
-        try:
-            while self.waiting or self.running:
-                self._start_what_can_be()
-                self._listen()
-        finally:
-            for worker in self.running:
-                worker.process.terminate()
-            for worker in self.running:
-                worker.process.join()
-            self.sockets.cleanup()
+        while self.waiting or self.running:
+            self._start_what_can_be()
+            self._listen()
         return [self.outcomes[job.key] for job in self.jobs]
 
     def _start_what_can_be(self) -> None:
         for job in list(self.waiting):
-            lacking = [key for key in job.needs if key not in self.outcomes]
-            if lacking:
+            if any(key not in self.outcomes for key in job.needs):
                 continue
             if any(self.outcomes[key].status == "failed" for key in job.needs):
                 self.waiting.remove(job)
                 self._end(Outcome(job, "failed", 0.0, "not started: a notebook that it needs has failed"))
             elif not self.force and is_finished(job):
                 self.waiting.remove(job)
-                self._end(Outcome(job, "skipped", 0.0, "finished before", job.output))
-            elif len(self.running) < self.workers:
+                words = "finished by another batch" if job.key in self.not_before else "finished before"
+                self._end(Outcome(job, "skipped", 0.0, words, job.output))
+            elif (
+                len(self.running) < self.place.num_workers
+                and self.not_before.get(job.key, 0.0) <= time.monotonic()
+            ):
                 self.waiting.remove(job)
                 self._start(job)
 
     def _start(self, job: Job) -> None:
         if self.force and job.notebook == TRAINING:
-            _forget_training(job)
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(
-            target=_execute, args=(job, theirs, threads, self.sockets.name), name=job.key
+            forget_training(job)
+        self.running[job.key] = time.monotonic()
+        if job.key not in self.not_before:
+            self._tell(job, "started", "")
+        order = {**job.order(), "force": self.force, "cell_timeout": self.limits.cell}
+        future = self.place.submit(
+            order, lambda kind, text: self.events.put((job, kind, text)), self.limits.run
         )
-        process.start()
-        theirs.close()
-        self.running.append(_Worker(job, process, ours, time.monotonic()))
-        self._tell(job, "started", "")
+        future.add_done_callback(lambda ended: self.events.put((job, "ended", _result(ended))))
 
     def _listen(self) -> None:
-        """Wait until a worker says something or ends."""
-        for pipe in wait([worker.pipe for worker in self.running], timeout=1.0) if self.running else []:
-            worker = next(worker for worker in self.running if worker.pipe is pipe)
-            try:
-                kind, text = worker.pipe.recv()
-            except EOFError:
-                worker.process.join()
-                self.running.remove(worker)
-                self._end(_outcome(worker))
-                continue
-            if kind in ("done", "failed"):
-                worker.result = kind, text
-            else:
-                self._tell(worker.job, kind, text)
+        """Wait until a job says something or ends."""
+        try:
+            job, kind, what = self.events.get(timeout=_SECONDS_BETWEEN_TRIES)
+        except queue.Empty:
+            return
+        if kind != "ended":
+            self._tell(job, kind, what)
+            return
+        seconds = time.monotonic() - self.running.pop(job.key)
+        if what["status"] == "busy":
+            if job.key not in self.not_before:
+                self._tell(job, "waiting", "another batch works on it")
+            self.not_before[job.key] = time.monotonic() + _SECONDS_BETWEEN_TRIES
+            self.waiting.append(job)
+            return
+        output = Path(what["output"]) if what.get("output") else None
+        self._end(Outcome(job, what["status"], seconds, what.get("message") or "", output))
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes[outcome.job.key] = outcome
@@ -328,93 +231,9 @@ class _Scheduler:
         self.on_event(Event(job, kind, text, len(self.outcomes), len(self.jobs)))
 
 
-def _outcome(worker: _Worker) -> Outcome:
-    """Put the executed notebook where it belongs and say how the job ended."""
-    died = (
-        "failed",
-        f"its process ended with exit code {worker.process.exitcode} before the notebook was done",
-    )
-    status, message = worker.result or died
-    job, draft = worker.job, _draft(worker.job)
-    output = draft if draft.is_file() else None
-    if output is not None and (status == "done" or job.output.parent.is_dir()):
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        output = draft.replace(job.output)
-    return Outcome(job, status, time.monotonic() - worker.started, message, output)
-
-
-def _forget_training(job: Job) -> None:
-    """Empty the run of a training job, so that its notebook trains anew."""
-    from workbench.runs import Run, RunError
-
-    try:
-        run = Run.open(job.runs_dir, str(job.run))
-    except RunError:  # there is nothing to forget
-        return
-    with run.locked():
-        run.emptied()
-
-
-def _draft(job: Job) -> Path:
-    """Return where a notebook is written while it runs."""
-    return job.runs_dir / LOOSE / f"unfinished-{job.notebook}-{job.key}.ipynb"
-
-
-def _execute(job: Job, pipe: Connection, threads: int, sockets: str) -> None:
-    """Execute a job; the main function of a worker process."""
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    os.environ |= {
-        "JUPYTER_RUNTIME_DIR": sockets,
-        "OMP_NUM_THREADS": str(threads),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "WORKBENCH_PROGRESS": "lines",
-    }
-    papermill_engines.register(_ENGINE, _Engine)
-    draft = _draft(job)
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            job.source,
-            draft,
-            parameters=job.parameters,
-            engine_name=_ENGINE,
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=job.source.parent,
-            tell=lambda kind, text: pipe.send((kind, text)),
-        )
-    except papermill.PapermillExecutionError as error:
-        words = str(error.evalue).strip().splitlines()[-1:] or [""]
-        pipe.send(("failed", f"cell {error.cell_index + 1}: {error.ename}: {words[0]}"))
-        return
-    except DeadKernelError:
-        pipe.send(("failed", "its kernel died: it was killed, or ran out of memory"))
-        return
-    notebook = nbformat.read(draft, as_version=4)
-    notebook.metadata["workbench"] = {"key": job.key, "status": "done"}
-    nbformat.write(notebook, draft)
-    pipe.send(("done", ""))
-
-
-def _heading(notebook: Any, cell_index: int) -> str:
-    """Return the last heading above a cell: what the cell is about."""
-    for cell in reversed(notebook.cells[: cell_index + 1]):
-        if cell.cell_type == "markdown":
-            for line in reversed(cell.source.splitlines()):
-                if line.startswith("#"):
-                    return line.lstrip("# ")
-    return "set-up"
-
-
-def _typed(notebook: str, name: str, value: Any, type_name: str) -> Any:
-    """Return a value of the annotated type, ``Optional[...]`` included."""
-    is_optional = type_name.startswith("Optional[")
-    kind = _TYPES[type_name.removeprefix("Optional[").removesuffix("]")]
-    if value is None and is_optional:
-        return None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return value
-    expected = kind.__name__ + (" or None" if is_optional else "")
-    raise ValueError(f"{name} of {notebook} must be {expected}, got {value!r}")
+def _result(ended: Future[dict[str, Any]]) -> dict[str, Any]:
+    """Return how a job ended, also where the place itself gave way."""
+    if ended.cancelled():
+        return {"status": "failed", "message": "it was cancelled"}
+    error = ended.exception()
+    return {"status": "failed", "message": f"{type(error).__name__}: {error}"} if error else ended.result()

@@ -7,6 +7,7 @@ stdout. Whatever is slow to import is imported by the command that needs it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -15,14 +16,17 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from workbench.batch import Event, Job
+    from workbench.batch import Event, Limits
     from workbench.datasets import Dataset
+    from workbench.grid import Grid
+    from workbench.jobs import Job
     from workbench.runs import BrokenRun, Run
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
@@ -222,7 +226,6 @@ def runs(
     """List the runs, the newest first, broken ones with the reason."""
     from workbench.paths import runs_dir
     from workbench.runs import Run, list_runs
-    from workbench.tables import for_people, runs_table
 
     folder = runs_dir(runs)
     found = list_runs(folder)
@@ -233,11 +236,7 @@ def runs(
     if not found:
         print(f"no runs in {folder}: make one with `workbench train`")
     if whole:
-        figures = ["HR@10", "NDCG@10"]
-        table = for_people(runs_table(whole), figures)
-        columns = [name for name in ("name", "status", "seconds", *figures) if name in table]
-        shown = table[columns].rename(columns={name: f"test {name}" for name in figures})
-        print(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.0f}"))
+        _print_runs(whole)
     for run in found:
         if not isinstance(run, Run):
             print(f"{run.id}  broken: {run.reason}")
@@ -319,7 +318,6 @@ def demo(
     """Run the notebooks from the data to the decode: train SASRec and DiffSASRec, judge both, step through one user."""
     _log_progress()
     from workbench import datasets
-    from workbench.batch import run_jobs
     from workbench.paths import runs_dir
 
     try:
@@ -329,8 +327,108 @@ def demo(
         _describe(datasets.prepare(dataset))
     minutes = {} if dataset == "toy" else {"max_minutes": _DEMO_MINUTES}
     jobs = _demo_jobs(dataset, minutes, runs_dir(runs))
+    return _execute(jobs, workers=workers, force=force)
+
+
+@app.command()
+def batch(
+    what: Annotated[
+        list[str], typer.Argument(metavar="GRID|NOTEBOOK...", help="a grid in YAML, or names of notebooks")
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=A,B,..", help="a parameter's values, or a range: seed=0..4"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="notebooks at a time")] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be done, and do nothing")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="repeat what is finished")] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="a Dask scheduler whose workers see the same folders"),
+    ] = None,
+    cell_timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="seconds that a cell may take")
+    ] = None,
+    run_timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="seconds that a notebook may take")
+    ] = None,
+    runs: RunsOption = None,
+) -> int:
+    """Run every combination of notebooks and parameters, side by side; what is finished is skipped."""
+    _log_progress()
+    from workbench.batch import Limits
+    from workbench.grid import expand
+    from workbench.paths import runs_dir
+
+    grid = _grid(what, set_)
+    limits = Limits(
+        cell=grid.limits.cell if cell_timeout is None else cell_timeout,
+        run=grid.limits.run if run_timeout is None else run_timeout,
+    )
+    if workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {workers}")
+    jobs = expand(grid, runs_dir=runs_dir(runs))
+    if dry_run:
+        _describe_jobs(jobs, limits, force=force)
+        return DONE
+    return _execute(jobs, workers=workers, force=force, limits=limits, scheduler=scheduler)
+
+
+def _grid(what: list[str], set_: list[str] | None) -> Grid:
+    """Return the grid of a file, or of notebooks and their parameters."""
+    from workbench.grid import as_grid, read_grid
+
+    files = [each for each in what if each.endswith((".yaml", ".yml"))]
+    if not files:
+        values = {name: _list_or_range(value) for name, value in _settings(set_, read=str).items()}
+        return as_grid({"notebooks": what, "parameters": values}, source="--set")
+    if len(what) > 1:
+        raise ValueError(f"give one grid, or names of notebooks, got {', '.join(what)}")
+    if set_:
+        raise ValueError(f"--set goes with names of notebooks: {files[0]} has its own parameters")
+    return read_grid(Path(files[0]))
+
+
+def _list_or_range(text: str) -> list[Any] | dict[str, Any]:
+    """Return the values of ``a,b,c`` or of ``0..4``."""
+    low, dots, high = text.partition("..")
+    if dots and isinstance(_value(low), int) and isinstance(_value(high), int):
+        return {"from": _value(low), "to": _value(high)}
+    return [_value(each) for each in text.split(",")]
+
+
+def _describe_jobs(jobs: list[Job], limits: Limits, *, force: bool) -> None:
+    """Print what a batch would do, a job a line."""
+    from workbench.jobs import state_of
+
+    for job in jobs:
+        state = state_of(job)
+        words = "again" if force and state == "finished" else state
+        settings = " ".join(f"{name}={value}" for name, value in job.parameters.items() if name != "runs_dir")
+        print(f"{words:<8}  {job.notebook}  {settings}\n{'':8}  -> {job.output}")
+    told = [
+        f"{value:g} s for a {name}" for name, value in (("cell", limits.cell), ("run", limits.run)) if value
+    ]
+    _say(
+        f"{len(jobs)} notebooks{', at most ' + ' and '.join(told) if told else ''}; nothing was done: --dry-run"
+    )
+
+
+def _execute(jobs: list[Job], *, workers: int, force: bool, **options: Any) -> int:
+    """Run jobs, tell how it goes, print what came of it, and return the exit status."""
+    from workbench.batch import run_jobs
+    from workbench.runs import Run, RunError
+
     printer = _Printer()
-    outcomes = run_jobs(jobs, workers=workers, force=force, on_event=printer)
+    outcomes = run_jobs(jobs, workers=workers, force=force, on_event=printer, **options)
+    made = []
+    for run in dict.fromkeys(outcome.job.run for outcome in outcomes if outcome.job.run is not None):
+        with contextlib.suppress(RunError):  # a training that failed before it had a run
+            made.append(Run.open(outcomes[0].job.runs_dir, run))
+    if made:
+        _print_runs(made)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
         where = f" ({outcome.output})" if outcome.output is not None else ""
@@ -338,9 +436,20 @@ def demo(
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped")}
     _say(
         f"{counts['done']} notebooks done, {counts['skipped']} skipped as finished, {len(failed)} failed, "
-        f"in {time.monotonic() - printer.started:.0f} s; runs are in {runs_dir(runs)}"
+        f"in {time.monotonic() - printer.started:.0f} s; runs are in {jobs[0].runs_dir}"
     )
     return FAILED if failed else DONE
+
+
+def _print_runs(runs: list[Run]) -> None:
+    """Print a line per run: its state, how long it took, and what it reached on the test part."""
+    from workbench.tables import for_people, runs_table
+
+    figures = ["HR@10", "NDCG@10"]
+    table = for_people(runs_table(runs), figures)
+    columns = [name for name in ("name", "status", "seconds", *figures) if name in table]
+    shown = table[columns].rename(columns={name: f"test {name}" for name in figures})
+    print(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.0f}"))
 
 
 class _Printer:
@@ -362,7 +471,7 @@ class _Printer:
 
 def _demo_jobs(dataset: str, minutes: dict[str, float], folder: Path) -> list[Job]:
     """Return the notebooks of the demo, training first: it takes the longest."""
-    from workbench.batch import plan
+    from workbench.jobs import plan
 
     trained = {
         model: plan("02_train", {"dataset": dataset, "model": model, **minutes}, runs_dir=folder)
@@ -394,14 +503,14 @@ def _decode_config(opened: Any, set_: list[str] | None) -> Any:
     return default_decode_config(opened.checkpoint.model, **_settings(set_))
 
 
-def _settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Return what ``--set key=value`` says; values are JSON where they can be, else text."""
+def _settings(pairs: list[str] | None, *, read: Callable[[str], Any] | None = None) -> dict[str, Any]:
+    """Return what ``--set key=value`` says; ``read`` turns a text into a value, numbers and the like if not given."""
     settings = {}
     for pair in pairs or []:
         key, equals, text = pair.partition("=")
         if not key or not equals:
             raise ValueError(f"--set takes key=value, got {pair!r}")
-        settings[key] = _value(text)
+        settings[key] = (read or _value)(text)
     return settings
 
 

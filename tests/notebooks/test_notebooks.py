@@ -13,8 +13,9 @@ import nbformat
 import papermill
 import pytest
 
-from workbench.batch import plan, run_jobs
+from workbench.batch import run_jobs
 from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.jobs import plan
 from workbench.runs import Run, list_runs
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,3 +50,22 @@ def circle_table() -> pd.DataFrame:
             rows.append((user + 1, 100 + (user + step) % 30, 1_000_000 + 100 * user + step))
     rows += [(61, 100, 1_000_000), (61, 101, 1_000_001), (62, 100, 1_000_000)]
     return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+
+
+@pytest.fixture(scope="session")
+def notebook() -> Callable[..., str]:
+    """Write a notebook ``<name>.ipynb`` of some cells into a folder and return its path."""
+
+    def write(folder: Path, name: str, *cells: str, parameters: str = "number: int = 1  # how many") -> str:
+        made = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}
+        )
+        made.cells = [
+            nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_markdown_cell("# Work\n\nwords"),
+            *(nbformat.v4.new_code_cell(cell) for cell in cells),
+        ]
+        nbformat.write(made, folder / f"{name}.ipynb")
+        return str(folder / f"{name}.ipynb")
+
+    return write

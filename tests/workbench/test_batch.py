@@ -1,37 +1,24 @@
-"""Notebooks as jobs: what is refused before a kernel starts, what is skipped, and what a failure leaves."""
+"""Jobs side by side: what is skipped, what a failure leaves, what is ended in time, and what two batches share."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from workbench import batch
-from workbench.batch import check_parameters, is_finished, plan, run_jobs
-from workbench.experiments import recipe, run_experiment
-from workbench.runs import Run
-
-
-def notebook(folder: Path, name: str, *cells: str, parameters: str = "number: int = 1  # how many") -> str:
-    """Write a notebook and return its path."""
-    made = nbformat.v4.new_notebook(
-        metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}
-    )
-    made.cells = [
-        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_markdown_cell("# Work\n\nwords"),
-        *(nbformat.v4.new_code_cell(cell) for cell in cells),
-    ]
-    nbformat.write(made, folder / f"{name}.ipynb")
-    return str(folder / f"{name}.ipynb")
+from workbench.batch import Limits, run_jobs, visible_devices
+from workbench.jobs import is_finished, plan
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(world, notebook, tmp_path_factory):
     """Two jobs that go well, one that fails, one that needs it, one that is killed: events and outcomes."""
     folder = tmp_path_factory.mktemp("notebooks")
     runs = folder / "runs"
@@ -49,90 +36,6 @@ def finished(world, tmp_path_factory):
     events = []
     outcomes = run_jobs([bad, never, good, after, killed], workers=2, on_event=events.append)
     return {outcome.job.notebook: outcome for outcome in outcomes}, events
-
-
-def test_notebooks_are_found_by_name_and_by_path(tmp_path):
-    assert batch.find_notebook("02_train").name == "02_train.ipynb"
-    path = notebook(tmp_path, "own", "1")
-    assert batch.find_notebook(path) == Path(path).resolve()
-    with pytest.raises(ValueError, match="did you mean '02_train'"):
-        batch.find_notebook("02_trian")
-
-
-def test_the_training_notebook_has_the_parameters_of_the_contract():
-    found = batch.notebook_parameters("02_train")
-    names = "dataset model split num_targets held_out_users seed max_minutes max_epochs max_length width num_blocks"
-    more = "num_heads dropout batch_size learning_rate fine_tune runs_dir"
-    assert list(found) == [*names.split(), *more.split()]
-    assert all(entry["help"] and entry["inferred_type_name"] != "None" for entry in found.values())
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"modle": "sasrec"}, "did you mean 'model'"),
-        ({"width": "64"}, "width of 02_train must be int or None, got '64'"),
-        ({"seed": None}, "seed of 02_train must be int, got None"),
-        ({"width": True}, "must be int or None"),
-        ({"fine_tune": 1}, "must be bool or None"),
-        ({"dataset": 3}, "must be str"),
-    ],
-)
-def test_a_bad_parameter_is_refused_with_name_value_and_fix(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        check_parameters("02_train", parameters)
-
-
-def test_whole_numbers_are_fine_where_a_float_is_due():
-    checked = check_parameters("02_train", {"max_minutes": 5, "width": None})
-    assert checked == {"max_minutes": 5.0, "width": None}
-    assert isinstance(checked["max_minutes"], float)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"model": "sasrek"}, "did you mean 'sasrec'"),
-        ({"dataset": "circel"}, "did you mean 'circle'"),
-        ({"dropout": 1.5}, "dropout must be at least 0"),
-        ({"split": "by_time"}, "unknown split"),
-    ],
-)
-def test_a_value_out_of_range_is_refused_before_a_kernel_starts(world, tmp_path, parameters, message):
-    with pytest.raises(ValueError, match=message):
-        plan("02_train", {"dataset": "circle", **parameters}, runs_dir=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_training_job_knows_its_run_before_it_starts(world):
-    job = plan("02_train", {"dataset": "circle", "model": "sasrec", **world.settings}, runs_dir=world.runs)
-    assert job.run == f"circle-sasrec/{job.key}"
-    assert job.output == world.runs / job.run / "notebook.ipynb"
-    assert not is_finished(job)
-    run = run_experiment(
-        recipe("circle", "sasrec", **world.settings), runs_dir=world.runs, notebook="02_train"
-    )
-    assert run.id == job.run
-    assert is_finished(job)
-    run.updated(status="failed")
-    assert not is_finished(job)
-    batch._forget_training(job)
-    assert sorted(path.name for path in run.folder.iterdir()) == [".lock", ".results.lock", "manifest.json"]
-    assert Run.open(world.runs, run.id).status == "pending"
-
-
-def test_a_job_on_a_run_is_kept_in_it(world):
-    job = plan("03_evaluate", {"run": "circle-sasrec/abc"}, runs_dir=world.runs)
-    assert job.output == world.runs / "circle-sasrec" / "abc" / "03_evaluate.ipynb"
-    assert job.parameters["runs_dir"] == str(world.runs)
-
-
-def test_the_key_of_a_job_changes_with_a_parameter_and_with_a_cell(tmp_path):
-    path = notebook(tmp_path, "own", "1")
-    keys = [plan(path, values, runs_dir=tmp_path).key for values in ({}, {"number": 1}, {"number": 2})]
-    assert keys[0] == keys[1] != keys[2]
-    notebook(tmp_path, "own", "2")
-    assert plan(path, {}, runs_dir=tmp_path).key != keys[0]
 
 
 def test_a_good_job_leaves_its_executed_notebook(finished):
@@ -185,22 +88,118 @@ def test_a_finished_job_is_skipped_unless_forced(finished):
     assert run_jobs([dataclasses.replace(job, key="other")], workers=1)[0].status == "done"
 
 
-def test_a_worker_that_is_killed_fails_its_job_and_leaves_the_others(tmp_path, world):
-    path = notebook(tmp_path, "sleeps", "import time; time.sleep(60)")
-    other = notebook(tmp_path, "other", "1")
-    jobs = [plan(each, {}, runs_dir=tmp_path / "runs") for each in (path, other)]
+SLEEPS = "import os, pathlib, time; pathlib.Path(place).write_text(str(os.getpid())); time.sleep(60)"
 
-    def kill(event):
-        if event.kind == "cell" and event.job.notebook == "sleeps" and "Work" in event.text:
-            (child,) = [
-                each for each in batch.multiprocessing.active_children() if each.name == event.job.key
-            ]
-            os.kill(child.pid, signal.SIGKILL)
 
-    first, second = run_jobs(jobs, workers=2, on_event=kill)
+def sleeper(notebook, folder: Path, name: str, *before: str):
+    """Return a job that tells its kernel's process in a file and then sleeps, and that file."""
+    place = folder / f"{name}.pid"
+    path = notebook(
+        folder, name, *before, SLEEPS, parameters=f"place: str = {str(place)!r}  # for the process"
+    )
+    return plan(path, {}, runs_dir=folder / "runs"), place
+
+
+def is_gone(place: Path) -> bool:
+    """Return whether the process in a file ends within a moment."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{place.read_text()}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_process_that_is_killed_fails_its_job_and_leaves_the_others(tmp_path, notebook, world):
+    kills = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    job, place = sleeper(notebook, tmp_path, "killed", kills)
+    others = [plan(notebook(tmp_path, f"other-{i}", "1"), {}, runs_dir=tmp_path / "runs") for i in range(2)]
+    first, *rest = run_jobs([job, *others], workers=1)
     assert first.status == "failed"
     assert "exit code -9" in first.message
-    assert second.status == "done"
+    assert [outcome.status for outcome in rest] == ["done", "done"]
+    assert not place.exists()
+
+
+def test_a_cell_that_runs_too_long_is_ended_and_what_it_did_is_kept(tmp_path, notebook, world):
+    job, place = sleeper(notebook, tmp_path, "slow", "print('so far')")
+    (outcome,) = run_jobs([job], limits=Limits(cell=3))
+    assert (outcome.status, outcome.message.split(":")[0]) == ("failed", "a cell ran longer than 3 s")
+    assert "so far" in outcome.output.read_text()
+    assert is_gone(place)
+
+
+def test_a_run_that_lasts_too_long_is_ended_with_its_kernel(tmp_path, notebook, world):
+    job, place = sleeper(notebook, tmp_path, "long")
+    other = plan(notebook(tmp_path, "other", "1"), {}, runs_dir=tmp_path / "runs")
+    outcome, after = run_jobs([job, other], workers=1, limits=Limits(run=8))
+    assert (outcome.status, outcome.message.split(":")[0]) == ("failed", "it ran longer than 8 s")
+    assert is_gone(place)
+    assert after.status == "done"
+
+
+def test_a_flood_of_output_is_told_but_not_kept(tmp_path, notebook, world):
+    path = notebook(tmp_path, "flood", "for _ in range(300): print('x' * 9_999)", "print('after')")
+    (outcome,) = run_jobs([plan(path, {}, runs_dir=tmp_path)])
+    assert outcome.status == "done"
+    text = outcome.output.read_text()
+    assert 1_000_000 < len(text) < 1_100_000
+    assert "beyond 1,000,000 characters, is not kept" in text
+    assert "after" in text
+
+
+def test_two_batches_on_one_folder_share_the_jobs(tmp_path, notebook, world):
+    """Each notebook appends a line to a file: at the end there is one line for each."""
+    diary = tmp_path / "diary"
+    cell = f"import time; open({str(diary)!r}, 'a').write('done\\n'); time.sleep(1)"
+    runs = tmp_path / "runs"
+    jobs = [plan(notebook(tmp_path, f"shared-{i}", cell), {}, runs_dir=runs) for i in range(3)]
+    with ThreadPoolExecutor() as threads:
+        both = list(threads.map(lambda order: run_jobs(order, workers=1), [jobs, jobs[::-1]]))
+    assert diary.read_text().splitlines() == ["done"] * 3
+    statuses = [{outcome.job.key: outcome.status for outcome in outcomes} for outcomes in both]
+    for job in jobs:
+        assert sorted(each[job.key] for each in statuses) == ["done", "skipped"]
+
+
+def test_a_batch_that_dies_takes_its_kernels_along(tmp_path, notebook, world):
+    job, place = sleeper(notebook, tmp_path, "orphan")
+    program = (
+        "from workbench.batch import run_jobs; from workbench.jobs import plan; from pathlib import Path; "
+        f"run_jobs([plan({str(job.source)!r}, {{}}, runs_dir=Path({str(job.runs_dir)!r}))])"
+    )
+    batch = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
+    until = time.monotonic() + 60
+    while not (place.exists() and place.read_text()) and time.monotonic() < until:
+        time.sleep(0.1)
+    batch.kill()
+    batch.wait()
+    assert is_gone(place)
+
+
+def test_processes_share_the_gpus_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
+    assert visible_devices() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_devices() == []
+
+
+def test_a_job_sees_the_gpu_and_the_threads_of_its_process(tmp_path, notebook, world, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    cell = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'])"
+    path = notebook(tmp_path, "device", cell)
+    (outcome,) = run_jobs([plan(path, {}, runs_dir=tmp_path)], workers=1)
+    assert f"7 {os.cpu_count()}" in outcome.output.read_text()
+
+
+@pytest.mark.parametrize("limits", [{"cell": 0}, {"run": -1.0}])
+def test_a_time_out_is_a_positive_number(limits):
+    with pytest.raises(ValueError, match="must be above 0 seconds"):
+        Limits(**limits)
 
 
 def test_no_workers_are_refused():

@@ -1,0 +1,105 @@
+"""Notebooks as jobs: what is refused before a kernel starts, where outputs go, and what is finished already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workbench import jobs
+from workbench.experiments import recipe, run_experiment
+from workbench.jobs import check_parameters, is_finished, plan
+from workbench.runs import Run
+
+
+def test_notebooks_are_found_by_name_and_by_path(tmp_path, notebook):
+    assert jobs.find_notebook("02_train").name == "02_train.ipynb"
+    path = notebook(tmp_path, "own", "1")
+    assert jobs.find_notebook(path) == Path(path).resolve()
+    with pytest.raises(ValueError, match="did you mean '02_train'"):
+        jobs.find_notebook("02_trian")
+
+
+def test_the_training_notebook_has_the_parameters_of_the_contract():
+    found = jobs.notebook_parameters("02_train")
+    names = "dataset model split num_targets held_out_users seed max_minutes max_epochs max_length width num_blocks"
+    more = "num_heads dropout batch_size learning_rate fine_tune runs_dir"
+    assert list(found) == [*names.split(), *more.split()]
+    assert all(entry["help"] and entry["inferred_type_name"] != "None" for entry in found.values())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"modle": "sasrec"}, "did you mean 'model'"),
+        ({"width": "64"}, "width of 02_train must be int or None, got '64'"),
+        ({"seed": None}, "seed of 02_train must be int, got None"),
+        ({"width": True}, "must be int or None"),
+        ({"fine_tune": 1}, "must be bool or None"),
+        ({"dataset": 3}, "must be str"),
+    ],
+)
+def test_a_bad_parameter_is_refused_with_name_value_and_fix(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        check_parameters("02_train", parameters)
+
+
+def test_whole_numbers_are_fine_where_a_float_is_due():
+    checked = check_parameters("02_train", {"max_minutes": 5, "width": None})
+    assert checked == {"max_minutes": 5.0, "width": None}
+    assert isinstance(checked["max_minutes"], float)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"model": "sasrek"}, "did you mean 'sasrec'"),
+        ({"dataset": "circel"}, "did you mean 'circle'"),
+        ({"dropout": 1.5}, "dropout must be at least 0"),
+        ({"split": "by_time"}, "unknown split"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_a_kernel_starts(world, tmp_path, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        plan("02_train", {"dataset": "circle", **parameters}, runs_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_job_knows_its_run_before_it_starts(world):
+    job = plan("02_train", {"dataset": "circle", "model": "sasrec", **world.settings}, runs_dir=world.runs)
+    assert job.run == f"circle-sasrec/{job.key}"
+    assert job.output == world.runs / job.run / "notebook.ipynb"
+    assert not is_finished(job)
+    run = run_experiment(
+        recipe("circle", "sasrec", **world.settings), runs_dir=world.runs, notebook="02_train"
+    )
+    assert run.id == job.run
+    assert is_finished(job)
+    run.updated(status="failed")
+    assert not is_finished(job)
+    jobs.forget_training(job)
+    assert sorted(path.name for path in run.folder.iterdir()) == [".lock", ".results.lock", "manifest.json"]
+    assert Run.open(world.runs, run.id).status == "pending"
+
+
+def test_a_job_on_a_run_is_kept_in_it(world):
+    job = plan("03_evaluate", {"run": "circle-sasrec/abc"}, runs_dir=world.runs)
+    assert job.output == world.runs / "circle-sasrec" / "abc" / "03_evaluate.ipynb"
+    assert job.parameters["runs_dir"] == str(world.runs)
+
+
+def test_the_key_of_a_job_changes_with_a_parameter_and_with_a_cell(tmp_path, notebook):
+    path = notebook(tmp_path, "own", "1")
+    keys = [plan(path, values, runs_dir=tmp_path).key for values in ({}, {"number": 1}, {"number": 2})]
+    assert keys[0] == keys[1] != keys[2]
+    notebook(tmp_path, "own", "2")
+    assert plan(path, {}, runs_dir=tmp_path).key != keys[0]
+
+
+def test_a_job_survives_json(world, tmp_path, notebook):
+    job = plan(notebook(tmp_path, "own", "1"), {"number": 2}, runs_dir=tmp_path)
+    order = json.loads(json.dumps(job.order()))
+    assert order["parameters"] == {"number": 2}
+    assert order["source"] == str(job.source)
+    assert order["draft"] == str(job.draft)
