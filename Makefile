@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo dashboard lab test slow check bench pictures notebooks
+.PHONY: help demo dashboard lab test slow faults check bench pictures notebooks
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -42,6 +42,9 @@ test: .venv/installed-test ## run the tests
 
 slow: .venv/installed-test ## run the tests that take minutes each
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+faults: .venv/installed-test ## kill, fill, break: tests/faults in full, with its counts
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -n 0 -m 'slow or not slow' tests/faults
 
 check: .venv/installed-check ## format, lint, types, import directions, notebooks and documents
 	@status=0; \

@@ -1,6 +1,6 @@
 """Fail when a test was skipped that could have run: `python .ci/skips.py junit.xml`.
 
-A skip is excused by its reason alone: "needs CUDA"; one that names DIFFSASREC_DATA where that is not set; and
+A skip is excused by its reason alone: "needs CUDA"; "needs root" of whoever is not; one that names DIFFSASREC_DATA where that is not set; and
 "needs DIFFSASREC_DATA/<path>" where that path is not there.
 """
 
@@ -28,7 +28,7 @@ def inexcusable_skips(report: Path, environment: Mapping[str, str]) -> list[str]
 
 def _is_excused(reason: str, environment: Mapping[str, str]) -> bool:
     """Return whether a skip's reason is one that this machine cannot help."""
-    if "needs CUDA" in reason:
+    if "needs CUDA" in reason or ("needs root" in reason and os.geteuid() != 0):
         return True
     folder = environment.get("DIFFSASREC_DATA")
     if not folder:
