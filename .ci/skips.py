@@ -1,7 +1,7 @@
 """Fail when a test was skipped that could have run: `python .ci/skips.py junit.xml`.
 
-A skip is excused by its reason alone: "needs CUDA"; "needs root" of whoever is not; one that names DIFFSASREC_DATA where that is not set; and
-"needs DIFFSASREC_DATA/<path>" where that path is not there.
+A skip is excused by its reason alone: "needs CUDA"; "needs root" of whoever is not; one that names DIFFSASREC_DATA
+where that is not set; and "needs DIFFSASREC_DATA/<path>" where that path is not there.
 """
 
 from __future__ import annotations
