@@ -193,7 +193,7 @@ def prepare(given: argparse.Namespace) -> dict[str, Any]:
     from workbench.datasets import prepare
 
     dataset = prepare("netflix", from_dir=given.folder / "raw", cache=given.folder / "cache")
-    return {name: dataset.facts["counts"][name] for name in ("users", "items")}
+    return {name: dataset.facts["counts"][name] for name in ("interactions", "users", "items")}
 
 
 def split(given: argparse.Namespace) -> dict[str, Any]:
