@@ -74,7 +74,7 @@ def read_ratings(path: Path) -> Raw:
         notes.append(f"{path.name}: the first column holds items, as in the edition of 2018: it is read so")
         table = table.rename(columns={"user_id": "item_id", "item_id": "user_id"})[list(_COLUMNS)]
     items = items_of(table, None)
-    notes += _checked(found._replace(table=table))
+    notes += check_reviews(found._replace(table=table))
     facts = {"source": path.name, "notes": notes, **source_facts(path.parent, [path.name])}
     return Raw(as_text(table), items, facts, place=found.place)
 
@@ -89,7 +89,7 @@ def read_reviews(path: Path) -> Raw:
     notes = list(found.notes)
     if meta is None:
         notes.append(f"no {stem}.gz lies beside {path.name}: ids stand for titles")
-    notes += _checked(found._replace(table=table))
+    notes += check_reviews(found._replace(table=table))
     items = items_of(table, meta and (lambda ids: _read_metadata(meta, ids)))
     files = [path.name] if meta is None else [path.name, meta.name]
     facts = {"source": path.name, "notes": notes, **source_facts(path.parent, files)}
@@ -160,6 +160,20 @@ def items_of(table: pd.DataFrame, describe: Callable[[set[str]], pd.DataFrame] |
     return pd.DataFrame({"item_id": ids, "title": ids, "categories": ""})
 
 
+def check_reviews(found: reading.Columns) -> list[str]:
+    """Return notes on ids that are not of the publisher's making; raise for ratings and times that cannot be."""
+    reading.check_ratings(found, stars=(1, 5))
+    notes = []
+    for name, pattern in (("item_id", _ITEM), ("user_id", _USER)):
+        ids = found.table[name].cat.categories
+        odd = ids[~ids.str.fullmatch(pattern).astype(bool) & (ids != "")]
+        if len(odd):
+            notes.append(
+                f"{len(odd)} of {len(ids)} {name}s do not look like Amazon's ({reading.shown(odd[0])} ...)"
+            )
+    return notes
+
+
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with ids as strings."""
     return table.astype({"user_id": "str", "item_id": "str"})
@@ -200,20 +214,6 @@ def _read_metadata(path: Path, ids: set[str]) -> pd.DataFrame:
             yield asin, title, brand, _as_list(paths[0])
 
     return described(rows())
-
-
-def _checked(found: reading.Columns) -> list[str]:
-    """Return notes on ids that are not of the publisher's making; raise for ratings and times that cannot be."""
-    reading.check_ratings(found, stars=(1, 5))
-    notes = []
-    for name, pattern in (("item_id", _ITEM), ("user_id", _USER)):
-        ids = found.table[name].cat.categories
-        odd = ids[~ids.str.fullmatch(pattern).astype(bool) & (ids != "")]
-        if len(odd):
-            notes.append(
-                f"{len(odd)} of {len(ids)} {name}s do not look like Amazon's ({reading.shown(odd[0])} ...)"
-            )
-    return notes
 
 
 def _are_asins(ids: pd.Series) -> bool:

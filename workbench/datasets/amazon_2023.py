@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.datasets import reading
-from workbench.datasets.amazon import as_text, beside, described, items_of, slug
+from workbench.datasets.amazon import as_text, beside, check_reviews, described, items_of, slug
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
 from workbench.datasets.reading import INTEGER, NUMBER, TEXT
 
@@ -84,10 +84,11 @@ def _raw(paths: list[Path], found: list[reading.Columns]) -> Raw:
     notes = [note for columns in found for note in columns.notes]
     if meta is None:
         notes.append(f"no meta_{stem}.jsonl.gz lies beside {paths[0].name}: ids stand for titles")
+    rows = table.index  # of the files
+    notes += check_reviews(reading.Columns(table, lambda row: place(int(rows[row])), []))
     items = items_of(table, None if meta is None else partial(_read_metadata, meta))
     files = [path.name for path in (*paths, *([meta] if meta is not None else []))]
     facts = {"source": paths[0].name, "notes": notes, **source_facts(paths[0].parent, files)}
-    rows = table.index  # of the files
     return Raw(as_text(table), items, facts, place=lambda row: place(int(rows[row])))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from workbench.datasets import reading
 from workbench.datasets.dataset import Format, Raw, source_facts
 from workbench.datasets.reading import NUMBER, TEXT
-from workbench.datasets.table import positions, whole_numbers
+from workbench.datasets.table import odd_ids, positions, whole_numbers
 
 _VERSION = 1
 _TITLES = ("title", "movie_title", "name", "item_name", "product_name")
@@ -31,6 +31,7 @@ def read_inter(path: Path) -> Raw:
     table, place, notes = reading.read_columns(path, kinds, delimiter="\t", has_header=True, quoted=False)
     table = table[list(kinds)].set_axis(list(wanted), axis="columns")
     for name in ("user_id", "item_id"):
+        notes = notes + odd_ids(table[name])
         table[name] = whole_numbers(table[name])
     is_dated = "timestamp" in table
     if not is_dated:

@@ -60,7 +60,7 @@ def read_table(
         )
     table, place, notes = _read(path, suffix, columns)
     for name in COLUMNS[:2]:
-        notes = notes + _odd_ids(table[name])
+        notes = notes + odd_ids(table[name])
         table[name] = whole_numbers(table[name])
     where = place if place is not None else lambda row: f"{path.name}: row {row + 1}"
     table["timestamp"] = _dates(table["timestamp"], where)
@@ -102,7 +102,7 @@ def _items(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame({"item_id": ids, "title": titles, "categories": categories}), notes
 
 
-def _odd_ids(ids: pd.Series) -> list[str]:
+def odd_ids(ids: pd.Series) -> list[str]:
     """Return notes on ids that may be misprints: the few that are no whole numbers, and those with spaces around."""
     if not isinstance(ids.dtype, pd.CategoricalDtype):
         return []

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench.datasets import reading
 from workbench.datasets.dataset import Format, Raw, source_facts
-from workbench.datasets.table import positions, whole_numbers
+from workbench.datasets.table import odd_ids, positions, whole_numbers
 
 _VERSION = 1
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[0-9]+([ \t])[0-9]+[ \t]*\r?(\n|$)")
@@ -25,6 +25,7 @@ def read_text_list(path: Path) -> Raw:
         path, kinds, delimiter=delimiter, has_header=False, quoted=False
     )
     for name in kinds:
+        notes = notes + odd_ids(table[name])
         table[name] = whole_numbers(table[name])
     table["timestamp"] = positions(table["user_id"])
     ids = table["item_id"].unique()

@@ -253,6 +253,13 @@ FIELDS: dict[str, list[tuple[str, bytes, Outcome]]] = {
         ("a space before", b" A1INVENTED0001", Reported("{column}s do not look like Amazon's (' A1INVENTED0001' ...)")),
         ("a million letters", b"x" * MILLION, Error("has more than 1000 characters")),
     ],
+    "list id": [
+        ("empty", b"", Error("_id '' is missing")),
+        ("a word", b"seven", Reported("{column}s are no whole numbers ('seven' ...)")),
+        ("10^30", b"1" + b"0" * 30, Reported("{column}s are no whole numbers ('1000000000000000000000000000000' ...)")),
+        ("NaN", b"NaN", Reported("{column}s are no whole numbers ('NaN' ...)")),
+        ("a million letters", b"x" * MILLION, Error("has more than 1000 characters")),
+    ],
     "misfit": [
         (name, value, Error("{misfit}"))
         for name, value in [
@@ -507,6 +514,25 @@ OWN: Special = (
     }
 )
 
+UNRECOGNISED = (  # where a form is known by how its file begins
+    "zero bytes",
+    "utf-16",
+    "utf-16 without mark",
+    "old Mac line ends",
+    "a comment on top",
+    "compressed, and named as plain",
+    "gzip cut short",
+    "gzip with garbage behind",
+    "gzip twice",
+    "gzip, harmed inside",
+    "zip",
+    "bzip2",
+    "xz",
+    "a web page",
+    "another delimiter",
+    "a header on top",
+)
+
 TABLE = b"comment,user_id,item_id,timestamp\n" + b"".join(
     b"fine,%d,%d,%d\n" % (user, item, 1000 * user + item) for user in (1, 2, 3) for item in (4, 5, 6, 7)
 )
@@ -731,6 +757,25 @@ FILES = [
             ("val.jsonl.gz", -1, -1, "is the validation part, and there is none"),
             ("test.jsonl.gz", -1, -1, "is the test part, and there is none"),
         )
+    ),
+    Lines(
+        "a-list",
+        "invented.txt",
+        sample("text-list"),
+        b" ",
+        {"user_id": "list id", "item_id": "list id"},
+        special={
+            "cut in the last line": OPEN_END,
+            "cut in the last field": None,
+            "cut before the last line": None,
+            "fields in another order": None,
+            "the last line has no end": OPEN_END,
+            "the header once more": Reported("user_ids are no whole numbers ('user_id' ...)", 1),
+            "an open quote": Reported("user_ids are no whole numbers ('\"1' ...)"),
+            "a line twice": Reported("1 interactions have the item of the one before", 1),
+        }
+        | {name: Error("holds nothing of a known form", None) for name in UNRECOGNISED}
+        | UNNAMED,
     ),
     Lines("mine", "mine.csv", {"mine.csv": TABLE}, b",", MINE, has_header=True, bad=4, special=OWN),
     Lines(
