@@ -92,7 +92,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb"}
     assert run in list_runs(runs)
     loose = {path.name.split("-")[0] for path in (runs / "_notebooks").iterdir()}
-    assert loose == {"01_data", "05_compare", "06_published"}
+    assert loose == {"01_data", "05_compare", "06_published", "locks"}
 
 
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
