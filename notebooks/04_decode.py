@@ -43,7 +43,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 
 # %%
 from diffsasrec.decode_config import RULES
-from workbench import blocks, figures, replay, tables
+from workbench import blocks, figures, replay, stepper, tables
 from workbench.experiments import decode_user, default_decode_config, open_run, trace_name
 
 folder = blocks.begin(runs_dir)
@@ -93,6 +93,13 @@ figures.slot_strip(trace, None, titles, target=target).show()
 # %%
 for step in range(trace.num_steps):
     print(tables.step_in_words(trace, step, titles), end="\n\n")
+
+# %% [markdown]
+# The same as a table, slots against steps: □ is still a mask, ● was filled in this step (bold), ■ earlier. In
+# JupyterLab there are buttons above it to step and to play.
+
+# %%
+stepper.show_steps(trace, titles, target=target)
 
 # %% [markdown]
 # The slots after the first step, half way, and at the end. A pale bar belongs to a slot that is still masked: the item

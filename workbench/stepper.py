@@ -1,0 +1,80 @@
+"""A decode to step through in a notebook: buttons where somebody looks, and a table of every step that stays.
+
+Widgets need a running kernel, so an executed notebook on a web page has none: the table says the same there. The
+replay for browsers is ``replay``.
+"""
+
+from __future__ import annotations
+
+import html
+
+import ipywidgets as widgets
+from IPython.display import HTML, display
+
+from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from workbench.experiments import progress_mode
+from workbench.replay import STATE_GLYPHS, TitleOf
+from workbench.tables import step_in_words
+
+_LONGEST = 40  # characters of a title
+_OPEN = ("masked", "emptied")
+_MILLISECONDS = 1200  # of a step, when it plays
+
+
+def show_steps(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> None:
+    """Show one user's decode step by step: the table of all steps, and buttons above it where somebody looks.
+
+    Args:
+        trace: one user's trace.
+        titles: token -> title.
+        target: token of the held-out item, starred.
+    """
+    if progress_mode() == "bar":
+        display(stepper(trace, titles, target=target))
+    display(HTML(steps_table(trace, titles, target=target)))
+
+
+def stepper(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> widgets.Widget:
+    """Return a slider with a play button over the steps, and below it what every slot holds."""
+    slider = widgets.IntSlider(value=1, min=1, max=trace.num_steps, description="step")
+    play = widgets.Play(value=1, min=1, max=trace.num_steps, interval=_MILLISECONDS)
+    shown = widgets.HTML(_one_step(trace, 0, titles, target))
+    widgets.jslink((play, "value"), (slider, "value"))
+
+    def show(change: dict) -> None:
+        shown.value = _one_step(trace, change["new"] - 1, titles, target)
+
+    slider.observe(show, names="value")
+    return widgets.VBox([widgets.HBox([play, slider]), shown])
+
+
+def steps_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> str:
+    """Return a row per slot and a column per step as HTML: what the slot held, the newly filled in bold."""
+    head = "".join(f"<th>step {step + 1}</th>" for step in range(trace.num_steps))
+    rows = []
+    for slot in range(trace.num_slots):
+        cells = [_cell(trace, step, slot, titles, target) for step in range(trace.num_steps)]
+        rows.append(f"<tr><th>slot {slot + 1}</th>{''.join(cells)}</tr>")
+    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _one_step(trace: DecodeTrace, step: int, titles: TitleOf, target: int | None) -> str:
+    """Return one step as HTML: what it did in words, then every slot."""
+    words = html.escape(step_in_words(trace, step, titles))
+    rows = [
+        f"<tr><th>slot {slot + 1}</th>{_cell(trace, step, slot, titles, target)}</tr>"
+        for slot in range(trace.num_slots)
+    ]
+    return f"<p>{words}</p><table>{''.join(rows)}</table>"
+
+
+def _cell(trace: DecodeTrace, step: int, slot: int, titles: TitleOf, target: int | None) -> str:
+    """Return what a slot holds after a step: its glyph, and the item where it is filled."""
+    state = SLOT_STATES[int(trace.slot_states()[step, 0, slot])]
+    if state in _OPEN:
+        return f"<td>{STATE_GLYPHS[state]}</td>"
+    token = int(trace.steps[step].tokens[0, slot])
+    title = titles(token)
+    name = html.escape(title if len(title) <= _LONGEST else f"{title[: _LONGEST - 1]}…")
+    name = f"{name} ★" if token == target else name
+    return f"<td>{STATE_GLYPHS[state]} {f'<b>{name}</b>' if state == 'new' else name}</td>"
