@@ -47,16 +47,20 @@ def read_netflix(folder: Path) -> Raw:
     titles = next(iter(sorted(folder.glob("movie_titles.*"))), folder / "movie_titles.csv")
     notes: list[str] = []
     items = _read_titles(titles, notes)
-    most = 1 + sum(path.stat().st_size for path in files) // _SHORTEST_LINE
+    most = (
+        1 + sum(path.stat().st_size for path in files) // _SHORTEST_LINE
+    )  # more only where they are compressed
     columns = {
-        name: np.empty(most, dtype=kind) for name, kind in _COLUMNS.items()
-    }  # no memory until it is filled
+        name: np.empty(most, kind) for name, kind in _COLUMNS.items()
+    }  # no memory until they are filled
     count, places = 0, {}
     for path in files:
         for piece in _RatingsFile(path, places).pieces():
             here = slice(count, count + len(piece[0]))
-            for column, values in zip(columns.values(), piece, strict=True):
-                column[here] = values
+            for (name, column), values in zip(columns.items(), piece, strict=True):
+                if here.stop > len(column):
+                    columns[name] = np.concatenate([column[:count], np.empty(here.stop, column.dtype)])
+                columns[name][here] = values
             count = here.stop
     names = [str(path.relative_to(folder)) for path in (*files, titles)]
     facts: dict[str, Any] = {

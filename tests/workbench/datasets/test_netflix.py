@@ -1,3 +1,4 @@
+import gzip
 import os
 import shutil
 from datetime import UTC, datetime
@@ -152,6 +153,14 @@ def test_a_damaged_file_is_read_or_refused_with_its_name_and_line(tmp_path, foun
         assert rows_of(raw) == slowly([text.decode()])
         return
     assert message.startswith("combined_data_1.txt")
+
+
+def test_compressed_files_may_hold_far_more_than_their_size_tells(sample, monkeypatch):
+    monkeypatch.setattr(netflix, "_PIECE", 1000)
+    text = "".join(f"{movie}:\n" + "7,5,1999-12-31\n" * 40 for movie in range(20, 120))
+    (sample / "combined_data_2.txt").write_bytes(gzip.compress(text.encode()))
+    first = (sample / "combined_data_1.txt").read_text()
+    assert rows_of(read_netflix(sample)) == slowly([first, text])
 
 
 @pytest.mark.parametrize(
