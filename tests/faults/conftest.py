@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -46,7 +47,8 @@ class Process:
         return self.output.read_text(encoding="utf-8")
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended a moment ago
+            os.kill(self.pid, signal.SIGKILL)
 
 
 class Bench:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -50,31 +47,14 @@ def test_a_training_killed_at_any_step_of_its_files_resumes_to_the_same_bits(
     assert not wrong, "\n".join(map(str, wrong))
 
 
-def command(bench, runs, *, seed=0):
-    """Return a `workbench train` of some seconds as a shell would start it."""
-    settings = {"max_epochs": 60, "patience": 60, "fine_tune_epochs": 20, "seed": seed}
-    words = [str(word) for word in bench.training(runs, **settings)]
-    return [sys.executable, "-c", "from workbench.cli import main; main()", *words]
-
-
-def popen(bench, runs):
-    return subprocess.Popen(
-        command(bench, runs),
-        env={**os.environ, **bench.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("num_kills", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_resumes_to_the_same_bits(
     bench, look, outcome, tmp_path, num_kills, record_property
 ):
-    """From the first line of Python to the last: start-up, training, checkpoints, judging. Read all the time."""
+    """Over its whole life: start, training, checkpoints, judging. Every moment of it the run is read, too."""
+    longer = {"max_epochs": 12, "fine_tune_epochs": 6}
     started = time.monotonic()
-    with popen(bench, tmp_path / "whole") as process:
-        assert process.wait() == 0, process.stderr.read()
+    assert bench.train(tmp_path / "whole", **longer).status == 0
     life = time.monotonic() - started
     (run,) = look(tmp_path / "whole")
     wanted, statuses, looks = outcome(run), [], 0
@@ -84,18 +64,20 @@ def test_a_training_killed_at_random_moments_resumes_to_the_same_bits(
         runs = tmp_path / str(number)
         moment = life * random.Random(number).random()
         started = time.monotonic()
-        with popen(bench, runs) as process:
-            while time.monotonic() - started < moment and process.poll() is None:
-                look(runs)
-                looks += 1
-                time.sleep(0.02)
-            process.send_signal(signal.SIGKILL)
-        if process.returncode != -signal.SIGKILL:  # the machine was busier when the life was measured
+        process = bench.start(*bench.training(runs, **longer))
+        while time.monotonic() - started < moment and process.status is None:
+            look(runs)
+            looks += 1
+            time.sleep(0.05)
+            bench.hear_now()
+        process.kill()
+        if bench.wait(process).status == 0:  # the machine was busier when the life was measured
             life = min(life, time.monotonic() - started)
             continue
+        assert process.status == -signal.SIGKILL, process.said
         statuses += [run.status for run in look(runs)] or ["nothing yet"]
-        with popen(bench, runs) as process:
-            assert process.wait() == 0, (number, moment, process.stderr.read())
+        ended = bench.train(runs, **longer)
+        assert ended.status == 0, (number, moment, ended.said)
         (run,) = look(runs)
         assert outcome(run) == wanted, (number, moment)
     counts = {status: statuses.count(status) for status in sorted(set(statuses))}

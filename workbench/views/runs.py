@@ -92,7 +92,8 @@ def _show_curves(runs: dict[str, Run]) -> None:
     for id_, run in runs.items():
         try:
             history = run.history()
-        except (RunError, OSError):
+        except (RunError, OSError) as error:
+            st.warning(f"The curve of {plain(id_)} cannot be read: {plain(str(error))}")
             continue
         if len(history):
             histories[id_] = history
