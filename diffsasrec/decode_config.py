@@ -1,6 +1,6 @@
-"""The table of decoding rules, and the config that names one and sets its knobs.
+"""The config that names a decoding rule and sets its knobs: what they may be, and which have an effect.
 
-A rule itself is a function in rules.py; a row here says which knobs it has, for people and for the driver.
+The rules themselves stand in rule_table.py.
 """
 
 from __future__ import annotations
@@ -12,119 +12,20 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from diffsasrec import rules
+import torch
+
 from diffsasrec.config import unknown_name
+from diffsasrec.revising_rules import REMASKING
+from diffsasrec.rule_table import INNER, RULES, Rule
 from diffsasrec.rules import Selection, StepView
 
-RANKINGS = ("slot", "confidence")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A row of the table of rules."""
-
-    select: Callable[..., Selection]  # of a StepView, and of the knobs that it takes
-    random: bool  # True where the seed matters even at temperature 0
-    summary: str  # one line for people
-    source: str
-    takes: tuple[str, ...] = ()  # the fields of DecodeConfig that the function is given
-    driver: tuple[str, ...] = ()  # those that the driver reads for it
-    score: str | None = None  # what it sorts by, for people; None: the model's probability itself
-    is_inner: bool = False  # True where ``blocks`` may run it inside a block
-
-    @property
-    def knobs(self) -> tuple[str, ...]:
-        """Return every field of DecodeConfig that has an effect with this rule alone."""
-        return (*self.takes, *(name for name in self.driver if name not in self.takes))
-
-
-RULES: dict[str, Rule] = {
-    "threshold_decay": Rule(
-        select=rules.threshold_decay,
-        takes=("decay", "decay_is_a_step"),
-        driver=("threshold", "max_steps", "keep_tau"),
-        random=False,
-        summary="fills every slot above a confidence threshold, which is lowered until one passes",
-        source="DiffSASRec",
-    ),
-    "low_confidence": Rule(
-        select=rules.low_confidence,
-        driver=("num_steps",),
-        random=False,
-        summary="fills the most confident slots first, equally many each step",
-        source="LLaDA (Nie et al. 2025), low-confidence remasking",
-        is_inner=True,
-    ),
-    "random": Rule(
-        select=rules.random_order,
-        driver=("num_steps",),
-        random=True,
-        summary="fills slots in random order: the reference that every other rule must beat",
-        source="LLaDA (Nie et al. 2025), random remasking",
-        score="random draw",
-        is_inner=True,
-    ),
-    "left_to_right": Rule(
-        select=rules.left_to_right,
-        random=False,
-        summary="fills the first empty slot, one a step",
-        source="the autoregressive twin",
-        score="place from the right",
-    ),
-    "blocks": Rule(
-        select=rules.blocks,
-        takes=("block_size", "num_steps", "inner"),
-        random=False,
-        summary="fills block after block from the left, each by an inner rule",
-        source="LLaDA (Nie et al. 2025), semi-autoregressive remasking",
-        score="score of the inner rule",
-    ),
-    "cosine": Rule(
-        select=rules.cosine,
-        takes=("choice_temperature",),
-        driver=("num_steps",),
-        random=True,
-        summary="fills few slots at first and many at the end, by confidence with noise that fades",
-        source="MaskGIT (Chang et al. 2022)",
-        score="log probability + noise",
-    ),
-    "margin": Rule(
-        select=rules.margin,
-        driver=("num_steps",),
-        random=False,
-        summary="fills the slots whose best item is furthest ahead of the next",
-        source="Kim et al. 2025, top probability margin",
-        score="probability margin",
-        is_inner=True,
-    ),
-    "entropy": Rule(
-        select=rules.entropy,
-        driver=("num_steps",),
-        random=False,
-        summary="fills the slots that the model is least undecided about",
-        source="Dream (Ye et al. 2025)",
-        score="minus entropy",
-        is_inner=True,
-    ),
-    "entropy_bound": Rule(
-        select=rules.entropy_bound,
-        takes=("gamma",),
-        random=False,
-        summary="fills as many slots as the entropies of all but the last add up to no more than gamma",
-        source="Ben-Hamu et al. 2025, entropy-bounded unmasking",
-        score="minus entropy",
-        is_inner=True,
-    ),
-    "factor": Rule(
-        select=rules.factor,
-        takes=("factor",),
-        random=False,
-        summary="fills the more slots at once the more confident all of them are",
-        source="Fast-dLLM (Wu et al. 2025), factor-based parallel decoding",
-        is_inner=True,
-    ),
+RANKINGS = ("slot", "confidence", "rescored")
+NAMES = {  # the fields that are names, and what they may be
+    "rule": tuple(RULES),
+    "rank_by": RANKINGS,
+    "inner": INNER,
+    "remask_by": tuple(REMASKING),
 }
-INNER = tuple(name for name, rule in RULES.items() if rule.is_inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,24 +45,42 @@ class DecodeConfig:
     choice_temperature: float = 4.5  # of the noise on the order of slots; 0 is none
     gamma: float = 0.1  # nats, the entropy that slots filled together may have beside the largest
     factor: float = 1.0  # the larger, the more slots at once
+    eta: float = 0.2  # of ``remask``: the larger, the more filled slots are emptied; 0 is none, 1 is most
+    remask_by: str = "cap"  # what the chance to be emptied is: one of REMASKING
+    plan_eta: float = (
+        1.0  # of ``plan``: on a filled slot's log probability; the larger, the sooner it is emptied
+    )
+    fill_threshold: float = 0.95  # of ``refine``: the confidence that an empty slot needs
+    edit_threshold: float = (
+        0.9  # of ``refine``: the confidence that another item needs to replace a filled one
+    )
+    beam_width: int = 1  # W, hypotheses a user; each is a row of the forward pass
     temperature: float = 0.0  # 0 takes the best item, above it samples
+    top_k: int | None = None  # sample from the slot's k most probable items; None is all
+    top_p: float = 1.0  # sample from the smallest set of items with this probability; 1 is all
+    guidance: float = 0.0  # w, away from what the model says without the history; 0 is none and saves a pass
     seed: int = 0
     num_candidates: int = 10  # C, kept per slot and step to look at; changes nothing else
-    rank_by: str = "confidence"  # what orders the list: slot | confidence (at commit)
+    rank_by: str = (
+        "confidence"  # what orders the list: slot | confidence (at commit) | rescored (by a last pass)
+    )
 
     def __post_init__(self) -> None:
-        for name, options in (("rule", RULES), ("rank_by", RANKINGS), ("inner", INNER)):
+        for name, options in NAMES.items():
             if vars(self)[name] not in options:
                 raise unknown_name(name, vars(self)[name], options)
-        for name in ("num_slots", "max_steps", "num_candidates", "block_size"):
-            if vars(self)[name] < 1:
+        for name in ("num_slots", "max_steps", "num_candidates", "block_size", "beam_width", "top_k"):
+            if vars(self)[name] is not None and vars(self)[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {vars(self)[name]}")
         self._check_num_steps()
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must be above 0 and at most 1, got {self.threshold}")
+        for name in ("threshold", "fill_threshold", "edit_threshold", "top_p"):
+            if not 0 < vars(self)[name] <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {vars(self)[name]}")
         if not 0 < self.decay < 1:
             raise ValueError(f"decay must be above 0 and below 1, got {self.decay}")
-        for name in ("temperature", "choice_temperature", "gamma", "factor"):
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be between 0 and 1, got {self.eta}")
+        for name in ("temperature", "choice_temperature", "gamma", "factor", "plan_eta", "guidance"):
             if not (vars(self)[name] >= 0 and math.isfinite(vars(self)[name])):
                 raise ValueError(f"{name} must be 0 or a positive number, got {vars(self)[name]}")
         self._warn_of_knobs_without_effect()
@@ -175,6 +94,8 @@ class DecodeConfig:
         options = {knob: vars(self)[knob] for knob in RULES[name].takes}
         if "inner" in options:
             options["inner"] = self._selector(self.inner)
+        if "remask_by" in options:
+            options["remask_by"] = REMASKING[self.remask_by]
         return functools.partial(RULES[name].select, **options)
 
     def _check_num_steps(self) -> None:
@@ -192,6 +113,8 @@ class DecodeConfig:
             is_set = vars(self)[knob.name] != knob.default
             if is_set and knob.name in every_knob - set(self.knobs):
                 warnings.warn(f"{knob.name} has no effect with the rule {self.rule}", stacklevel=4)
+        if self.temperature == 0 and (self.top_k is not None or self.top_p < 1):
+            warnings.warn("top_k and top_p have no effect at temperature 0", stacklevel=4)
 
     @property
     def knobs(self) -> tuple[str, ...]:
@@ -201,9 +124,26 @@ class DecodeConfig:
         return (*own, *(name for name in inner if name not in own))
 
     @property
+    def row(self) -> Rule:
+        """Return the rule's row of the table."""
+        return RULES[self.rule]
+
+    @property
     def most_steps(self) -> int:
         """Return the largest number of steps the rule can take."""
-        driver = RULES[self.rule].driver
+        driver = self.row.driver
         if "max_steps" in driver:
             return self.max_steps
         return self.num_steps if "num_steps" in driver and self.num_steps else self.num_slots
+
+    @property
+    def num_choices(self) -> int:
+        """Return how many items of a slot can come to be taken: one for each slot, or for each hypothesis."""
+        more = self.beam_width if "beam_width" in self.row.driver else int(self.row.revises) + self.num_slots
+        return max(self.num_slots, more)
+
+    def steps_of(self, num_open: torch.Tensor) -> torch.Tensor:
+        """Return S of each user, (B,) long, from the slots that are masked when decoding starts, (B,)."""
+        if "max_steps" in self.row.driver:
+            return torch.full_like(num_open, self.max_steps)
+        return num_open.clamp(max=self.most_steps)

@@ -8,24 +8,22 @@ Source of the frame: LLaDA (Nie et al. 2025), section 2.4.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 
+from diffsasrec.beam import beam_steps
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import RULES, DecodeConfig
-from diffsasrec.predictions import Prediction, allowed_logits, predict, sampling_noise
-from diffsasrec.randomness import uniform
-from diffsasrec.rules import Selection, StepView, slots_of_step
-from diffsasrec.sequences import Forbidden, forbidden_pairs
-from diffsasrec.trace import DecodeStep, DecodeTrace
+from diffsasrec.filling import fill_slots, revising_view, step_view
+from diffsasrec.pins import starting_slots
+from diffsasrec.predictions import LogitsOf, Prediction, SlotPredictor
+from diffsasrec.sequences import Forbidden
+from diffsasrec.trace import PINNED, DecodeStep, DecodeTrace, Recommendations
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
-__all__ = ["RULES", "DecodeConfig", "checked_history", "decode", "decode_steps"]
-
-LogitsOf = Callable[[torch.Tensor], torch.Tensor]
+__all__ = ["RULES", "DecodeConfig", "LogitsOf", "any_slot", "checked_history", "decode", "decode_steps"]
 
 
 def checked_history(history: torch.Tensor) -> torch.Tensor:
@@ -45,6 +43,7 @@ def decode_steps(
     *,
     num_items: int,
     forbidden: Forbidden | None = None,
+    pinned: torch.Tensor | None = None,
     user_seeds: torch.Tensor,
     config: DecodeConfig,
 ) -> Iterator[DecodeStep]:
@@ -52,150 +51,139 @@ def decode_steps(
 
     Args:
         logits_of: tokens (M, L + K) long -> logits (M, K, N) of the slots, the last K positions;
-            M is the number of users that still need a pass.
+            M is the number of rows that still need a pass. Guidance asks it again with the history masked.
         history: (B, L) long, left-padded.
         num_items: N, which also says which token is MASK.
         forbidden: items that may not be recommended, per user: tokens (F,) and offsets (B + 1,).
+        pinned: (B, K) long tokens to put into slots before the first step, PAD where the slot is free. They are
+            never changed; the schedules share out the M0 slots that are left, in at most M0 steps.
         user_seeds: (B,) long; with ``config.seed`` they decide every draw.
         config: the rule and its knobs.
 
     Raises:
-        ValueError: no history at all, logits with NaN, or fewer than K items left for a user.
+        ValueError: no history at all, logits with NaN, fewer than K items left for a user, or a pinned item that cannot be.
     """
-    num_users, num_slots, device = checked_history(history).shape[0], config.num_slots, history.device
-    pairs = forbidden_pairs(forbidden, num_users, num_needed=num_slots, num_items=num_items)
-    blocked = pairs[0].to(device), pairs[1].to(device)
-    tokens = history.new_full((num_users, num_slots), Vocabulary.mask_id_of(num_items))
-    masked = torch.ones_like(tokens, dtype=torch.bool)
-    threshold = torch.full((num_users,), config.threshold, dtype=torch.float64, device=device)
-    needs_pass = torch.ones(num_users, dtype=torch.bool, device=device)
-    prediction: Prediction | None = None
-    probability = score = None
+    predictor = SlotPredictor.of(
+        logits_of,
+        checked_history(history),
+        num_items=num_items,
+        forbidden=forbidden,
+        user_seeds=user_seeds,
+        config=config,
+    )
+    tokens, masked = starting_slots(predictor, pinned)
+    yield from (beam_steps if "beam_width" in config.row.driver else _steps)(predictor, tokens, masked)
+
+
+def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor) -> Iterator[DecodeStep]:
+    """Yield the steps of every rule that follows one list a user, from ``tokens`` (B, K), MASK where ``masked``."""
+    config, device = predictor.config, tokens.device
+    everyone, is_pinned, revises = torch.arange(len(tokens), device=device), ~masked, config.row.revises
+    num_steps = config.steps_of(masked.sum(dim=1))
+    threshold = torch.full((len(tokens),), config.threshold, dtype=torch.float64, device=device)
+    is_active = needs_pass = torch.ones(len(tokens), dtype=torch.bool, device=device)
+    seen: Prediction | None = None  # what the latest passes said
+    shown: Prediction | None = None  # the same, but of a filled slot what was said when it was filled
+    probability = score = torch.zeros_like(tokens, dtype=torch.float64)
     for step in range(config.most_steps):
-        users = (needs_pass & masked.any(dim=1)).nonzero().squeeze(1)
+        users = (needs_pass & is_active).nonzero().squeeze(1)
         if len(users):
-            logits = logits_of(torch.cat([history[users], tokens[users]], dim=1))
-            noise = sampling_noise(config, user_seeds[users], step, num_items) if config.temperature else None
-            assert logits.shape == (len(users), num_slots, num_items), "logits_of must return (M, K, N)"
-            logits = allowed_logits(logits, blocked, users, tokens[users], masked[users])
-            fresh = predict(logits, noise, config)
-            prediction = fresh if prediction is None else prediction.updated(fresh, users, masked[users])
-        assert prediction is not None, "every user needs the first pass"
-        view = _view(prediction, masked, threshold, user_seeds, step=step, config=config)
-        unmasked, items, view, selection = _fill(view, prediction, config)
-        tokens = items.where(unmasked, tokens)
-        probability = view.probability if probability is None else view.probability.where(masked, probability)
-        new_score = selection.score.double()
-        score = new_score if score is None else new_score.where(masked, score)
-        masked = masked & ~unmasked
-        needs_pass = unmasked.any(dim=1)
+            fresh = predictor.look(users, tokens[users], masked[users], step=step)
+            if seen is None:
+                seen = fresh.with_pinned(tokens.masked_fill(masked, PAD_ID)) if is_pinned.any() else fresh
+                probability = seen.choice_probability[..., 0]
+            else:
+                seen = seen.updated(fresh, users, masked[users] | revises)
+        assert seen is not None, "every user needs the first pass"
+        view = step_view(seen, masked, is_pinned, threshold, num_steps, predictor=predictor, step=step)
+        if revises:
+            movable = ~masked & ~is_pinned & is_active[:, None]
+            view = revising_view(view, seen, tokens, movable, probability, predictor=predictor)
+        unmasked, items, view, selection = fill_slots(view, seen, tokens, config)
+        emptied = torch.zeros_like(unmasked) if selection.empty is None else selection.empty
+        has_changed = (unmasked | emptied).any(dim=1)
+        if revises and not (has_changed | masked.any(dim=1)).any():
+            return  # a last pass found nothing to change
+        is_decided = masked | unmasked | emptied
+        shown = seen if shown is None or not revises else shown.updated(seen, everyone, is_decided)
+        best = view.probability.where(~emptied, torch.maximum(view.probability, seen.own_probability))
+        probability = best.where(is_decided, probability)
+        score = selection.score.double().where(is_decided | (step == 0), score)
+        tokens = items.where(unmasked, tokens).masked_fill(emptied, predictor.mask_id)
+        masked = (masked & ~unmasked) | emptied
+        needs_pass = has_changed
         threshold = selection.threshold.masked_fill(needs_pass & (not config.keep_tau), config.threshold)
         yield DecodeStep(
             tokens=tokens,
             unmasked=unmasked,
-            remasked=torch.zeros_like(unmasked),
+            remasked=emptied,
             probability=probability,
             score=score,
-            entropy=prediction.entropy,
-            margin=prediction.margin,
-            candidates=prediction.candidates,
-            candidate_probability=prediction.candidate_probability,
+            entropy=shown.entropy,
+            margin=shown.margin,
+            candidates=shown.candidates,
+            candidate_probability=shown.candidate_probability,
         )
-        if not masked.any():
+        is_active = (masked.any(dim=1) | (has_changed & revises)) & (step + 1 < num_steps)
+        if not is_active.any():
             return
 
 
+@torch.no_grad()
 def decode(
     logits_of: LogitsOf,
     history: torch.Tensor,
     *,
     num_items: int,
     forbidden: Forbidden | None = None,
+    pinned: torch.Tensor | None = None,
     user_seeds: torch.Tensor,
     config: DecodeConfig,
 ) -> DecodeTrace:
     """Run ``decode_steps`` to its end and return the trace; arguments and errors are the same."""
-    steps = tuple(
-        decode_steps(
-            logits_of,
-            history,
-            num_items=num_items,
-            forbidden=forbidden,
-            user_seeds=user_seeds,
-            config=config,
-        )
-    )
+    given = {"num_items": num_items, "forbidden": forbidden, "user_seeds": user_seeds, "config": config}
+    steps = tuple(decode_steps(logits_of, history, pinned=pinned, **given))
     ever_filled = torch.stack([step.unmasked for step in steps])  # (T, B, K)
     last_filled = ever_filled.shape[0] - 1 - ever_filled.flip(0).int().argmax(dim=0)
-    return DecodeTrace(history=history, config=to_dict(config), steps=steps, filled_at=last_filled)
+    rescored = None
+    if config.rank_by == "rescored":
+        rescored = SlotPredictor.of(logits_of, history, **given).rescored(steps[-1].tokens)
+    return DecodeTrace(
+        history=history,
+        config=to_dict(config),
+        steps=steps,
+        filled_at=last_filled.where(ever_filled.any(dim=0), PINNED),
+        rescored=rescored,
+    )
 
 
-def _view(
-    prediction: Prediction,
-    masked: torch.Tensor,
-    threshold: torch.Tensor,
-    user_seeds: torch.Tensor,
+@torch.no_grad()
+def any_slot(
+    logits_of: LogitsOf,
+    history: torch.Tensor,
     *,
-    step: int,
-    config: DecodeConfig,
-) -> StepView:
-    """Return what the rule sees when a step begins."""
-    slots = torch.arange(config.num_slots, device=masked.device)
-    return StepView(
-        open=masked,
-        masked=masked,
-        probability=prediction.choice_probability[..., 0],
-        entropy=prediction.entropy,
-        margin=prediction.margin,
-        draw=uniform(config.seed, user_seeds[:, None], torch.full_like(slots, step), slots),
-        quota=torch.full_like(user_seeds, slots_of_step(step, config.most_steps, config.num_slots)),
-        threshold=threshold,
-        step=step,
-        num_steps=config.most_steps,
-    )
+    num_items: int,
+    num_slots: int,
+    forbidden: Forbidden | None = None,
+) -> Recommendations:
+    """Return the K items of the catalogue that are likeliest to be in any of K masked slots: one pass, no decoding.
 
-
-def _fill(
-    view: StepView, prediction: Prediction, config: DecodeConfig
-) -> tuple[torch.Tensor, torch.Tensor, StepView, Selection]:
-    """Fill the slots that the rule selects, one at a time: the most confident takes its item, and the rule looks
-    again at the user's other slots, which now go without that item.
-
-    Returns the slots filled (B, K), their items (B, K), and for every user the last view and what the rule said.
-    A slot that lost its item is judged by its next free one, under the same softmax.
+    The score is 1 - prod over slots of (1 - p_slot(item)), over the items that are not forbidden.
     """
-    quota = view.quota
-    items = prediction.choices[..., 0]
-    filled = torch.zeros_like(view.masked)
-    is_taken = torch.zeros_like(prediction.choices, dtype=torch.bool)
-    selection = config.select(view)
-    asked = selection.fill
-    while asked.any():
-        goes_on = asked.any(dim=1, keepdim=True)  # (B, 1): the others are left as they are
-        first = view.probability.masked_fill(~asked, -math.inf).argmax(dim=1, keepdim=True)
-        filled = filled.scatter(1, first, filled.gather(1, first) | goes_on)
-        is_taken |= (prediction.choices == items.gather(1, first)[..., None]) & goes_on[..., None]
-        choice = (~is_taken).int().argmax(dim=-1, keepdim=True)  # the first free one
-        changes = goes_on & ~filled
-        items = prediction.choices.gather(-1, choice).squeeze(-1).where(changes, items)
-        probability = prediction.choice_probability.gather(-1, choice).squeeze(-1)
-        view = dataclasses.replace(
-            view,
-            masked=view.open & ~filled,
-            probability=probability.where(changes, view.probability),
-            margin=prediction.margin_without(items.where(filled, PAD_ID)).where(changes, view.margin),
-            quota=quota - filled.sum(dim=1),
-            threshold=selection.threshold,
-        )
-        selection = _where(goes_on, config.select(view), selection)
-        asked = selection.fill & goes_on & view.masked
-    return filled, items, view, selection
-
-
-def _where(users: torch.Tensor, new: Selection, old: Selection) -> Selection:
-    """Return what the rule said last: ``new`` for the ``users`` (B, 1) that were asked again."""
-    return Selection(
-        fill=new.fill.where(users, old.fill),
-        score=new.score.where(users, old.score),
-        threshold=new.threshold.where(users[:, 0], old.threshold),
+    config = DecodeConfig(num_slots=num_slots)
+    predictor = SlotPredictor.of(
+        logits_of,
+        checked_history(history),
+        num_items=num_items,
+        forbidden=forbidden,
+        user_seeds=history.new_zeros(len(history)),
+        config=config,
     )
+    tokens, masked = starting_slots(predictor, None)
+    users = torch.arange(len(history), device=history.device)
+    logits = predictor.logits(users, tokens, masked, keeps_own=False)
+    in_none = torch.log1p(-logits.softmax(dim=-1).double()).sum(dim=1)  # (B, N)
+    is_allowed = logits[:, 0] > -math.inf
+    score = (-torch.expm1(in_none)).masked_fill(~is_allowed, -math.inf)
+    best = score.topk(num_slots, dim=1)
+    return Recommendations(Vocabulary.to_token(best.indices), best.values.float())

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from diffsasrec.files import write_tensors, write_text
 
 FORMAT = 1
+PINNED = -1  # the step of a slot that was filled before the first
 KINDS = ("masked", "gaussian")
-SLOT_STATES = ("masked", "new", "kept", "emptied")  # what a slot can be after a step
+SLOT_STATES = ("masked", "new", "kept", "emptied", "changed")  # what a slot can be after a step
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ class DecodeTrace:
     history: torch.Tensor  # (B, L) long, left-padded
     config: dict[str, Any]  # the whole DecodeConfig
     steps: tuple[DecodeStep, ...]
-    filled_at: torch.Tensor  # (B, K) long, the step at which the slot got the item it ends with
+    filled_at: torch.Tensor  # (B, K) long, the step at which the slot got the item it ends with, or PINNED
     kind: str = "masked"  # masked | gaussian; promises about slots hold for masked
     about: dict[str, Any] = field(default_factory=dict)  # JSON values: run, user ids, checkpoint hash ...
+    rescored: torch.Tensor | None = (
+        None  # (B, K) probability of each item given all others, with that ranking
+    )
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -81,7 +85,7 @@ class DecodeTrace:
         return self.filled_at.shape[1]
 
     def recommendations(self) -> Recommendations:
-        """Return the K items in the order that the config's ``rank_by`` names, with their confidence.
+        """Return the K items in the order that the config's ``rank_by`` names, with their probabilities.
 
         An embedding diffusion has a single slot: its list is the last step's candidates.
         """
@@ -90,8 +94,12 @@ class DecodeTrace:
             return Recommendations(last.candidates[:, 0], last.candidate_probability[:, 0], self)
         if self.config["rank_by"] == "slot":
             return Recommendations(last.tokens, last.probability, self)
-        order = last.probability.argsort(dim=1, descending=True, stable=True)
-        return Recommendations(last.tokens.gather(1, order), last.probability.gather(1, order), self)
+        scores = last.probability
+        if self.config["rank_by"] == "rescored":
+            assert self.rescored is not None, "decode rescores a trace that is ranked so"
+            scores = self.rescored
+        order = scores.argsort(dim=1, descending=True, stable=True)
+        return Recommendations(last.tokens.gather(1, order), scores.gather(1, order), self)
 
     def unmask_order(self) -> torch.Tensor:
         """Return the slots in the order they were filled, (B, K) long; within a step the confident ones first."""
@@ -101,13 +109,14 @@ class DecodeTrace:
 
     def slot_states(self) -> torch.Tensor:
         """Return what every slot was after every step: (T, B, K) long, indices into ``SLOT_STATES``."""
-        masked, new, kept, emptied = range(len(SLOT_STATES))
-        filled = torch.zeros_like(self.filled_at, dtype=torch.bool)
+        masked, new, kept, emptied, changed = range(len(SLOT_STATES))
+        filled = self.filled_at == PINNED
         states = []
         for step in self.steps:
+            taken = torch.where(filled, changed, new)
             filled = (filled & ~step.remasked) | step.unmasked
-            state = torch.where(filled, kept, masked)
-            states.append(state.masked_fill(step.remasked, emptied).masked_fill(step.unmasked, new))
+            state = torch.where(filled, kept, masked).masked_fill(step.remasked, emptied)
+            states.append(taken.where(step.unmasked, state))
         return torch.stack(states)
 
     def leading_items(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +128,7 @@ class DecodeTrace:
         candidates = torch.stack([step.candidates for step in self.steps])  # (T, B, K, C)
         likelihood = torch.stack([step.candidate_probability for step in self.steps])
         states = self.slot_states()
-        filled = (states == SLOT_STATES.index("new")) | (states == SLOT_STATES.index("kept"))
+        filled = (states != SLOT_STATES.index("masked")) & (states != SLOT_STATES.index("emptied"))
         held = tokens.where(filled, -1)[:, :, None, None, :]
         free = (candidates > 0) & ~(candidates[..., None] == held).any(dim=-1)
         first = free.int().argmax(dim=-1, keepdim=True)
@@ -148,7 +157,12 @@ class DecodeTrace:
         }
         own = slice(index, index + 1)
         return dataclasses.replace(
-            self, history=self.history[own], steps=steps, filled_at=self.filled_at[own], about=about
+            self,
+            history=self.history[own],
+            steps=steps,
+            filled_at=self.filled_at[own],
+            about=about,
+            rescored=None if self.rescored is None else self.rescored[own],
         )
 
     def save(self, path: Path) -> None:
@@ -158,6 +172,7 @@ class DecodeTrace:
             for name in _STEP_FIELDS
         }
         tensors |= {"history": self.history.contiguous(), "filled_at": self.filled_at.contiguous()}
+        tensors |= {} if self.rescored is None else {"rescored": self.rescored.contiguous()}
         weights, description = _paths(path)
         stored = {name: _as_stored(tensor).cpu() for name, tensor in tensors.items()}
         write_tensors(weights, stored, has_many_writers=True)
@@ -186,6 +201,7 @@ class DecodeTrace:
                 filled_at=tensors["filled_at"],
                 kind=content["kind"],
                 about=content["about"],
+                rescored=tensors.get("rescored"),
             )
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(

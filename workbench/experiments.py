@@ -244,8 +244,11 @@ def evaluate_run(
                     "max_users": max_users,
                     "item_features": features,
                 }
+                slots = decode_config or default_decode_config(model)
                 if way == "diffusion":
-                    options["decode_config"] = decode_config or default_decode_config(model)
+                    options["decode_config"] = slots
+                if way == "any_slot":
+                    options["num_recommendations"] = min(slots.num_slots, options["num_recommendations"])
                 shown = reporter.evaluating(f"{part}, {way}" + ("" if filter_seen else ", seen items too"))
                 evaluations.append(evaluate(model, split, part, **options, progress=shown))
                 if oracle is not None and way == "topk":

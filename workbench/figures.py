@@ -34,8 +34,8 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 )
 GREY = "#8C8C8C"
 PALE = "#C3DDEE"
-STATE_COLORS = {"masked": GREY, "new": ORANGE, "kept": BLUE, "emptied": VERMILLION}
-STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺"}
+STATE_COLORS = {"masked": GREY, "new": ORANGE, "kept": BLUE, "emptied": VERMILLION, "changed": PURPLE}
+STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄"}
 TARGET_GLYPH = "★"
 MATRIX_VALUES = {
     "probability": "model's probability of the slot's item",
@@ -174,7 +174,7 @@ def _cell_marker(values: np.ndarray, *, state: str, side: int) -> dict[str, Any]
         "size": round(side * 0.62) if state == "masked" else side,
         "color": values,
         "coloraxis": "coloraxis",
-        "line": {"width": 2.5 if state in ("new", "emptied") else 0, "color": STATE_COLORS[state]},
+        "line": {"width": 2.5 if state in ("new", "emptied", "changed") else 0, "color": STATE_COLORS[state]},
     }
 
 
@@ -227,7 +227,8 @@ def truth_figure(
     ranks = _target_ranks(trace, target)  # (T, K)
     probability = _target_probability(trace, target)  # (T, K)
     took_it = _array_of_steps(trace, "tokens") == target
-    filled = np.isin(trace.slot_states()[:, 0].numpy(), [SLOT_STATES.index("new"), SLOT_STATES.index("kept")])
+    is_filled = [SLOT_STATES.index(state) for state in ("new", "kept", "changed")]
+    filled = np.isin(trace.slot_states()[:, 0].numpy(), is_filled)
     side = _square(trace.num_steps, trace.num_slots)
     figure = go.Figure()
     groups = {
@@ -501,6 +502,7 @@ def _add_legend(figure: go.Figure, states: np.ndarray, *, is_truth_known: bool) 
             "color": BLUE,
             "line": {"width": 2.5, "color": VERMILLION},
         },
+        "changed": {"symbol": "square", "size": 12, "color": BLUE, "line": {"width": 2.5, "color": PURPLE}},
     }
     shown = [
         (STATE_GLYPHS[name], name, marks[name]) for code, name in enumerate(SLOT_STATES) if code in states

@@ -19,16 +19,17 @@ import numpy as np
 import torch
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from diffsasrec.trace import PINNED, SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
 
-STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺"}
+STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄"}
 STATE_MEANINGS = {
     "masked": "masked: still open",
     "new": "new: filled in this step",
     "kept": "kept: filled earlier",
     "emptied": "emptied again",
+    "changed": "changed: another item than before",
 }
 TARGET_MEANING = "the held-out item"
 _MAX_TITLE = 160  # characters of a title in the page
@@ -130,6 +131,8 @@ def _taken(trace: DecodeTrace, target: int, name: str, ranks: np.ndarray) -> str
     items = trace.recommendations().items[0].tolist()
     slot = trace.steps[-1].tokens[0].tolist().index(target)
     step = int(trace.filled_at[0, slot])
+    if step == PINNED:
+        return f"The held-out item {name} is in the list because it was pinned to slot {slot + 1}."
     share = _percent(float(trace.steps[step].probability[0, slot]))
     words = (
         f"The held-out item {name} is in the list, at place {items.index(target) + 1} of {len(items)}: "
@@ -244,7 +247,7 @@ def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> s
             continue
         star = "★ " if token == target else ""
         slot = slots.index(token) if trace.kind == "masked" else 0
-        step = int(trace.filled_at[0, slot]) + 1
+        step = int(trace.filled_at[0, slot]) + 1 or "pinned"
         cells = [
             place,
             f"{star}<bdi>{html.escape(_shorten(titles(token)))}</bdi>",

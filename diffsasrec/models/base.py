@@ -22,7 +22,7 @@ from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.vocabulary import Vocabulary
 
-WAYS = ("topk", "autoregressive", "diffusion")
+WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,16 @@ class SequentialModel(nn.Module, ABC):
         forbidden: Forbidden | None,
         user_seeds: torch.Tensor,
         config: DecodeConfig,
+        pinned: torch.Tensor | None = None,
     ) -> DecodeTrace:
         """Return the reverse process behind each history; only for models with ``diffusion`` among their ways."""
         raise unknown_name(f"way to recommend of {type(self).__name__}", "diffusion", self.ways)
+
+    def any_slot(
+        self, history: torch.Tensor, *, forbidden: Forbidden | None, num_slots: int
+    ) -> Recommendations:
+        """Return the items that are likeliest in any of K masked slots; only for models with that way."""
+        raise unknown_name(f"way to recommend of {type(self).__name__}", "any_slot", self.ways)
 
     @torch.no_grad()
     def recommend(
@@ -93,11 +100,14 @@ class SequentialModel(nn.Module, ABC):
         forbidden: Forbidden | None = None,
         user_seeds: torch.Tensor | None = None,
         decode_config: DecodeConfig | None = None,
+        pinned: torch.Tensor | None = None,
     ) -> Recommendations:
         """Return ``num_recommendations`` different items per history (B, L), never a forbidden one.
 
         ``way`` is one of ``ways``. ``diffusion`` takes K from ``decode_config`` (default: that of DecodeConfig
         with K = num_recommendations) and needs ``user_seeds`` (B,) long; it returns its trace as well.
+        It alone takes ``pinned`` (B, K) long: items that stand in slots from the start, PAD where a slot is free.
+        ``any_slot`` ranks the catalogue by the first pass over as many slots as items are asked for.
 
         Raises:
             ValueError: a way that the model does not have, no history at all, or more items than are left for a user.
@@ -110,10 +120,14 @@ class SequentialModel(nn.Module, ABC):
                 f"decode_config with num_slots={decode_config.num_slots} does not fit way={way!r} and "
                 f"num_recommendations={num_recommendations}: it belongs to 'diffusion', with as many slots as items"
             )
+        if pinned is not None and way != "diffusion":
+            raise ValueError(f"pinned has no effect on {way!r}: it belongs to 'diffusion'")
+        if way == "any_slot":
+            return self.any_slot(history, forbidden=forbidden, num_slots=num_recommendations)
         if way == "diffusion":
             config = decode_config or DecodeConfig(num_slots=num_recommendations)
             seeds = history.new_zeros(len(history)) if user_seeds is None else user_seeds
-            trace = self.decode(history, forbidden=forbidden, user_seeds=seeds, config=config)
+            trace = self.decode(history, forbidden=forbidden, user_seeds=seeds, config=config, pinned=pinned)
             return trace.recommendations()
         pairs = forbidden_pairs(
             forbidden, len(history), num_needed=num_recommendations, num_items=self.num_items

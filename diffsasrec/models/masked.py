@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 
 from diffsasrec.backbone import BackboneConfig, Transformer
-from diffsasrec.decoding import DecodeConfig, decode
+from diffsasrec.decoding import DecodeConfig, any_slot, decode
 from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
 from diffsasrec.models.base import Loss, Objective, SequentialModel
 from diffsasrec.sequences import Batch, Forbidden
-from diffsasrec.trace import DecodeTrace
+from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 
@@ -47,7 +47,7 @@ class DiffSASRecConfig:
 class DiffSASRec(SequentialModel):
     """A mask predictor: tokens with MASKs in, logits of the masked items out."""
 
-    ways = ("topk", "diffusion")
+    ways = ("topk", "diffusion", "any_slot")
 
     def __init__(self, config: DiffSASRecConfig, num_items: int) -> None:
         super().__init__(config, num_items)
@@ -71,26 +71,44 @@ class DiffSASRec(SequentialModel):
         forbidden: Forbidden | None,
         user_seeds: torch.Tensor,
         config: DecodeConfig,
+        pinned: torch.Tensor | None = None,
     ) -> DecodeTrace:
         """Return the reverse process of K slots behind each history (B, L): its last L - K items are read.
 
         Raises:
             ValueError: K does not leave room for a single item of the history.
         """
-        room = self.max_length - config.num_slots
-        if room < 1:
-            raise ValueError(
-                f"num_slots must be between 1 and {self.max_length - 1}, for max_length={self.max_length} holds "
-                f"history and slots, got {config.num_slots}"
-            )
         return decode(
             lambda tokens: self.slot_logits(tokens, num_slots=config.num_slots),
-            history[:, -room:],
+            self._history_before(config.num_slots, history),
             num_items=self.num_items,
             forbidden=forbidden,
+            pinned=pinned,
             user_seeds=user_seeds,
             config=config,
         )
+
+    def any_slot(
+        self, history: torch.Tensor, *, forbidden: Forbidden | None, num_slots: int
+    ) -> Recommendations:
+        """Return the items that are likeliest in any of K masked slots behind each history (B, L)."""
+        return any_slot(
+            lambda tokens: self.slot_logits(tokens, num_slots=num_slots),
+            self._history_before(num_slots, history),
+            num_items=self.num_items,
+            num_slots=num_slots,
+            forbidden=forbidden,
+        )
+
+    def _history_before(self, num_slots: int, history: torch.Tensor) -> torch.Tensor:
+        """Return the latest items (B, max_length - K at most) that are read before K slots."""
+        room = self.max_length - num_slots
+        if room < 1:
+            raise ValueError(
+                f"num_slots must be between 1 and {self.max_length - 1}, for max_length={self.max_length} holds "
+                f"history and slots, got {num_slots}"
+            )
+        return history[:, -room:]
 
     def objectives(self) -> dict[str, Objective]:
         """Return pre-training and the suffix fine-tuning that may follow it."""

@@ -7,117 +7,35 @@ A toy mask predictor is a pure function of one user's tokens, so a batch cannot 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffsasrec.decode_config import INNER
-from diffsasrec.decoding import RULES, DecodeConfig, decode, decode_steps
+from diffsasrec.decoding import RULES, DecodeConfig, any_slot, decode, decode_steps
 from diffsasrec.randomness import gumbel, uniform
-from diffsasrec.sequences import Forbidden
-from diffsasrec.trace import DecodeStep, DecodeTrace
+from diffsasrec.trace import PINNED, DecodeTrace
+from tests.diffsasrec.decode_cases import (
+    BY_HAND,
+    DETERMINISTIC,
+    FIELDS,
+    REVISING,
+    Case,
+    assert_same_steps,
+    cases,
+    decode_one,
+    make_config,
+    ragged,
+    random_logits,
+    story,
+    table_logits,
+)
+from tests.diffsasrec.plain_decoding import allowed_logits, plain_decode
 
-LogitsOf = Callable[[torch.Tensor], torch.Tensor]
-FIELDS = [field.name for field in dataclasses.fields(DecodeStep)]
-DETERMINISTIC = tuple(name for name, rule in RULES.items() if not rule.random)
-
-
-# --- toys
-
-
-def random_logits(
-    seed: int, *, num_items: int, num_slots: int, spread: float, shared: float, levels: int = 0
-):
-    """Return a mask predictor whose logits are drawn from a generator seeded by the user's tokens.
-
-    ``spread`` makes slots confident, ``shared`` makes them want the same items, ``levels`` > 0 makes ties.
-    """
-
-    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
-        rows = []
-        for row in tokens.tolist():
-            draws = np.random.default_rng([seed, *row])
-            common = draws.normal(size=num_items)
-            own = draws.normal(size=(num_slots, num_items)) * draws.uniform(0.2, 1.8, size=(num_slots, 1))
-            logits = spread * (shared * common + (1 - shared) * own)
-            rows.append(np.round(logits * levels) / levels if levels else logits)
-        return torch.from_numpy(np.stack(rows)).float()
-
-    return logits_of
-
-
-def table_logits(*tables: list[dict[int, float]], num_items: int = 6) -> LogitsOf:
-    """Return a predictor by hand: ``tables[f][slot]`` maps items to probabilities when f slots are filled.
-
-    The last table holds for all later states; items that a slot does not name have probability 1e-9.
-    """
-
-    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
-        num_slots = len(tables[0])
-        rows = []
-        for row in tokens[:, -num_slots:]:
-            num_filled = int((row <= num_items).sum())
-            probability = torch.full((num_slots, num_items), 1e-9, dtype=torch.float64)
-            for slot, named in enumerate(tables[min(num_filled, len(tables) - 1)]):
-                for item, value in named.items():
-                    probability[slot, item - 1] = value
-            rows.append(probability.log())
-        return torch.stack(rows).float()
-
-    return logits_of
-
-
-def ragged(items: list[list[int]]) -> Forbidden:
-    flat = [item for user in items for item in user]
-    offsets = [0, *np.cumsum([len(user) for user in items]).tolist()]
-    return Forbidden(torch.tensor(flat, dtype=torch.long), torch.tensor(offsets, dtype=torch.long))
-
-
-def make_config(**knobs) -> DecodeConfig:
-    """Return a config without the warning for knobs that its rule does not read."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return DecodeConfig(**knobs)
-
-
-def decode_one(logits_of: LogitsOf, config: DecodeConfig, *, num_items: int = 6, forbidden=()) -> DecodeTrace:
-    return decode(
-        logits_of,
-        torch.tensor([[1, 2]]),
-        num_items=num_items,
-        forbidden=ragged([list(forbidden)]),
-        user_seeds=torch.tensor([5]),
-        config=config,
-    )
-
-
-def story(trace: DecodeTrace) -> list[dict[int, tuple[int, float]]]:
-    """Return for each step which slots were filled (user 0), with what, at what probability."""
-    return [
-        {
-            slot: (int(step.tokens[0, slot]), round(float(step.probability[0, slot]), 4))
-            for slot in step.unmasked[0].nonzero().flatten().tolist()
-        }
-        for step in trace.steps
-    ]
-
-
-# --- golden traces: K = 4 slots, N = 6 items, the probabilities below whatever has been filled
-# When items leave, the rest is renormalised: p = p_item / (1 - sum of what has left).
-
-BY_HAND = [
-    {1: 0.40, 2: 0.30, 3: 0.10, 4: 0.10, 5: 0.06, 6: 0.04},
-    {1: 0.60, 3: 0.20, 2: 0.10, 4: 0.05, 5: 0.03, 6: 0.02},
-    {4: 0.92, 1: 0.02, 2: 0.02, 3: 0.02, 5: 0.01, 6: 0.01},
-    {5: 0.45, 6: 0.35, 1: 0.05, 2: 0.05, 3: 0.05, 4: 0.05},
-]
+# --- golden traces, of BY_HAND where nothing else is said
 
 
 def test_low_confidence_fills_one_slot_a_step_when_steps_equal_slots() -> None:
@@ -536,113 +454,70 @@ def test_finished_users_leave_the_batch() -> None:
 # --- promises, over random logits
 
 
-@dataclass(frozen=True)
-class Case:
-    """A random problem: some users, their forbidden items, a predictor and a config."""
-
-    logits_of: LogitsOf
-    history: torch.Tensor
-    num_items: int
-    forbidden: list[list[int]]
-    user_seeds: torch.Tensor
-    config: DecodeConfig
-
-    def decode(self, users: list[int] | None = None, **knobs) -> DecodeTrace:
-        """Decode some of the users, with some knobs changed."""
-        users = list(range(len(self.history))) if users is None else users
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = dataclasses.replace(self.config, **knobs)
-        return decode(
-            self.logits_of,
-            self.history[users],
-            num_items=self.num_items,
-            forbidden=ragged([self.forbidden[user] for user in users]),
-            user_seeds=self.user_seeds[users],
-            config=config,
-        )
-
-
-@st.composite
-def cases(draw, rules: tuple[str, ...] = tuple(RULES), temperatures=(0.0, 0.0, 0.7)) -> Case:
-    num_slots = draw(st.integers(1, 5), label="num_slots")
-    num_items = draw(st.integers(num_slots, num_slots + 8), label="num_items")
-    num_users = draw(st.integers(1, 4), label="num_users")
-    rule = draw(st.sampled_from(rules), label="rule")
-    seed = draw(st.integers(0, 2**32), label="logits seed")
-    plain = np.random.default_rng(seed)
-    num_forbidden = plain.integers(0, num_items - num_slots + 1, size=num_users)
-    forbidden = [(plain.permutation(num_items)[:count] + 1).tolist() for count in num_forbidden]
-    knobs = {
-        "rule": rule,
-        "num_slots": num_slots,
-        "temperature": draw(st.sampled_from(temperatures), label="temperature"),
-        "seed": draw(st.integers(0, 3), label="seed"),
-        "num_candidates": draw(st.sampled_from([1, 3, 30]), label="num_candidates"),
-    }
-    if "num_steps" in RULES[rule].driver:
-        knobs["num_steps"] = draw(st.none() | st.integers(1, num_slots), label="num_steps")
-    if "inner" in RULES[rule].knobs:
-        choices = [name for name in INNER if name in DETERMINISTIC or "random" in rules]
-        knobs["inner"] = draw(st.sampled_from(choices), label="inner")
-        knobs["block_size"] = draw(st.integers(1, 6), label="block_size")
-        knobs["num_steps"] = draw(st.none() | st.integers(1, knobs["block_size"]), label="num_steps")
-    read = {*RULES[rule].knobs, *RULES[knobs.get("inner", rule)].knobs}
-    for name, values in (
-        ("gamma", [0.0, 0.1, 1.0, 3.0]),
-        ("factor", [0.0, 0.5, 1.0, 3.0]),
-        ("choice_temperature", [0.0, 1.0, 4.5]),
-    ):
-        if name in read:
-            knobs[name] = draw(st.sampled_from(values), label=name)
-    if rule == "threshold_decay":
-        knobs["threshold"] = draw(st.sampled_from([0.2, 0.4, 0.9]), label="threshold")
-        knobs["decay"] = draw(st.sampled_from([0.5, 0.9]), label="decay")
-        knobs["max_steps"] = draw(st.sampled_from([1, 2, 5, 20]), label="max_steps")
-        knobs["decay_is_a_step"] = draw(st.booleans(), label="decay_is_a_step")
-        knobs["keep_tau"] = draw(st.booleans(), label="keep_tau")
-    return Case(
-        logits_of=random_logits(
-            seed,
-            num_items=num_items,
-            num_slots=num_slots,
-            spread=draw(st.sampled_from([0.5, 2.0, 6.0]), label="spread"),
-            shared=draw(st.sampled_from([0.0, 0.5, 0.9]), label="shared"),
-            levels=draw(st.sampled_from([0, 0, 1]), label="levels"),
-        ),
-        history=torch.from_numpy(
-            np.stack([plain.permutation(50)[:3] for _ in range(num_users)])
-        ),  # what the toy sees, not items: it only has to tell users apart
-        num_items=num_items,
-        forbidden=forbidden,
-        user_seeds=torch.from_numpy(plain.integers(-(2**62), 2**62, size=num_users)),
-        config=DecodeConfig(**knobs),
-    )
-
-
-def assert_same_steps(left, right, *, names: list[str] | None = None) -> None:
-    """Check that two sequences of steps hold the same bits."""
-    assert len(left) == len(right)
-    for number, (one, other) in enumerate(zip(left, right, strict=True)):
-        for name in names or FIELDS:
-            ours, theirs = getattr(one, name), getattr(other, name)
-            assert torch.equal(ours, theirs), f"{name} differs in step {number}: {ours} and {theirs}"
-
-
 quick = settings(max_examples=40, deadline=None)
 
 
-@given(case=cases())
+NOT_REVISING = tuple(name for name in RULES if name not in REVISING)
+
+
+@given(case=cases(rules=NOT_REVISING))
 @quick
-def test_every_slot_is_filled_exactly_once(case: Case) -> None:
+def test_every_slot_is_filled_exactly_once_and_never_changes_unless_the_rule_says_so(case: Case) -> None:
     trace = case.decode()
     filled = torch.stack([step.unmasked for step in trace.steps])
-    assert bool((filled.sum(dim=0) == 1).all())
-    assert torch.equal(filled.int().argmax(dim=0), trace.filled_at)
+    assert bool((filled.sum(dim=0) + case.is_pinned == 1).all())
+    assert torch.equal(filled.int().argmax(dim=0).where(~case.is_pinned, PINNED), trace.filled_at)
     assert not any(bool(step.remasked.any()) for step in trace.steps)
     mask_id = case.num_items + 1
     for number, step in enumerate(trace.steps):
         assert torch.equal(step.tokens == mask_id, trace.filled_at > number)
+
+
+@given(case=cases(rules=REVISING))
+@quick
+def test_a_revising_rule_says_what_it_empties_and_changes_and_leaves_all_else_alone(case: Case) -> None:
+    trace, mask_id = case.decode(), case.num_items + 1
+    before = torch.full_like(trace.filled_at, mask_id) if case.pinned is None else case.pinned.clone()
+    before[before == 0] = mask_id
+    for step in trace.steps:
+        is_moved = step.unmasked | step.remasked
+        assert not bool((step.unmasked & step.remasked).any())
+        assert torch.equal(step.tokens == before, ~is_moved)
+        assert torch.equal(step.tokens == mask_id, ((before == mask_id) & ~step.unmasked) | step.remasked)
+        assert not bool((step.remasked & (before == mask_id)).any())
+        assert case.config.rule != "refine" or not bool(step.remasked.any())
+        assert case.config.rule == "refine" or not bool((step.unmasked & (before != mask_id)).any())
+        before = step.tokens
+    assert not bool((before == mask_id).any())
+
+
+@given(case=cases(rules=("remask", "plan")))
+@quick
+def test_the_number_of_filled_slots_follows_the_schedule_while_slots_are_emptied(case: Case) -> None:
+    trace, num_open = case.decode(), (~case.is_pinned).sum(dim=1)
+    for user, open_slots in enumerate(num_open.tolist()):
+        num_steps = min(case.config.num_steps or open_slots, open_slots)
+        shares = [open_slots // num_steps + (s < open_slots % num_steps) for s in range(num_steps)]
+        steps = trace.user(user).steps
+        assert len(steps) == num_steps
+        full = [int((step.tokens[0] <= case.num_items).sum()) for step in steps]
+        assert full == [case.config.num_slots - open_slots + sum(shares[: s + 1]) for s in range(num_steps)]
+        assert not bool(steps[-1].remasked.any())
+
+
+@given(case=cases())
+@quick
+def test_a_pinned_item_stays_where_it_is_and_stands_nowhere_else(case: Case) -> None:
+    if case.pinned is None:
+        return
+    trace = case.decode()
+    assert torch.equal(trace.filled_at == PINNED, case.is_pinned)
+    for step in trace.steps:
+        assert torch.equal(step.tokens[case.is_pinned], case.pinned[case.is_pinned])
+        assert bool((step.probability[case.is_pinned] == 1).all())
+        for user in range(trace.num_users):
+            others = step.candidates[user, ~case.is_pinned[user]]
+            assert not set(others.flatten().tolist()) & set(case.pinned[user][case.is_pinned[user]].tolist())
 
 
 @given(case=cases())
@@ -662,7 +537,8 @@ def test_no_candidate_is_pad_mask_forbidden_or_in_a_slot_already(case: Case) -> 
         earlier = trace.steps[number - 1].tokens.tolist() if number else None
         for user in range(trace.num_users):
             for slot in range(trace.num_slots):
-                if trace.filled_at[user, slot] < number:
+                was_filled = bool(earlier and earlier[user][slot] <= case.num_items)
+                if was_filled or case.is_pinned[user, slot]:
                     continue
                 chance = step.candidate_probability[user, slot]
                 named = step.candidates[user, slot][chance > 0].tolist()
@@ -695,7 +571,7 @@ def test_a_step_beyond_a_users_last_changes_nothing_for_that_user(case: Case) ->
     for number, step in enumerate(trace.steps[1:], start=1):
         done = last < number
         for name in FIELDS:
-            if name != "unmasked":
+            if name not in ("unmasked", "remasked"):
                 now, before = getattr(step, name)[done], getattr(trace.steps[number - 1], name)[done]
                 assert torch.equal(now, before), name
 
@@ -704,13 +580,10 @@ def test_a_step_beyond_a_users_last_changes_nothing_for_that_user(case: Case) ->
 @quick
 def test_a_filled_slot_keeps_its_item_and_the_values_of_its_commit(case: Case) -> None:
     trace = case.decode()
-    for number, step in enumerate(trace.steps):
-        for user, slot in (trace.filled_at < number).nonzero().tolist():
-            committed = trace.steps[int(trace.filled_at[user, slot])]
-            for name in ("tokens", "probability", "score", "entropy", "margin", "candidates"):
-                assert torch.equal(getattr(step, name)[user, slot], getattr(committed, name)[user, slot]), (
-                    name
-                )
+    for before, step in itertools.pairwise(trace.steps):
+        is_kept = (before.tokens <= case.num_items) & ~step.unmasked & ~step.remasked
+        for name in ("tokens", "probability", "score", "entropy", "margin", "candidates"):
+            assert torch.equal(getattr(step, name)[is_kept], getattr(before, name)[is_kept]), name
 
 
 @given(case=cases())
@@ -731,7 +604,7 @@ def test_without_temperature_a_deterministic_rule_does_not_depend_on_the_seed(ca
 
 
 def test_rules_say_whether_they_are_random() -> None:
-    assert {name for name, rule in RULES.items() if rule.random} == {"random", "cosine"}
+    assert {name for name, rule in RULES.items() if rule.random} == {"random", "cosine", "remask"}
     assert RULES["random"].random
 
 
@@ -763,11 +636,13 @@ def test_keeping_more_candidates_changes_nothing_but_how_many_are_kept(case: Cas
         assert torch.equal(one.candidate_probability[kept], other.candidate_probability[kept])
 
 
-@given(case=cases(rules=("low_confidence", "random", "left_to_right", "margin", "entropy")))
+@given(
+    case=cases(rules=("low_confidence", "random", "left_to_right", "margin", "entropy", "beam"), pins=False)
+)
 @quick
 def test_the_schedule_gives_step_s_its_share_of_the_slots(case: Case) -> None:
     num_slots = case.config.num_slots
-    num_steps = num_slots if case.config.rule == "left_to_right" else case.config.num_steps or num_slots
+    num_steps = case.config.num_steps or num_slots
     shares = [num_slots // num_steps + (1 if s < num_slots % num_steps else 0) for s in range(num_steps)]
     assert sum(shares) == num_slots
     for step, share in zip(case.decode().steps, shares, strict=True):
@@ -788,22 +663,24 @@ def test_threshold_decay_ends_within_max_steps_and_fills_in_every_step_unless_de
 
 
 @given(case=cases(temperatures=(0.0,)))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_every_trace_equals_that_of_plain_loops(case: Case) -> None:
     trace = case.decode()
     for user in range(len(case.history)):
-        expected = plain_decode(case, user)
         found = [
-            {
-                slot: (int(step.tokens[0, slot]), float(step.probability[0, slot]))
-                for slot in step.unmasked[0].nonzero().flatten().tolist()
-            }
+            (
+                {
+                    slot: (int(step.tokens[0, slot]), float(step.probability[0, slot]))
+                    for slot in step.unmasked[0].nonzero().flatten().tolist()
+                },
+                step.remasked[0].nonzero().flatten().tolist(),
+            )
             for step in trace.user(user).steps
         ]
-        assert found == expected
+        assert found == plain_decode(case, user)
 
 
-@given(case=cases(rules=("left_to_right",), temperatures=(0.3, 1.0, 2.5)))
+@given(case=cases(rules=("left_to_right",), temperatures=(0.3, 1.0, 2.5), guidances=(0.0,), pins=False))
 @quick
 def test_temperature_samples_by_gumbel_max_in_float64(case: Case) -> None:
     """One slot a step, so nothing competes: item = argmax(log p / temperature + Gumbel(seed, user, step, slot))."""
@@ -814,166 +691,24 @@ def test_temperature_samples_by_gumbel_max_in_float64(case: Case) -> None:
         for slot in range(case.config.num_slots):
             logits = allowed_logits(case, user, tokens)[slot].double()
             counters = (case.user_seeds[user], torch.tensor(slot), torch.tensor(slot), columns)
-            noisy = logits.log_softmax(dim=0) / case.config.temperature + gumbel(case.config.seed, *counters)
+            scaled = logits.log_softmax(dim=0) / case.config.temperature
+            noisy = nucleus(scaled, case.config) + gumbel(case.config.seed, *counters)
             tokens[slot] = int(noisy.argmax()) + 1
         assert trace.steps[-1].tokens[user].tolist() == tokens
 
 
-def allowed_logits(case: Case, user: int, tokens: list[int]) -> torch.Tensor:
-    """Return the logits (K, N) of one user, -inf for what is forbidden or stands in a slot."""
-    row = torch.cat([case.history[user], torch.tensor(tokens)])
-    logits = case.logits_of(row[None])[0]
-    for item in {*case.forbidden[user], *tokens}:
-        if item <= case.num_items:
-            logits[:, item - 1] = -math.inf
-    return logits
-
-
-@dataclass
-class PlainStep:
-    """One step of one user, in plain numbers, as the rules of the papers speak of it."""
-
-    case: Case
-    user: int
-    step: int
-    num_steps: int
-    open: list[int]  # slots that were empty when the step began
-    order: list[list[int]]  # of each slot, the columns by falling probability
-    chances: list[list[float]]
-    tau: float
-    filled: dict[int, tuple[int, float]]
-
-    @property
-    def empty(self) -> list[int]:
-        return [slot for slot in self.open if slot not in self.filled]
-
-    def wishes(self, slot: int) -> list[int]:
-        """Return the free columns of a slot, the best first."""
-        taken = {item - 1 for item, _ in self.filled.values()}
-        return [column for column in self.order[slot] if column not in taken]
-
-    def chance(self, slot: int) -> float:
-        """Return the probability of what the slot has taken in this step, or else wishes for."""
-        if slot in self.filled:
-            return self.filled[slot][1]
-        return self.chances[slot][self.wishes(slot)[0]]
-
-    def entropy(self, slot: int) -> float:
-        """Return the entropy as torch sums it: sums in another order differ in their last bits."""
-        return float(torch.special.entr(torch.tensor(self.chances[slot], dtype=torch.float32)).sum())
-
-    def margin(self, slot: int) -> float:
-        taken = {item - 1 for item, _ in self.filled.values()}
-        left = [chance for column, chance in enumerate(self.chances[slot]) if column not in taken]
-        first, second = sorted([*left, 0.0], reverse=True)[:2]
-        return float(np.float32(first) - np.float32(second))
-
-    def draws(self, draw) -> list[float]:
-        counters = self.case.user_seeds[self.user], torch.tensor(self.step)
-        slots = torch.arange(self.case.config.num_slots)
-        return draw(self.case.config.seed, *counters, slots).tolist()
-
-
-def plain_wants(rule: str, at: PlainStep, quota: int) -> list[int]:
-    """Return the slots that a rule would fill now, of those that are still empty; ``quota`` is n_s."""
-    config, left = at.case.config, quota - len(at.filled)
-
-    def first(score: Callable[[int], float]) -> list[int]:
-        return sorted(at.empty, key=lambda slot: (-score(slot), slot))[: max(0, left)]
-
-    if rule == "low_confidence":
-        return first(at.chance)
-    if rule == "random":
-        return first(at.draws(uniform).__getitem__)
-    if rule == "left_to_right":
-        return at.empty[:left]
-    if rule == "margin":
-        return first(at.margin)
-    if rule == "entropy":
-        return first(lambda slot: -at.entropy(slot))
-    if rule == "cosine":
-        remaining = 1 - (at.step + 1) / at.num_steps
-        noise = at.draws(gumbel)
-        return first(
-            lambda slot: (
-                math.log(max(at.chance(slot), 1e-300)) + config.choice_temperature * remaining * noise[slot]
-            )
-        )
-    if rule == "entropy_bound":
-        run = sorted(at.open, key=lambda slot: (at.entropy(slot), slot))
-        while sum(at.entropy(slot) for slot in run[:-1]) > config.gamma:
-            run.pop()
-        return [slot for slot in run if slot in at.empty]
-    if rule == "factor":
-        run = sorted(at.open, key=lambda slot: (-at.chance(slot), slot))
-        fits = [at.chance(slot) > 1 - config.factor / (n + 1) for n, slot in enumerate(run, start=1)]
-        length = max(1, [*fits, False].index(False))
-        return [slot for slot in run[:length] if slot in at.empty]
-    assert rule == "threshold_decay"
-    if at.step == at.num_steps - 1:
-        return at.empty
-    if not at.filled and not config.decay_is_a_step:
-        while max(map(at.chance, at.empty)) < at.tau:
-            at.tau *= config.decay
-    return [slot for slot in at.empty if at.chance(slot) >= at.tau]
-
-
-def plain_quota(config: DecodeConfig, step: int, num_steps: int, num_open: int) -> int:
-    """Return how many slots a step of an even schedule fills, or one of the cosine schedule."""
-    if config.rule != "cosine":
-        return config.num_slots // num_steps + (1 if step < config.num_slots % num_steps else 0)
-    kept = math.floor(config.num_slots * math.cos(math.pi / 2 * (step + 1) / num_steps) + 1e-9)
-    return max(1, num_open - kept)
-
-
-def plain_decode(case: Case, user: int) -> list[dict[int, tuple[int, float]]]:
-    """Decode one user with loops and no temperature, straight from the table of rules."""
-    config, mask_id = case.config, case.num_items + 1
-    tokens = [mask_id] * config.num_slots
-    num_steps = config.num_steps if "num_steps" in RULES[config.rule].driver else None
-    limit = config.max_steps if config.rule == "threshold_decay" else num_steps or config.num_slots
-    tau, steps, logits = config.threshold, [], None
-    for step in range(limit):
-        if logits is None:
-            logits = allowed_logits(case, user, tokens)
-        is_open = [slot for slot, token in enumerate(tokens) if token == mask_id]
-        order = logits.topk(config.num_slots, dim=-1).indices.tolist()
-        at = PlainStep(case, user, step, limit, is_open, order, logits.softmax(dim=-1).tolist(), tau, {})
-        rule, quota = config.rule, plain_quota(config, step, limit, len(is_open))
-        if rule == "blocks":
-            rule, quota = config.inner, plain_block(config, at)
-        while at.empty and (wanted := plain_wants(rule, at, quota)):
-            surest = max(wanted, key=lambda slot: (at.chance(slot), -slot))
-            at.filled[surest] = at.wishes(surest)[0] + 1, at.chance(surest)
-        steps.append(dict(sorted(at.filled.items())))
-        for slot, (item, _) in at.filled.items():
-            tokens[slot] = item
-        tau = at.tau
-        if at.filled:
-            logits = None
-            tau = at.tau if config.keep_tau else config.threshold
-        else:
-            tau *= config.decay
-        if mask_id not in tokens:
-            return steps
-    raise AssertionError("the last step must fill the rest")
-
-
-def plain_block(config: DecodeConfig, at: PlainStep) -> int:
-    """Leave only the current block open and return how many of its slots the step fills."""
-    block = at.open[0] // config.block_size
-    slots = [slot for slot in range(config.num_slots) if slot // config.block_size == block]
-    at.open = [slot for slot in at.open if slot in slots]
-    num_steps = min(config.num_steps or config.block_size, len(slots))
-    shares = [
-        len(slots) // num_steps + (1 if step < len(slots) % num_steps else 0) for step in range(num_steps)
-    ]
-    num_before = len(slots) - len(at.open)
-    for share in shares:
-        if num_before <= 0:
-            return share
-        num_before -= share
-    return 1
+def nucleus(scaled: torch.Tensor, config: DecodeConfig) -> torch.Tensor:
+    """Return the scores (N,) with -inf for what ``top_k`` and ``top_p`` leave out, one item after the other."""
+    kept, total = [], 0.0
+    falling = sorted(range(len(scaled)), key=lambda column: (-float(scaled[column]), column))[: config.top_k]
+    shares = scaled[falling].softmax(dim=0).tolist()
+    for column, share in zip(falling, shares, strict=True):
+        if total < config.top_p:
+            kept.append(column)
+        total += share
+    left = torch.full_like(scaled, -math.inf)
+    left[kept] = scaled[kept]
+    return left
 
 
 # --- bad input
@@ -1050,3 +785,49 @@ def test_the_callers_logits_and_history_are_left_alone() -> None:
     )
     assert bool((logits == 0).all())
     assert history.tolist() == [[1, 2]]
+
+
+# --- any slot
+
+
+def test_any_slot_ranks_the_catalogue_by_the_chance_to_be_in_one_slot_at_least() -> None:
+    found = any_slot(table_logits(BY_HAND), torch.tensor([[1, 2]]), num_items=6, num_slots=4)
+    # 1: 1 - .60 .40 .98 .95; 4: 1 - .90 .95 .08 .95; 5: 1 - .94 .97 .99 .55; 6: 1 - .96 .98 .99 .65;
+    # 2: 1 - .70 .90 .98 .95; 3: 1 - .90 .80 .98 .95
+    shares = {1: 0.77656, 4: 0.93502, 5: 0.50352, 6: 0.39460, 2: 0.41347, 3: 0.32968}
+    best = sorted(shares, key=lambda item: -shares[item])[:4]
+    assert found.items.tolist() == [best] == [[4, 1, 5, 2]]
+    assert found.scores[0].tolist() == pytest.approx([shares[item] for item in best], abs=1e-5)
+    assert found.trace is None  # never reported as decoding
+
+
+def test_any_slot_leaves_out_what_is_forbidden_and_shares_its_probability_out() -> None:
+    found = any_slot(
+        table_logits([{1: 0.5, 2: 0.3, 3: 0.2}]),
+        torch.tensor([[1, 2]]),
+        num_items=6,
+        num_slots=1,
+        forbidden=ragged([[1, 6]]),
+    )
+    assert found.items.tolist() == [[2]]
+    assert found.scores[0].tolist() == pytest.approx([0.6], abs=1e-6)
+
+
+@given(case=cases(pins=False))
+@quick
+def test_any_slot_gives_a_user_the_same_list_in_any_batch(case: Case) -> None:
+    def ask(users: list[int]):
+        return any_slot(
+            case.logits_of,
+            case.history[users],
+            num_items=case.num_items,
+            num_slots=case.config.num_slots,
+            forbidden=ragged([case.forbidden[user] for user in users]),
+        )
+
+    whole = ask(list(range(len(case.history))))
+    for user, items in enumerate(whole.items.tolist()):
+        assert len(set(items)) == case.config.num_slots
+        assert not set(items) & set(case.forbidden[user])
+        assert torch.equal(ask([user]).items[0], whole.items[user])
+        assert torch.equal(ask([user]).scores[0], whole.scores[user])

@@ -295,11 +295,23 @@ def test_the_history_matters(case: str, cycle_split: Split) -> None:
 def test_a_way_that_the_model_does_not_have_is_refused(case: str, cycle_split: Split) -> None:
     model = ready(case, cycle_split)
     history = torch.tensor([[1, 2]])
-    for way in {"topk", "autoregressive", "diffusion", "diffuson"} - set(model.ways):
+    for way in {"topk", "autoregressive", "diffusion", "any_slot", "diffuson"} - set(model.ways):
         with pytest.raises(ValueError, match=way):
             model.recommend(history, num_recommendations=3, way=way, user_seeds=torch.tensor([1]))
     with pytest.raises(ValueError, match=r"topp.*topk"):
         model.recommend(history, num_recommendations=3, way="topp")
+
+
+def test_pinned_items_stand_in_their_slots_and_belong_to_diffusion_alone(cycle_split: Split) -> None:
+    model = ready("diffsasrec", cycle_split)
+    history, pinned = torch.tensor([[1, 2]]), torch.tensor([[0, 7, 0]])
+    arguments = {"num_recommendations": 3, "pinned": pinned, "user_seeds": torch.tensor([1])}
+    found = model.recommend(history, way="diffusion", **arguments)
+    assert found.trace is not None
+    assert int(found.trace.steps[-1].tokens[0, 1]) == 7
+    assert found.items[0].tolist().count(7) == 1
+    with pytest.raises(ValueError, match=r"pinned has no effect on 'topk'"):
+        model.recommend(history, way="topk", **arguments)
 
 
 @pytest.mark.parametrize(("case", "way"), WAYS)

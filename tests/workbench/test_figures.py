@@ -138,14 +138,14 @@ def test_the_score_of_a_confidence_rule_is_named_as_the_probability():
 
 def test_before_the_first_step_every_slot_is_masked_and_nothing_is_predicted():
     strip = slot_strip(decoded(), None, title)
-    assert [len(trace.y) for trace in strip.data] == [6, 0, 0, 0]
+    assert [len(trace.y) for trace in strip.data] == [6, 0, 0, 0, 0]
     assert set(strip.data[0].text) == {""}
 
 
 def test_the_strip_shows_every_state_with_its_glyph_and_a_legend():
     trace = with_an_emptied_slot(decoded())
     strip = slot_strip(trace, trace.num_steps - 1, title)
-    assert [part.name for part in strip.data] == ["□ masked", "● new", "■ kept", "↺ emptied"]
+    assert [part.name for part in strip.data] == ["□ masked", "● new", "■ kept", "↺ emptied", "⇄ changed"]
     assert strip.data[3].y == ("1 ↺",)
     assert all(part.showlegend for part in strip.data)
 

@@ -65,7 +65,7 @@ def test_a_run_without_figures_is_a_row_all_the_same(run, world):
 
 def test_results_are_rows_and_people_see_the_figures_they_asked_for(run):
     table = results_table(run)
-    assert set(table["recommend"]) == {"topk", "diffusion"}
+    assert set(table["recommend"]) == {"topk", "diffusion", "any_slot"}
     shown = for_people(table, ["HR@5"])
     assert list(shown.columns) == ["system", "part", "recommend", "filter_seen", "users", "HR@5"]
     value, low, high = table.loc[0, ["HR@5", "HR@5 low", "HR@5 high"]]

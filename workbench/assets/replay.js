@@ -73,7 +73,7 @@ function drawSlot(index) {
   parts.card.className = `slot ${name}${index === slot ? " chosen" : ""}`;
   parts.glyph.textContent = data.glyphs[state];
   parts.state.textContent = name;
-  parts.when.textContent = name === "kept" ? `step ${data.filled_at[step - 1][index]}` : "";
+  parts.when.textContent = name !== "kept" ? "" : data.filled_at[step - 1][index] ? `step ${data.filled_at[step - 1][index]}` : "pinned";
   if (share === null) {
     parts.name.textContent = "nothing predicted yet";
     parts.share.textContent = parts.score.textContent = "";

@@ -206,7 +206,7 @@ def _slot(
     star = f'<span class="star">{TARGET_GLYPH}</span> ' if token and token == target else ""
     name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>" if token else "no candidate left"
     leans = "leans to " if is_open else ""
-    when = f"step {_filled_at(trace, step, slot) + 1}" if state == "kept" else ""
+    when = _when_filled(trace, step, slot) if state == "kept" else ""
     score = score_name(trace)
     sorted_by = f"{html.escape(score)} {float(trace.steps[step].score[0, slot]):.2f}" if score else ""
     return (
@@ -218,9 +218,10 @@ def _slot(
     )
 
 
-def _filled_at(trace: DecodeTrace, step: int, slot: int) -> int:
-    """Return the last step up to ``step`` at which the slot was filled."""
-    return max(index for index in range(step + 1) if bool(trace.steps[index].unmasked[0, slot]))
+def _when_filled(trace: DecodeTrace, step: int, slot: int) -> str:
+    """Return the last step up to ``step`` at which the slot was filled, in words."""
+    filled = [index for index in range(step + 1) if bool(trace.steps[index].unmasked[0, slot])]
+    return f"step {filled[-1] + 1}" if filled else "pinned"
 
 
 def _cut(text: str) -> str:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import logging
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from workbench.experiments import OpenRun, decode_user, open_run, recipe, run_ex
 
 FOLDER = Path(__file__).parent / "toy_trace"
 CATALOGUE = "catalogue.json"
+TRACES = "traces.zip"  # what filled slots show is repeated at every step: packed it takes a third of the room
 _FATES = ("taken", "thrown away", "considered", "never in sight")
 _HISTORY_LENGTHS = (14, 32)  # of the people: long enough to see a taste, short enough to read
 _NUM_CANDIDATES = 10
@@ -51,7 +53,10 @@ def load() -> Example:
     """Return the example as it was recorded."""
     content = json.loads((FOLDER / CATALOGUE).read_text(encoding="utf-8"))
     rules = content.pop("rules")
-    return Example(traces={rule: DecodeTrace.load(FOLDER / rule) for rule in rules}, **content)
+    with tempfile.TemporaryDirectory() as unpacked, zipfile.ZipFile(FOLDER / TRACES) as packed:
+        packed.extractall(unpacked)
+        traces = {rule: DecodeTrace.load(Path(unpacked) / rule) for rule in rules}
+    return Example(traces=traces, **content)
 
 
 def make(run: OpenRun, folder: Path) -> None:
@@ -71,10 +76,12 @@ def make(run: OpenRun, folder: Path) -> None:
                 "target_time": int(interactions.timestamps[target]),
             }
         )
-    for rule in RULES:
-        config = DecodeConfig(rule=rule, num_candidates=_NUM_CANDIDATES)
-        batch = _side_by_side([decode_user(run, person["user_id"], config) for person in people])
-        batch.save(folder / rule)
+    with tempfile.TemporaryDirectory() as unpacked:
+        for rule in RULES:
+            config = DecodeConfig(rule=rule, num_candidates=_NUM_CANDIDATES)
+            batch = _side_by_side([decode_user(run, person["user_id"], config) for person in people])
+            batch.save(Path(unpacked) / rule)
+        _pack(Path(unpacked), folder / TRACES)
     manifest, items = run.run.manifest, run.dataset.items
     content = {
         "rules": list(RULES),
@@ -96,6 +103,13 @@ def make(run: OpenRun, folder: Path) -> None:
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     (folder / CATALOGUE).write_text(text + "\n", encoding="utf-8")
+
+
+def _pack(folder: Path, path: Path) -> None:
+    """Pack the files of a folder into one, the same bytes for the same files whenever it is made."""
+    with zipfile.ZipFile(path, "w") as packed:
+        for file in sorted(folder.iterdir()):
+            packed.writestr(zipfile.ZipInfo(file.name), file.read_bytes(), zipfile.ZIP_LZMA)
 
 
 def fate(trace: DecodeTrace, target: int) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from diffsasrec.decode_config import INNER, RANKINGS, RULES, DecodeConfig
+from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
 from workbench.views.page import check_address
 from workbench.views.sources import Source
 
-_FOR_EVERY_RULE = ("temperature", "seed", "rank_by", "num_candidates")
+_FOR_EVERY_RULE = ("temperature", "top_k", "top_p", "guidance", "seed", "rank_by", "num_candidates")
 _CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
 _LIMITS: dict[str, tuple[float, float]] = {
     "num_slots": (1, 50),
@@ -24,11 +24,18 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "choice_temperature": (0.0, 100.0),
     "gamma": (0.0, 100.0),
     "factor": (0.0, 1000.0),
+    "eta": (0.0, 1.0),
+    "plan_eta": (0.0, 100.0),
+    "fill_threshold": (0.01, 1.0),
+    "edit_threshold": (0.01, 1.0),
+    "beam_width": (1, 32),
     "temperature": (0.0, 10.0),
+    "top_k": (1, 1000),
+    "top_p": (0.01, 1.0),
+    "guidance": (0.0, 10.0),
     "seed": (0, 2**31 - 1),
     "num_candidates": (1, 200),
 }
-_NAMES = {"rank_by": RANKINGS, "inner": INNER}  # what a knob of names may be
 _WORDS: dict[str, tuple[str, str]] = {
     "num_slots": ("slots K", "Length of the list."),
     "num_steps": ("steps S", "Forward passes (in blocks: those of a block); empty is one slot a step."),
@@ -42,9 +49,30 @@ _WORDS: dict[str, tuple[str, str]] = {
     "choice_temperature": ("noise on the order", "0 is none; the noise fades with the steps."),
     "gamma": ("entropy bound γ", "Nats that slots filled together may have beside the largest."),
     "factor": ("factor f", "The larger, the more slots are filled at once."),
+    "eta": ("share emptied η", "The larger, the more filled slots are emptied; 0 is none."),
+    "remask_by": (
+        "chance to be emptied",
+        "Capped, rescaled, or by how unsure the slot was (then without η).",
+    ),
+    "plan_eta": (
+        "weight of filled slots η",
+        "On their log probability: the larger, the sooner they are emptied.",
+    ),
+    "fill_threshold": ("threshold of empty slots", "The probability that an empty slot needs to be filled."),
+    "edit_threshold": (
+        "threshold of changes",
+        "The probability that another item needs to replace a filled one.",
+    ),
+    "beam_width": ("hypotheses W", "Lists that are followed at once; one is low confidence."),
     "temperature": ("temperature", "0 takes the most probable item, above it samples."),
+    "top_k": ("top k", "Sample from that many most probable items; needs a temperature, empty is all."),
+    "top_p": ("top p", "Sample from the fewest items of that probability; needs a temperature."),
+    "guidance": ("guidance w", "Away from what the model says without the history; costs a second pass."),
     "seed": ("seed", "The same seed gives the same run."),
-    "rank_by": ("list ordered by", "Confidence at commit, or the order of the slots."),
+    "rank_by": (
+        "list ordered by",
+        "Confidence at commit, the order of the slots, or the confidence in a last look.",
+    ),
     "num_candidates": (
         "candidates kept",
         "How far down the held-out item is followed; changes nothing else.",
@@ -77,7 +105,7 @@ def _knob(name: str, default: Any, messages: DeltaGenerator) -> Any:
         check_address(name, ("true", "false"), messages=messages)
         return st.toggle(words, value=default, **options)
     if isinstance(default, str):
-        named = _NAMES[name]
+        named = NAMES[name]
         check_address(name, named, messages=messages)
         return st.selectbox(words, named, index=named.index(default), **options)
     low, high = _LIMITS.get(name, (None, None))

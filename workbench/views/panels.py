@@ -57,9 +57,11 @@ def _show_list(case: Case) -> None:
                 is_target=token == person.target,
             )
         )
-    order = {"confidence": "confidence at commit", "slot": "slot"}.get(
-        trace.config.get("rank_by", ""), "probability"
-    )
+    order = {
+        "confidence": "confidence at commit",
+        "slot": "slot",
+        "rescored": "confidence in a last look",
+    }.get(trace.config.get("rank_by", ""), "probability")
     st.caption(
         f"The {len(rows)} items, ordered by {order}. Slot order is not rank. Popularity is how often an item "
         "occurs in training."
