@@ -61,7 +61,8 @@ def decode_steps(
         config: the rule and its knobs.
 
     Raises:
-        ValueError: no history at all, logits with NaN, fewer than K items left for a user, or a pinned item that cannot be.
+        ValueError: no history at all, logits with NaN, fewer than K items left for a user, or a pinned item that
+            cannot be.
     """
     predictor = SlotPredictor.of(
         logits_of,

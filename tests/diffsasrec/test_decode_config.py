@@ -1,21 +1,15 @@
-"""The table of rules and the config of a decode: what is refused, what warns, and what a rule is given."""
+"""The config of a decode: what is refused, what warns, and what a rule is given."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
+import json
 import math
+from typing import Any
 
 import pytest
 
-from diffsasrec.decode_config import INNER, RULES, DecodeConfig
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_a_row_names_the_knobs_of_its_function_and_fields_of_the_config(name: str) -> None:
-    rule = RULES[name]
-    assert list(inspect.signature(rule.select).parameters)[1:] == list(rule.takes)
-    assert set(rule.knobs) <= {field.name for field in dataclasses.fields(DecodeConfig)}
+from diffsasrec.config import from_dict, to_dict
+from diffsasrec.decode_config import INNER, NAMES, RULES, DecodeConfig
 
 
 def test_a_knob_of_the_inner_rule_has_an_effect_in_blocks() -> None:
@@ -45,6 +39,15 @@ def test_a_knob_of_the_inner_rule_has_an_effect_in_blocks() -> None:
         ({"temperature": -0.1}, r"temperature.*0.*-0\.1"),
         ({"temperature": math.nan}, r"temperature.*nan"),
         ({"temperature": math.inf}, r"temperature.*inf"),
+        ({"rule": "remask", "eta": 1.5}, r"eta.*0.*1.*1\.5"),
+        ({"rule": "remask", "remask_by": "confidense"}, r"confidense.*did you mean 'confidence'"),
+        ({"rule": "plan", "plan_eta": -1.0}, r"plan_eta.*0.*-1"),
+        ({"rule": "refine", "fill_threshold": 0.0}, r"fill_threshold.*0.*0\.0"),
+        ({"rule": "refine", "edit_threshold": 1.1}, r"edit_threshold.*1.*1\.1"),
+        ({"rule": "beam", "beam_width": 0}, r"beam_width.*1.*0"),
+        ({"temperature": 1.0, "top_k": 0}, r"top_k.*1.*0"),
+        ({"temperature": 1.0, "top_p": 0.0}, r"top_p.*0.*0\.0"),
+        ({"guidance": -0.5}, r"guidance.*0.*-0\.5"),
         ({"num_candidates": 0}, r"num_candidates.*1.*0"),
         ({"rule": "low_confidance"}, r"low_confidance.*did you mean 'low_confidence'"),
         ({"rank_by": "confidense"}, r"confidense.*did you mean 'confidence'"),
@@ -64,11 +67,45 @@ def test_a_bad_knob_names_its_range_and_the_value(knobs: dict, message: str) -> 
         ("random", "keep_tau", True),
         ("entropy", "gamma", 0.5),
         ("blocks", "gamma", 0.5),
+        ("low_confidence", "beam_width", 2),
+        ("refine", "threshold", 0.5),
+        ("plan", "eta", 0.5),
     ],
 )
 def test_a_knob_without_effect_warns(rule: str, knob: str, value) -> None:
     with pytest.warns(UserWarning, match=f"{knob}.*no effect.*{rule}"):
         DecodeConfig(rule=rule, **{knob: value})
+
+
+@pytest.mark.parametrize("knobs", [{"top_k": 3}, {"top_p": 0.5}])
+def test_a_cut_of_what_is_sampled_from_warns_where_nothing_is_sampled(knobs: dict) -> None:
+    with pytest.warns(UserWarning, match="top_k and top_p have no effect at temperature 0"):
+        DecodeConfig(**knobs)
+    DecodeConfig(temperature=1.0, **knobs)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_config_survives_json_and_an_unknown_knob_names_the_nearest(rule: str) -> None:
+    own = {name: _another(name) for name in RULES[rule].knobs}
+    config = DecodeConfig(
+        rule=rule, temperature=0.5, top_k=3, top_p=0.5, guidance=1.0, rank_by="rescored", **own
+    )
+    assert from_dict(DecodeConfig, json.loads(json.dumps(to_dict(config)))) == config
+    for name in own:
+        with pytest.raises(
+            ValueError, match=f"unknown DecodeConfig parameter '{name}x': did you mean '{name}'"
+        ):
+            from_dict(DecodeConfig, {"rule": rule, f"{name}x": 1})
+
+
+def _another(name: str) -> Any:
+    """Return a value of a knob that is not its default."""
+    default = getattr(DecodeConfig(), name)
+    if name in NAMES:
+        return next(option for option in NAMES[name] if option != default)
+    if isinstance(default, bool):
+        return not default
+    return 3 if default is None or isinstance(default, int) else default / 2
 
 
 def test_the_defaults_are_the_published_rule() -> None:
