@@ -18,7 +18,7 @@ from diffsasrec.config import unknown_name
 from workbench.runs import Run, RunError, list_runs
 from workbench.tables import over_seeds, paired_differences, runs_table, significance_matrix
 
-WAYS = ("topk", "autoregressive", "diffusion")
+WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
 PARTS = ("test", "validation")
 MAX_COMPARED = 8  # runs that are compared in pairs: 28 of them
 _SURE = 0.05  # a corrected p-value below it counts as a difference

@@ -98,7 +98,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
     outcomes, runs = executed
     metrics = Run.open(runs, outcomes["02_train"].job.run).metrics()
-    assert {result["recommend"] for result in metrics["results"]} == {"topk", "diffusion"}
+    assert {result["recommend"] for result in metrics["results"]} == {"topk", "diffusion", "any_slot"}
     assert {reference["name"] for reference in metrics["references"]} == {"oracle"}
 
 
