@@ -6,7 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from workbench.batch import plan, run_jobs
+from workbench.batch import run_jobs
+from workbench.jobs import plan
 
 if __name__ == "__main__":
     folder, runs = Path(sys.argv[1]), Path(sys.argv[2])

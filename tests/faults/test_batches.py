@@ -75,6 +75,7 @@ def test_a_batch_that_is_killed_resumes_with_no_notebook_lost_or_done_twice(
         time.sleep(0.2)
     assert not left
     finished = {name for kind, name in kinds if kind == "done"}
+    assert len(finished) == 2
     with start(bench, notebooks, runs) as process:
         *_, last = process.stdout.read().splitlines()
     statuses = json.loads(last)
@@ -84,3 +85,15 @@ def test_a_batch_that_is_killed_resumes_with_no_notebook_lost_or_done_twice(
     log = (tmp_path / "log").read_text().splitlines()
     assert all(log.count(f"begin {name}") == 1 for name in finished)
     assert all(log.count(f"end n{number}") >= 1 for number in range(NUM_NOTEBOOKS))
+
+
+def test_two_batches_at_once_on_one_folder_do_every_notebook_once(bench, notebooks, tmp_path):
+    runners = [start(bench, notebooks, tmp_path / "runs") for _ in range(2)]
+    for runner in runners:
+        with runner:
+            *_, last = runner.stdout.read().splitlines()
+            assert set(json.loads(last).values()) <= {"done", "skipped"}
+    log = (tmp_path / "log").read_text().splitlines()
+    assert sorted(log) == sorted(
+        f"{what} n{number}" for what in ("begin", "end") for number in range(NUM_NOTEBOOKS)
+    )
