@@ -14,6 +14,7 @@ from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.decoding import decode
 from diffsasrec.trace import SLOT_STATES, DecodeStep, DecodeTrace
 from workbench.replay import replay_html, truth_in_words
+from workbench.views import board
 
 NUM_ITEMS = 120
 MEGABYTE = 1_000_000
@@ -227,3 +228,29 @@ def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
 def test_the_page_follows_the_theme_it_is_told_or_the_readers():
     assert Page(replay_html(decoded(), title, dark=True)).data["dark"] is True
     assert Page(replay_html(decoded(), title)).data["dark"] is None
+
+
+def test_a_pinned_item_is_said_to_be_pinned_and_a_changed_slot_to_be_changed():
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        """Slot 1 wants item 1, and item 2 once it is full; slot 2 is pinned."""
+        logits = torch.zeros(len(tokens), 2, NUM_ITEMS)
+        logits[:, 0, 0], logits[:, 0, 1] = 20.0, 10.0
+        logits[tokens[:, -2] <= NUM_ITEMS, 0, 1] = 40.0
+        return logits
+
+    trace = decode(
+        logits_of,
+        torch.tensor([[4]]),
+        num_items=NUM_ITEMS,
+        pinned=torch.tensor([[0, 3]]),
+        user_seeds=torch.tensor([7]),
+        config=DecodeConfig(rule="refine", num_slots=2),
+    )
+    assert trace.steps[-1].tokens.tolist() == [[2, 3]]
+    page = Page(replay_html(trace, title, target=3))
+    assert "is in the list because it was pinned to slot 2." in page.shown
+    names = [[page.data["states"][slot[0]] for slot in step] for step in page.data["steps"]]
+    assert names == [["new", "kept"], ["changed", "kept"]]
+    cards = board.slots(trace, 1, title, chosen=None, target=3)
+    assert 'class="slot changed"' in cards
+    assert "<span>pinned</span>" in cards
