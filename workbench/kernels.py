@@ -10,7 +10,9 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
+import queue
 import signal
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import output_from_msg
@@ -111,9 +114,27 @@ def _executed(order: dict[str, Any], tell: Tell) -> str | None:
         return f"a cell ran longer than {seconds:g} s: raise the time-out of cells, or give it less to do"
     except DeadKernelError:
         return "its kernel died: it was killed, or ran out of memory"
+    except RuntimeError as error:  # of a kernel's start: what a cell raises comes as PapermillExecutionError
+        return f"its kernel did not start: {error}"
     except OSError as error:
         return f"the notebook could not be written: {error}"
     return None
+
+
+class QuickClient(AsyncKernelClient):
+    """Is ready when the kernel answers. The base class listens 0.2 s longer, for messages that are ignored anyway."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        while time.monotonic() < until:
+            self.kernel_info()
+            with contextlib.suppress(queue.Empty):
+                await self.shell_channel.get_msg(timeout=1)
+                await self.iopub_channel.get_msg(timeout=0.2)  # where output comes from is connected too
+                return
+            if not await self.is_alive():
+                raise RuntimeError("it ended before it answered")
+        raise RuntimeError(f"it did not answer within {timeout:g} s")
 
 
 class IpcKernelManager(AsyncKernelManager):
@@ -125,6 +146,7 @@ class IpcKernelManager(AsyncKernelManager):
     def __init__(self, **options: Any) -> None:
         place = Path(tempfile.mkdtemp(dir=os.environ.get("JUPYTER_RUNTIME_DIR")))
         super().__init__(**(options | {"transport": "ipc", "ip": str(place / "k")}))
+        self.client_factory = QuickClient
 
 
 class _Client(PapermillNotebookClient):

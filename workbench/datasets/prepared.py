@@ -7,6 +7,7 @@ the one in use. Both are written beside and renamed, so a reader sees the old or
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import json
 import shutil
 from collections.abc import Iterator
@@ -83,20 +84,17 @@ def _put(dataset: Dataset, home: Path, version: int) -> None:
             _write(dataset, beside, version)
             for path in beside.iterdir():
                 flush_to_disk(path)
-            if not _is_same(dataset.name, beside, place):
+            if not _is_same(beside, place):
                 _move_into_place(beside, place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     _write_json(home / _CURRENT, {"format": FORMAT, "fingerprint": dataset.fingerprint, "version": version})
 
 
-def _is_same(name: str, made: Path, place: Path) -> bool:
-    """Return whether a folder holds already, and unbroken, what was made: then its readers are left in peace."""
-    try:
-        _read(name, place)
-        return (place / _ABOUT).read_bytes() == (made / _ABOUT).read_bytes()
-    except (OSError, ValueError, KeyError, TypeError, AssertionError):
-        return False
+def _is_same(made: Path, place: Path) -> bool:
+    """Return whether a folder holds already, byte for byte, what was made: then its readers are left in peace."""
+    names = [path.name for path in made.iterdir()]
+    return place.is_dir() and filecmp.cmpfiles(made, place, names, shallow=False)[0] == names
 
 
 def _write(dataset: Dataset, folder: Path, version: int) -> None:
