@@ -94,7 +94,7 @@ def test_judging_and_decoding_on_a_full_disk_leave_all_that_was_there(bench, who
     ended = bench.run("evaluate", whole.id, "--runs", place / "runs")
     assert ended.status == 0, ended.said
     (run,) = look(place / "runs")
-    assert len(run.metrics()["results"]) == 4
+    assert len(run.metrics()["results"]) == 5
 
 
 def test_a_trace_on_a_full_disk_leaves_the_old_one(bench, whole, disk, monkeypatch):

@@ -36,7 +36,9 @@ print(json.dumps([told, memory * 1024]))
 def test_what_notebooks_do_wrong_stays_with_them(tmp_path, record_property):
     paths = []
     for name, cell in CELLS.items():
-        made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "p"}})
+        made = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}
+        )
         place = f"place: str = {str(tmp_path / name)!r}  # for the process"
         made.cells = [
             nbformat.v4.new_code_cell(place, metadata={"tags": ["parameters"]}),
@@ -53,7 +55,7 @@ def test_what_notebooks_do_wrong_stays_with_them(tmp_path, record_property):
         check=True,
     )
     told, memory = json.loads(called.stdout.splitlines()[-1])
-    assert told["raises"][:2] == ["failed", "cell 4: KeyError: 'nowhere'"]
+    assert told["raises"][:2] == ["failed", "cell 3: KeyError: 'nowhere'"]
     assert told["hangs"][0] == "failed"
     assert "ran longer than 40 s" in told["hangs"][1]
     assert [told[name][0] for name in ("floods", "works")] == ["done", "done"]
