@@ -8,6 +8,7 @@ Letters: B users, K slots, M0 slots masked when decoding starts, F of them fille
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,7 +75,11 @@ def plan(view: RevisingView, *, plan_eta: float) -> Selection:
     open_score = view.probability.double().clamp(min=tiny).log()
     score = torch.where(view.movable, plan_eta * view.own.double().clamp(min=tiny).log(), open_score)
     num_kept = view.movable.sum(dim=1) + view.share
-    kept = largest(score, dataclasses.replace(view, masked=view.open | view.movable, quota=num_kept))
+    is_settled = (
+        view.open & ~view.masked
+    )  # filled a moment ago: a sampled rival may be more probable, but comes late
+    order = score.masked_fill(is_settled, math.inf)
+    kept = largest(order, dataclasses.replace(view, masked=view.open | view.movable, quota=num_kept))
     return Selection(kept & view.masked, score, view.threshold, view.movable & ~kept)
 
 

@@ -33,6 +33,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 
 Tell = Callable[[str, Any], None]
 MOST_OUTPUT = 1_000_000  # characters that a cell's printed output may have in the executed notebook
+_MOST_TOLD = 500  # characters of a line of progress
 _STAMP = "workbench"  # the entry of a notebook's metadata that says it was executed to its end
 _ENGINE = "workbench"
 _SECONDS_FOR_MESSAGES = 60  # that the last output of a cell may take to arrive
@@ -172,9 +173,10 @@ class _Client(PapermillNotebookClient):
 
     def log_output_message(self, output: Any) -> None:
         if output.output_type == "stream":
-            lines = [line.strip() for line in "".join(output.text).replace("\r", "\n").splitlines()]
+            latest = "".join(output.text)[-_MOST_TOLD:]  # a flood comes a hundred megabytes at a time
+            lines = [line.strip() for line in latest.replace("\r", "\n").splitlines()]
             for line in filter(None, lines[-1:]):
-                self.tell("line", line[:500])
+                self.tell("line", line[:_MOST_TOLD])
 
 
 class _Engine(NBClientEngine):
