@@ -44,13 +44,13 @@ def test_the_table_of_a_range_is_used_step_by_step(monkeypatch, step):
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=60),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-2, 2)), min_size=1, max_size=60),
     st.sampled_from([1, 2, 7, 100]),
     st.sampled_from([1, 2**40, 2**61 + 1]),  # the last one: user and time do not fit into one number
 )
 def test_rows_come_in_the_order_of_user_time_and_row_however_they_are_parted(found, part, scale):
     users = np.unique([user for user, _ in found], return_inverse=True)[1].astype(np.int32)
-    times = np.array([time * scale for _, time in found])
+    times = np.array([time * scale for _, time in found], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users))])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(flattening, "_PART", part)
