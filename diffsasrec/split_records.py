@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,12 +99,25 @@ class Split:
 
     def target_hash(self, name: str) -> str:
         """Return 16 hex digits over the (user id, target item id) pairs, ordered by user."""
-        part = self.part(name)
+        if name not in self._hashes:
+            self._hashes[name] = self._hash_of(self.part(name))
+        return self._hashes[name]
+
+    def training_counts(self) -> NDArray[np.int64]:
+        """Return how often each item occurs in training, per logits column: (N,) int64."""
+        return self._counts.copy()
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        return count_items(self.interactions, self.train_start, self.train_end)
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        """Hold the hash of each part that was asked for: every evaluation of a training asks again."""
+        return {}
+
+    def _hash_of(self, part: Part) -> str:
         users = self.interactions.user_ids[part.rows].tolist()
         items = self.interactions.vocabulary.decode(self.interactions.tokens[part.target]).tolist()
         pairs = json.dumps(list(zip(users, items, strict=True)), separators=(",", ":"))
         return hashlib.sha256(pairs.encode()).hexdigest()[:16]
-
-    def training_counts(self) -> NDArray[np.int64]:
-        """Return how often each item occurs in training, per logits column: (N,) int64."""
-        return count_items(self.interactions, self.train_start, self.train_end)

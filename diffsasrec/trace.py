@@ -21,6 +21,7 @@ from diffsasrec.files import write_tensors, write_text
 FORMAT = 1
 PINNED = -1  # the step of a slot that was filled before the first
 KINDS = ("masked", "gaussian")
+OPEN_STATES = ("masked", "emptied")  # of a slot that holds no item
 SLOT_STATES = ("masked", "new", "kept", "emptied", "changed")  # what a slot can be after a step
 
 

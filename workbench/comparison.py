@@ -7,19 +7,26 @@ protocols is said by ``tables.protocol_notes``. How a figure is drawn belongs to
 from __future__ import annotations
 
 import fnmatch
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from diffsasrec.config import unknown_name
+from diffsasrec.models.base import WAYS
+from diffsasrec.splits import PARTS
 from workbench.runs import Run, RunError, list_runs
-from workbench.tables import over_seeds, paired_differences, runs_table, significance_matrix
+from workbench.tables import (
+    as_matrix,
+    flattened,
+    of_one_kind,
+    over_seeds,
+    paired_differences,
+    runs_table,
+    with_interval,
+)
 
-WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
-PARTS = ("test", "validation")
 MAX_COMPARED = 8  # runs that are compared in pairs: 28 of them
 _SURE = 0.05  # a corrected p-value below it counts as a difference
 _OWN = ("name", "dataset", "model", "seed", "status", "seconds", "created", "protocol", "settings")
@@ -131,12 +138,11 @@ def compared(
     by_id = {run.id: run for run in runs}
     tables = {}
     for name in names:
-        rows = by_id[name].per_user()
-        own = (rows["part"] == part) & (rows["recommend"] == way) & rows["filter_seen"].astype(bool)
-        tables[name] = rows[own]
+        tables[name] = of_one_kind(by_id[name].per_user(), part=part, recommend=way)
     if len(tables) < 2:
         return None
-    return paired_differences(tables, figure=figure), significance_matrix(tables, figure=figure)
+    pairs = paired_differences(tables, figure=figure)
+    return pairs, as_matrix(pairs)
 
 
 def cost_table(runs: Sequence[Run], *, part: str) -> pd.DataFrame:
@@ -167,7 +173,7 @@ def comparison_in_words(board: pd.DataFrame, pairs: pd.DataFrame | None, *, way:
     if not len(rows):
         return f"No run was judged by {way}: notebook 03_evaluate does that."
     best = rows.iloc[0]
-    words = f"{_called(best)} leads with {figure} {best[figure]:.4f}{_interval(best, figure)}."
+    words = f"{_called(best)} leads with {figure} {with_interval(best, figure)}."
     if pairs is None or len(rows) < 2:
         return f"{words} There is nothing to compare it with."
     second = rows.iloc[1]
@@ -205,7 +211,7 @@ def _found(runs_dir: Path, word: str, finished: Sequence[Run]) -> list[Run]:
 
 def _told_apart(runs: Sequence[Run]) -> dict[str, str]:
     """Return, by id, the settings in which runs of one model differ; the seed is a column of its own."""
-    flat = {run.id: _flat(run.manifest["config"]) for run in runs}
+    flat = {run.id: flattened(run.manifest["config"]) for run in runs}
     words = {}
     for run in runs:
         model = run.manifest["config"].get("model")
@@ -221,17 +227,6 @@ def _told_apart(runs: Sequence[Run]) -> dict[str, str]:
     return words
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the entries of nested objects under their full names."""
-    entries = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            entries |= _flat(value, f"{prefix}{name}.")
-        else:
-            entries[f"{prefix}{name}"] = value
-    return entries
-
-
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -239,10 +234,3 @@ def _plain(value: Any) -> str:
 def _called(row: pd.Series) -> str:
     settings = f" with {row['settings']}" if row["settings"] else ""
     return f"{row['model']}{settings}, seed {row['seed']} ({row['name']})"
-
-
-def _interval(row: pd.Series, figure: str) -> str:
-    low, high = row.get(f"{figure} low"), row.get(f"{figure} high")
-    if low is None or high is None or math.isnan(low):
-        return ""
-    return f" [{low:.4f}, {high:.4f}]"

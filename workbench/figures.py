@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
 
@@ -193,7 +193,7 @@ def candidates_bar(
     tokens = at_step.candidates[0, slot, :num_shown].tolist()
     probabilities = at_step.candidate_probability[0, slot, :num_shown].tolist()
     kept = [(token, value) for token, value in zip(tokens, probabilities, strict=True) if token]
-    taken = None if state in ("masked", "emptied") else int(at_step.tokens[0, slot])
+    taken = None if state in OPEN_STATES else int(at_step.tokens[0, slot])
     labels, colors = [], []
     for place, (token, _) in enumerate(kept, start=1):
         marks = (f" {STATE_GLYPHS[state]} taken" if token == taken else "") + (
@@ -410,7 +410,7 @@ def label(title: str, length: int) -> str:
 def _slot_text(state: str, token: int, share: float, titles: TitleOf, target: int | None) -> str:
     name = label(titles(token), 40) if token else "no candidate left"
     star = f" {TARGET_GLYPH}" if token and token == target else ""
-    if state in ("masked", "emptied"):
+    if state in OPEN_STATES:
         return f"({name}{star}) {percent(share)}"
     return f"{name}{star}  {percent(share)}"
 

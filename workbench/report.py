@@ -24,15 +24,17 @@ from workbench.replay import replay_html
 from workbench.runs import Run
 from workbench.tables import (
     GROUPINGS,
+    MAIN_FIGURES,
+    flattened,
     for_people,
     group_table,
+    of_one_kind,
     protocol_notes,
     results_table,
     runs_table,
 )
 
 _TEMPLATE = Path(__file__).parent / "assets" / "report.html"
-_MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
 _GENERATED = "toy"  # the data set whose users are nobody
 _FIGURE_FONT = {"family": "system-ui, sans-serif", "color": "#1b1f24"}
 
@@ -110,8 +112,7 @@ def _in_words(run: Run) -> str:
 
 def _groups(run: Run) -> list[str]:
     """Return hits by length of history, and by whether the target is popular, on the test part's ranking."""
-    rows = run.per_user()
-    ranked = rows[(rows["part"] == "test") & (rows["recommend"] == "topk") & rows["filter_seen"].astype(bool)]
+    ranked = of_one_kind(run.per_user())
     if not len(ranked) or any(by not in ranked or ranked[by].isna().any() for by in GROUPINGS):
         return []
     tables = [_table(for_people(group_table(ranked, by=by), ["HR@10"])) for by in GROUPINGS]
@@ -141,7 +142,7 @@ def _replay(trace: DecodeTrace, titles: Any) -> list[str]:
 def _figures(table: pd.DataFrame) -> str:
     """Return the figures that people look for first, and all of them folded away below."""
     every = [name for name in table if f"{name} low" in table and table[name].notna().any()]
-    main = [name for name in _MAIN_FIGURES if name in every]
+    main = [name for name in MAIN_FIGURES if name in every]
     folded = f"<details><summary>All figures</summary>{_table(for_people(table, every))}</details>"
     return _table(for_people(table, main)) + (folded if set(every) > set(main) else "")
 
@@ -155,18 +156,9 @@ def _settings(manifest: Any) -> str:
     """Return everything the manifest says as a table of names and values."""
     rows = "".join(
         f'<tr><th>{_text(name)}</th><td class="long">{_text(_plain(value))}</td></tr>'
-        for name, value in _flat(manifest)
+        for name, value in flattened(manifest).items()
     )
     return f"<table>{rows}</table>"
-
-
-def _flat(content: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Return the entries of nested objects with their full names."""
-    entries = []
-    for name, value in content.items():
-        known_as = f"{prefix}{name}"
-        entries += _flat(value, f"{known_as}.") if isinstance(value, dict) and value else [(known_as, value)]
-    return entries
 
 
 def _plain(value: Any) -> str:

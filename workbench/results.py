@@ -16,7 +16,7 @@ import pandas as pd
 from diffsasrec.config import unknown_name
 from diffsasrec.protocol import Protocol, comparable, read_protocol
 from workbench.runs import Run, read_json, write_json
-from workbench.tables import spread
+from workbench.tables import MAIN_FIGURES, spread
 
 FORMAT = 1
 WAYS = {
@@ -25,7 +25,6 @@ WAYS = {
     "diffusion": "K slots, decoded",
     "any_slot": "K items, the best over all slots",
 }
-_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
 _FIGURES_OF_SLOTS = ("SetRecall@10", "SetNDCG@10", "SlotAccuracy@10", "OrderedMatch@10")
 _NEVER_SHARED = ("hash of the targets", "catalogue", "targets of a user", "filters", "split", "ranked")
 _IN_A_COLUMN = ("recommends by",)  # what a row says of itself
@@ -76,7 +75,7 @@ def as_markdown(table: pd.DataFrame) -> str:
 
     Figures of a list against several targets have columns where the results have them.
     """
-    figures = [*_FIGURES, *(name for name in _FIGURES_OF_SLOTS if name in table)]
+    figures = [*MAIN_FIGURES, *(name for name in _FIGURES_OF_SLOTS if name in table)]
     header = ["system", "recommends by", *figures, "first slot surest", "users/s", "training"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in table.to_dict("records"):

@@ -11,13 +11,12 @@ import html
 import ipywidgets as widgets
 from IPython.display import HTML, display
 
-from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.experiments import progress_mode
 from workbench.replay import STATE_GLYPHS, TitleOf
 from workbench.tables import step_in_words
 
 _LONGEST = 40  # characters of a title
-_OPEN = ("masked", "emptied")
 _MILLISECONDS = 1200  # of a step, when it plays
 
 
@@ -51,9 +50,9 @@ def stepper(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -
 def steps_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> str:
     """Return a row per slot and a column per step as HTML: what the slot held, the newly filled in bold."""
     head = "".join(f"<th>step {step + 1}</th>" for step in range(trace.num_steps))
+    columns = [_cells(trace, step, titles, target) for step in range(trace.num_steps)]
     rows = []
-    for slot in range(trace.num_slots):
-        cells = [_cell(trace, step, slot, titles, target) for step in range(trace.num_steps)]
+    for slot, cells in enumerate(zip(*columns, strict=True)):
         rows.append(f"<tr><th>slot {slot + 1}</th>{''.join(cells)}</tr>")
     return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
 
@@ -61,19 +60,22 @@ def steps_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = Non
 def _one_step(trace: DecodeTrace, step: int, titles: TitleOf, target: int | None) -> str:
     """Return one step as HTML: what it did in words, then every slot."""
     words = html.escape(step_in_words(trace, step, titles))
-    rows = [
-        f"<tr><th>slot {slot + 1}</th>{_cell(trace, step, slot, titles, target)}</tr>"
-        for slot in range(trace.num_slots)
-    ]
+    cells = _cells(trace, step, titles, target)
+    rows = [f"<tr><th>slot {slot + 1}</th>{cell}</tr>" for slot, cell in enumerate(cells)]
     return f"<p>{words}</p><table>{''.join(rows)}</table>"
 
 
-def _cell(trace: DecodeTrace, step: int, slot: int, titles: TitleOf, target: int | None) -> str:
+def _cells(trace: DecodeTrace, step: int, titles: TitleOf, target: int | None) -> list[str]:
+    """Return what every slot holds after a step."""
+    states = [SLOT_STATES[state] for state in trace.slot_states()[step, 0].tolist()]
+    tokens = trace.steps[step].tokens[0].tolist()
+    return [_cell(state, token, titles, target) for state, token in zip(states, tokens, strict=True)]
+
+
+def _cell(state: str, token: int, titles: TitleOf, target: int | None) -> str:
     """Return what a slot holds after a step: its glyph, and the item where it is filled."""
-    state = SLOT_STATES[int(trace.slot_states()[step, 0, slot])]
-    if state in _OPEN:
+    if state in OPEN_STATES:
         return f"<td>{STATE_GLYPHS[state]}</td>"
-    token = int(trace.steps[step].tokens[0, slot])
     title = titles(token)
     name = html.escape(title if len(title) <= _LONGEST else f"{title[: _LONGEST - 1]}…")
     name = f"{name} ★" if token == target else name

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from diffsasrec.config import unknown_name
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.protocol import Protocol, comparable, read_protocol
-from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
+MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
 TitleOf = Callable[[int], str]
 _HEAD_OR_TAIL = {True: "head: the 20 % of items that trained most", False: "tail: all other items"}
 GROUPINGS = {"history_length": "history", "target_is_head": "target"}  # column of per_user -> what it says
@@ -88,8 +89,35 @@ def for_people(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
     shown = table.drop(columns=[*bounds, *others, *(["protocol"] if "protocol" in table else [])])
     for figure in figures:
         if figure in table:
-            shown[figure] = [_with_interval(row, figure) for _, row in table.iterrows()]
+            shown[figure] = [with_interval(row, figure) for _, row in table.iterrows()]
     return shown
+
+
+def with_interval(row: pd.Series, figure: str) -> str:
+    """Return a figure of a row as text, ``0.1234 [0.1201, 0.1267]``; nothing where there is none."""
+    value, low, high = (row.get(name) for name in (figure, f"{figure} low", f"{figure} high"))
+    if value is None or pd.isna(value):
+        return ""
+    if low is None or high is None or pd.isna(low):
+        return f"{value:.4f}"
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def of_one_kind(
+    per_user: pd.DataFrame, *, part: str = "test", recommend: str = "topk", filter_seen: bool = True
+) -> pd.DataFrame:
+    """Return the ``per_user`` rows of one kind of result."""
+    kept = per_user["filter_seen"].astype(bool) == filter_seen
+    return per_user[(per_user["part"] == part) & (per_user["recommend"] == recommend) & kept]
+
+
+def flattened(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the entries of nested mappings under their full names, ``model.width``."""
+    entries: dict[str, Any] = {}
+    for name, value in content.items():
+        is_nested = isinstance(value, Mapping) and len(value) > 0
+        entries |= flattened(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
+    return entries
 
 
 def paired_difference(
@@ -146,8 +174,13 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], *, figure: str = "NDC
 
 def significance_matrix(tables: Mapping[str, pd.DataFrame], *, figure: str = "NDCG@10") -> pd.DataFrame:
     """Return the corrected p-values of ``paired_differences`` as a square of runs; NaN for a run with itself."""
-    pairs = paired_differences(tables, figure=figure)
-    matrix = pd.DataFrame(np.nan, index=[*tables], columns=[*tables])
+    return as_matrix(paired_differences(tables, figure=figure))
+
+
+def as_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the corrected p-values of pairs of runs as a square of runs; NaN for a run with itself."""
+    names = [*dict.fromkeys([*pairs["first"], *pairs["second"]])]
+    matrix = pd.DataFrame(np.nan, index=names, columns=names)
     for _, pair in pairs.iterrows():
         matrix.loc[pair["first"], pair["second"]] = pair["p corrected"]
         matrix.loc[pair["second"], pair["first"]] = pair["p corrected"]
@@ -234,7 +267,7 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
     filled = at.unmasked[0].nonzero().flatten().tolist()
     num_emptied = int(at.remasked[0].sum())
     states = [SLOT_STATES[state] for state in trace.slot_states()[step, 0].tolist()]
-    num_open = sum(state in ("masked", "emptied") for state in states)
+    num_open = sum(state in OPEN_STATES for state in states)
     left = f"{num_open} of {trace.num_slots} slots stay open" if num_open else "no slot is open any more"
     again = f", and {num_emptied} emptied again" if num_emptied else ""
     if not filled:
@@ -254,7 +287,7 @@ def trace_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = Non
     for index, step in enumerate(trace.steps):
         for slot in range(trace.num_slots):
             state = SLOT_STATES[int(states[index, slot])]
-            token = 0 if state in ("masked", "emptied") else int(step.tokens[0, slot])
+            token = 0 if state in OPEN_STATES else int(step.tokens[0, slot])
             best = int(step.candidates[0, slot, 0])
             rows.append(
                 {
@@ -291,7 +324,7 @@ def trace_document(
         for slot in range(trace.num_slots):
             state = SLOT_STATES[int(states[index, slot])]
             likely = zip(step.candidates[0, slot], step.candidate_probability[0, slot], strict=True)
-            is_filled = state not in ("masked", "emptied")
+            is_filled = state not in OPEN_STATES
             slots.append(
                 {
                     "slot": slot + 1,
@@ -368,12 +401,3 @@ def _results(run: Run) -> list[Mapping[str, Any]]:
 
 def _kind(result: Mapping[str, Any]) -> tuple[str, str, bool]:
     return result["part"], result["recommend"], result["protocol"]["filter_seen"]
-
-
-def _with_interval(row: pd.Series, figure: str) -> str:
-    value, low, high = (row.get(name) for name in (figure, f"{figure} low", f"{figure} high"))
-    if value is None or pd.isna(value):
-        return ""
-    if low is None or high is None or pd.isna(low):
-        return f"{value:.4f}"
-    return f"{value:.4f} [{low:.4f}, {high:.4f}]"

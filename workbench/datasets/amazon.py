@@ -152,6 +152,28 @@ def described(rows: Iterator[tuple[str, str, str, list[Any]]]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["item_id", "title", "categories", "brand"])
 
 
+def names_one_of(ids: set[str], pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    """Return a test of a line: whether the id that the pattern finds in it is wanted, or there is none to find."""
+
+    def is_wanted(line: str) -> bool:
+        match = pattern.search(line)
+        return match is None or match[1] in ids
+
+    return is_wanted
+
+
+def once_each(
+    items: Iterator[tuple[int, dict[str, Any]]], path: Path, *, key: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield numbered lines of items; refuse one that describes an item again."""
+    seen: set[str] = set()
+    for number, item in items:
+        if item[key] in seen:
+            reading.bad_line(path, number, f"item {reading.shown(item[key])} is described a second time")
+        seen.add(item[key])
+        yield number, item
+
+
 def items_of(table: pd.DataFrame, describe: Callable[[set[str]], pd.DataFrame] | None) -> pd.DataFrame:
     """Return a row for each item that is described, or, where nothing is, one with its id for each."""
     ids = table["item_id"].cat.categories.astype("str")
@@ -192,17 +214,10 @@ def slug(category: str) -> str:
 def _read_metadata(path: Path, ids: set[str]) -> pd.DataFrame:
     """Return the items among ``ids``: each line is a Python dictionary, not JSON."""
 
-    def is_wanted(line: str) -> bool:
-        match = _ASIN.search(line)
-        return match is None or match[1] in ids
-
     def rows() -> Iterator[tuple[str, str, str, list[Any]]]:
-        seen: set[str] = set()
-        for number, item in reading.literal_lines(path, {"asin": str}, is_wanted=is_wanted):
+        lines = reading.literal_lines(path, {"asin": str}, is_wanted=names_one_of(ids, _ASIN))
+        for number, item in once_each(lines, path, key="asin"):
             asin = item["asin"]
-            if asin in seen:
-                reading.bad_line(path, number, f"item {reading.shown(asin)} is described a second time")
-            seen.add(asin)
             title, brand = item.get("title") or "", item.get("brand") or ""
             paths = item.get("categories") or [[]]
             if not (isinstance(title, str) and isinstance(brand, str)) or not isinstance(paths, list):

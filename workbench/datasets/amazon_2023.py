@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from workbench.datasets import reading
-from workbench.datasets.amazon import as_text, beside, check_reviews, described, items_of, slug
+from workbench.datasets.amazon import (
+    as_text,
+    beside,
+    check_reviews,
+    described,
+    items_of,
+    names_one_of,
+    once_each,
+    slug,
+)
 from workbench.datasets.dataset import Adapter, Format, Raw, source_facts
 from workbench.datasets.reading import INTEGER, NUMBER, TEXT
 
@@ -121,20 +130,12 @@ def _in_seconds(table: pd.DataFrame, place: Any) -> pd.DataFrame:
 def _read_metadata(path: Path, ids: set[str]) -> pd.DataFrame:
     """Return the items among ``ids``; a store stands for a brand."""
 
-    def is_wanted(line: str) -> bool:
-        match = _PARENT.search(line)
-        return match is None or match[1] in ids
-
     def rows() -> Iterator[tuple[str, str, str, list[Any]]]:
-        seen: set[str] = set()
-        for number, item in reading.json_lines(path, {"parent_asin": str}, is_wanted=is_wanted):
-            asin = item["parent_asin"]
-            if asin in seen:
-                reading.bad_line(path, number, f"item {reading.shown(asin)} is described a second time")
-            seen.add(asin)
+        lines = reading.json_lines(path, {"parent_asin": str}, is_wanted=names_one_of(ids, _PARENT))
+        for _, item in once_each(lines, path, key="parent_asin"):
             categories = item.get("categories")
             categories = categories if isinstance(categories, list) else []
-            yield asin, str(item.get("title") or ""), str(item.get("store") or ""), categories
+            yield item["parent_asin"], str(item.get("title") or ""), str(item.get("store") or ""), categories
 
     return described(rows())
 

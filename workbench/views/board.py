@@ -10,7 +10,7 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from diffsasrec.trace import SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
 from workbench.replay import STATE_GLYPHS, board_style, legend_items, score_name
@@ -202,7 +202,7 @@ def _slot(
     target: int | None,
 ) -> str:
     token, share = held
-    is_open = state in ("masked", "emptied") and trace.kind == "masked"
+    is_open = state in OPEN_STATES and trace.kind == "masked"
     star = f'<span class="star">{TARGET_GLYPH}</span> ' if token and token == target else ""
     name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>" if token else "no candidate left"
     leans = "leans to " if is_open else ""

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from diffsasrec.trace import SLOT_STATES
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
 from workbench.views import board, knobs, panels
@@ -259,7 +259,7 @@ def _step_in_words(case: Case, step: int | None) -> str:
         return f"**Start.** {trace.num_slots} masked slots wait behind the history."
     at_step = trace.steps[step]
     filled = at_step.unmasked[0].nonzero().flatten().tolist()
-    open_states = [SLOT_STATES.index(state) for state in ("masked", "emptied")]
+    open_states = [SLOT_STATES.index(state) for state in OPEN_STATES]
     left = sum(state in open_states for state in trace.slot_states()[step, 0].tolist())
     parts = [
         f"slot {slot + 1} takes {_star(case, slot, step)}*{plain(source.title(int(at_step.tokens[0, slot]))[:60])}* "

@@ -10,11 +10,10 @@ import streamlit as st
 from diffsasrec.models.base import WAYS
 from workbench.figures import runs_scatter, training_curves
 from workbench.runs import Run, RunError
-from workbench.tables import for_people, protocol_notes, results_table, runs_table
+from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
 from workbench.views.page import chart, check_address, frame, list_broken, plain, say_no_runs
 from workbench.views.sources import Shelf, shelf
 
-_MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")
 _MOST_CURVES = 6
 
 
@@ -68,9 +67,9 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
 
 
 def _show_table(table: pd.DataFrame, found: Shelf) -> None:
-    shown = for_people(table, _MAIN_FIGURES).rename(columns={"name": "run"})
+    shown = for_people(table, MAIN_FIGURES).rename(columns={"name": "run"})
     shown["step through"] = [f"/?run={run}" if run in found.steppable else "" for run in shown["run"]]
-    order = ["run", *(name for name in _MAIN_FIGURES if name in shown), "step through"]
+    order = ["run", *(name for name in MAIN_FIGURES if name in shown), "step through"]
     rest = [name for name in shown if name not in order]
     st.dataframe(
         shown[[*order, *rest]],
@@ -81,7 +80,7 @@ def _show_table(table: pd.DataFrame, found: Shelf) -> None:
             "step through": st.column_config.LinkColumn(display_text="Decode"),
             "seconds": st.column_config.NumberColumn(format="%.0f"),
             "run": st.column_config.TextColumn(width="medium"),
-            **{name: st.column_config.TextColumn(width=165) for name in _MAIN_FIGURES[:-1]},
+            **{name: st.column_config.TextColumn(width=165) for name in MAIN_FIGURES[:-1]},
         },
     )
 
