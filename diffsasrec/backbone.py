@@ -71,7 +71,7 @@ class Transformer(nn.Module):
         self.item_embedding = nn.Embedding(num_tokens, config.width, padding_idx=PAD_ID)
         self.position_embedding = nn.Embedding(config.max_length, config.width)
         self.embedding_dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.final_norm = nn.LayerNorm(config.width)
         self.apply(_initialize)
         with torch.no_grad():
@@ -83,19 +83,26 @@ class Transformer(nn.Module):
         Raises:
             ValueError: more positions than ``max_length``.
         """
-        num_positions = tokens.shape[1]
-        if not 0 < num_positions <= self.config.max_length:
+        hidden = self.embed(tokens)
+        allowed, is_causal = self.attention_pattern(tokens)
+        for block in self.blocks:
+            hidden = block(hidden, allowed, is_causal)
+        return self.final_norm(hidden)
+
+    def embed(self, tokens: torch.Tensor, *, num_after: int = 0) -> torch.Tensor:
+        """Return what enters the first block, (B, L, D), of tokens (B, L) with ``num_after`` positions to come.
+
+        Raises:
+            ValueError: more positions than ``max_length``.
+        """
+        num_positions = tokens.shape[1] + num_after
+        if not num_after < num_positions <= self.config.max_length:
             raise ValueError(
                 f"{num_positions} positions are not between 1 and max_length={self.config.max_length}: "
                 "give a history, and one of that length"
             )
-        from_right = torch.arange(num_positions - 1, -1, -1, device=tokens.device)
-        hidden = self.item_embedding(tokens) + self.position_embedding(from_right)
-        hidden = self.embedding_dropout(hidden)
-        allowed, is_causal = self._attention_pattern(tokens)
-        for block in self.blocks:
-            hidden = block(hidden, allowed, is_causal)
-        return self.final_norm(hidden)
+        from_right = torch.arange(num_positions - 1, num_after - 1, -1, device=tokens.device)
+        return self.embedding_dropout(self.item_embedding(tokens) + self.position_embedding(from_right))
 
     def item_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits (..., N) of hidden states (..., D): the output weights are the item embeddings."""
@@ -107,7 +114,7 @@ class Transformer(nn.Module):
         first = Vocabulary.to_token(0)
         return self.item_embedding.weight[first : first + self.num_items]
 
-    def _attention_pattern(self, tokens: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
+    def attention_pattern(self, tokens: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
         """Return (allowed (B, 1, L, L) or None where every key is seen, whether the kernel is causal).
 
         A padded position attends to itself alone, so that no row of the softmax is empty.
@@ -123,7 +130,7 @@ class Transformer(nn.Module):
         return allowed | itself, False
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Attention and a feed-forward layer, each behind a layer norm and in front of a residual."""
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -142,12 +149,7 @@ class _Block(nn.Module):
         self.residual_dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: torch.Tensor, allowed: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
-        hidden = hidden + self.residual_dropout(self._attend(self.attention_norm(hidden), allowed, is_causal))
-        return hidden + self.residual_dropout(self.feed_forward(self.feed_forward_norm(hidden)))
-
-    def _attend(self, hidden: torch.Tensor, allowed: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
-        split = self.query_key_value(hidden).unflatten(-1, (3, self.num_heads, -1))  # (B, L, 3, H, D / H)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
+        query, key, value = self.project(hidden)
         attended = functional.scaled_dot_product_attention(
             query,
             key,
@@ -156,7 +158,35 @@ class _Block(nn.Module):
             is_causal=is_causal,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.attention_output(attended.transpose(1, 2).flatten(2))
+        return self.finish(hidden, attended)
+
+    def project(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return query, key and value, (B, H, L, D / H) each, of hidden states (B, L, D)."""
+        query, key, value = self._heads(self.attention_norm(hidden), slice(None))
+        return query, key, value
+
+    def project_keys(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return key and value alone: of positions that nobody asks any more."""
+        key, value = self._heads(self.attention_norm(hidden), slice(hidden.shape[-1], None))
+        return key, value
+
+    def project_query(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the query alone: where keys and values are known."""
+        (query,) = self._heads(self.attention_norm(hidden), slice(hidden.shape[-1]))
+        return query
+
+    def finish(self, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Return the hidden states (B, L, D) after the block; ``attended`` (B, H, L, D / H) is what they looked up."""
+        attended = self.attention_output(attended.transpose(1, 2).flatten(2))
+        hidden = hidden + self.residual_dropout(attended)
+        return hidden + self.residual_dropout(self.feed_forward(self.feed_forward_norm(hidden)))
+
+    def _heads(self, normed: torch.Tensor, rows: slice) -> tuple[torch.Tensor, ...]:
+        """Return some of query, key and value, by the rows of their common layer."""
+        layer = self.query_key_value
+        projected = functional.linear(normed, layer.weight[rows], layer.bias[rows])
+        split = projected.unflatten(-1, (-1, self.num_heads, normed.shape[-1] // self.num_heads))
+        return split.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import torch
 
-from diffsasrec.predictions import Prediction, SlotPredictor
+from diffsasrec.predictions import Prediction
 from diffsasrec.rules import StepView
+from diffsasrec.slot_predictor import SlotPredictor
 from diffsasrec.trace import DecodeStep
 from diffsasrec.vocabulary import PAD_ID
 
@@ -35,8 +36,9 @@ class Hypotheses:
     score: torch.Tensor  # (R, K) float64, the probability that the slot was chosen by
     prediction: Prediction  # (R, ...)
 
-    def step(self, rows: torch.Tensor) -> DecodeStep:
+    def step(self, rows: torch.Tensor, *, num_candidates: int) -> DecodeStep:
         """Return the step of the hypotheses in ``rows`` (B,)."""
+        candidates, candidate_probability = self.prediction.rows(rows).candidates(num_candidates)
         return DecodeStep(
             tokens=self.tokens[rows],
             unmasked=self.unmasked[rows],
@@ -45,48 +47,34 @@ class Hypotheses:
             score=self.score[rows],
             entropy=self.prediction.entropy[rows],
             margin=self.prediction.margin[rows],
-            candidates=self.prediction.candidates[rows],
-            candidate_probability=self.prediction.candidate_probability[rows],
+            candidates=candidates,
+            candidate_probability=candidate_probability,
         )
 
 
 def beam_steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor) -> Iterator[DecodeStep]:
     """Yield the steps of each user's most probable list, from slots ``tokens`` (B, K), MASK where ``masked``."""
-    width, device = predictor.config.beam_width, tokens.device
-    first_rows = torch.arange(len(tokens), device=device) * width
-    wide = _widened(predictor, width)
-    pinned = tokens.masked_fill(masked, PAD_ID)
-    now: Hypotheses | None = None
+    width = predictor.config.beam_width
+    first_rows = torch.arange(len(tokens), device=tokens.device) * width
+    place = masked.nonzero(as_tuple=True)
+    prediction = predictor.look(first_rows // width, tokens, masked, step=0).spread(place, tokens.shape)
+    prediction = prediction.with_pinned(tokens.masked_fill(masked, PAD_ID))
+    now = _start(prediction, tokens, masked, width=width)
     made = []
     for step in range(int(masked.sum(dim=1).max())):
-        if now is None:
-            prediction = predictor.look(first_rows // width, tokens, masked, step=step).with_pinned(pinned)
-            now = _start(prediction, tokens, masked, width=width)
-        else:
+        if step > 0:
             is_open = now.masked.any(dim=1) & (now.log_product.flatten() > -math.inf)
             rows = is_open.nonzero().squeeze(1)
-            fresh = wide.look(rows, now.tokens[rows], now.masked[rows], step=step)
-            prediction = now.prediction.updated(fresh, rows, now.masked[rows])
-            now = dataclasses.replace(now, prediction=prediction)
-        now = _extended(now, wide, step=step)
+            row, slot = now.masked[rows].nonzero(as_tuple=True)
+            fresh = predictor.look(rows // width, now.tokens[rows], now.masked[rows], step=step)
+            now = dataclasses.replace(now, prediction=now.prediction.updated(fresh, (rows[row], slot)))
+        now = _extended(now, predictor, step=step)
         made.append(now)
     ancestors = [first_rows]
     for hypotheses in reversed(made):
         ancestors.append(hypotheses.parent[ancestors[-1]])
     for hypotheses, rows in zip(made, reversed(ancestors[:-1]), strict=True):
-        yield hypotheses.step(rows)
-
-
-def _widened(predictor: SlotPredictor, width: int) -> SlotPredictor:
-    """Return the predictor for W rows a user."""
-    user, column = predictor.blocked
-    row = (user[:, None] * width + torch.arange(width, device=user.device)).flatten()
-    return dataclasses.replace(
-        predictor,
-        history=predictor.history.repeat_interleave(width, dim=0),
-        user_seeds=predictor.user_seeds.repeat_interleave(width),
-        blocked=(row, column.repeat_interleave(width)),
-    )
+        yield hypotheses.step(rows, num_candidates=predictor.config.num_candidates)
 
 
 def _start(prediction: Prediction, tokens: torch.Tensor, masked: torch.Tensor, *, width: int) -> Hypotheses:
@@ -107,12 +95,12 @@ def _start(prediction: Prediction, tokens: torch.Tensor, masked: torch.Tensor, *
     )
 
 
-def _extended(now: Hypotheses, wide: SlotPredictor, *, step: int) -> Hypotheses:
+def _extended(now: Hypotheses, predictor: SlotPredictor, *, step: int) -> Hypotheses:
     """Return the W most probable of all hypotheses that fill one slot more; complete ones stay as they are."""
     num_users, width = now.log_product.shape
     probability = now.prediction.choice_probability[..., 0].where(now.masked, now.probability)
     score = probability.double().where(now.masked, now.score)
-    is_slot = wide.config.select(_view(now, probability, step=step)).fill  # (R, K), one slot at most
+    is_slot = predictor.config.select(_view(now, probability, step=step)).fill  # (R, K), one slot at most
     slot, row = is_slot.int().argmax(dim=1), torch.arange(num_users * width, device=is_slot.device)
     items = now.prediction.choices[row, slot, :width]  # (R, W')
     shares = now.prediction.choice_probability[row, slot, :width]
@@ -153,8 +141,8 @@ def _view(now: Hypotheses, probability: torch.Tensor, *, step: int) -> StepView:
         masked=now.masked,
         probability=probability,
         entropy=now.prediction.entropy,
-        margin=now.prediction.margin,
-        draw=probability.double(),
+        margin_of=lambda: now.prediction.margin,
+        draw_of=probability.double,
         quota=one,
         threshold=one.double(),
         step=step,

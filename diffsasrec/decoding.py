@@ -18,8 +18,10 @@ from diffsasrec.config import to_dict
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.filling import fill_slots, revising_view, step_view
 from diffsasrec.pins import starting_slots
-from diffsasrec.predictions import LogitsOf, Prediction, SlotPredictor
+from diffsasrec.predictions import Prediction
+from diffsasrec.reading import NOT_ALLOWED, LogitsOf, SlotReader
 from diffsasrec.sequences import Forbidden
+from diffsasrec.slot_predictor import SlotPredictor
 from diffsasrec.trace import PINNED, DecodeStep, DecodeTrace, Recommendations
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
@@ -38,7 +40,7 @@ def checked_history(history: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def decode_steps(
-    logits_of: LogitsOf,
+    model: LogitsOf | SlotReader,
     history: torch.Tensor,
     *,
     num_items: int,
@@ -50,8 +52,9 @@ def decode_steps(
     """Fill K masked slots behind each history, yielding what every step decided.
 
     Args:
-        logits_of: tokens (M, L + K) long -> logits (M, K, N) of the slots, the last K positions;
-            M is the number of rows that still need a pass. Guidance asks it again with the history masked.
+        model: tokens (M, L + K) long -> logits (M, K, N) of the slots, the last K positions; M is the number of
+            users that still need a pass. Or a ``SlotReader``, which reads histories once. Guidance asks either
+            again with the history masked.
         history: (B, L) long, left-padded.
         num_items: N, which also says which token is MASK.
         forbidden: items that may not be recommended, per user: tokens (F,) and offsets (B + 1,).
@@ -65,7 +68,7 @@ def decode_steps(
             cannot be.
     """
     predictor = SlotPredictor.of(
-        logits_of,
+        model,
         checked_history(history),
         num_items=num_items,
         forbidden=forbidden,
@@ -79,7 +82,7 @@ def decode_steps(
 def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor) -> Iterator[DecodeStep]:
     """Yield the steps of every rule that follows one list a user, from ``tokens`` (B, K), MASK where ``masked``."""
     config, device = predictor.config, tokens.device
-    everyone, is_pinned, revises = torch.arange(len(tokens), device=device), ~masked, config.row.revises
+    is_pinned, revises = ~masked, config.row.revises
     num_steps = config.steps_of(masked.sum(dim=1))
     threshold = torch.full((len(tokens),), config.threshold, dtype=torch.float64, device=device)
     is_active = needs_pass = torch.ones(len(tokens), dtype=torch.bool, device=device)
@@ -89,12 +92,17 @@ def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor)
     for step in range(config.most_steps):
         users = (needs_pass & is_active).nonzero().squeeze(1)
         if len(users):
-            fresh = predictor.look(users, tokens[users], masked[users], step=step)
-            if seen is None:
-                seen = fresh.with_pinned(tokens.masked_fill(masked, PAD_ID)) if is_pinned.any() else fresh
+            wanted = ~is_pinned[users] if revises else masked[users]
+            row, slot = wanted.nonzero(as_tuple=True)
+            place = users[row], slot
+            fresh = predictor.look(users, tokens[users], wanted, step=step)
+            seen = (
+                seen.updated(fresh, place) if seen else fresh.spread(place, (len(tokens), config.num_slots))
+            )
+            if step == 0 and bool(is_pinned.any()):
+                seen = seen.with_pinned(tokens.masked_fill(masked, PAD_ID))
+            if step == 0:
                 probability = seen.choice_probability[..., 0]
-            else:
-                seen = seen.updated(fresh, users, masked[users] | revises)
         assert seen is not None, "every user needs the first pass"
         view = step_view(seen, masked, is_pinned, threshold, num_steps, predictor=predictor, step=step)
         if revises:
@@ -106,7 +114,7 @@ def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor)
         if revises and not (has_changed | masked.any(dim=1)).any():
             return  # a last pass found nothing to change
         is_decided = masked | unmasked | emptied
-        shown = seen if shown is None or not revises else shown.updated(seen, everyone, is_decided)
+        shown = seen if shown is None or not revises else shown.updated(seen.rows(is_decided), (is_decided,))
         best = view.probability.where(~emptied, torch.maximum(view.probability, seen.own_probability))
         probability = best.where(is_decided, probability)
         score = selection.score.double().where(is_decided | (step == 0), score)
@@ -114,6 +122,7 @@ def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor)
         masked = (masked & ~unmasked) | emptied
         needs_pass = has_changed
         threshold = selection.threshold.masked_fill(needs_pass & (not config.keep_tau), config.threshold)
+        candidates, candidate_probability = shown.candidates(config.num_candidates)
         yield DecodeStep(
             tokens=tokens,
             unmasked=unmasked,
@@ -122,17 +131,20 @@ def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor)
             score=score,
             entropy=shown.entropy,
             margin=shown.margin,
-            candidates=shown.candidates,
-            candidate_probability=shown.candidate_probability,
+            candidates=candidates,
+            candidate_probability=candidate_probability,
         )
-        is_active = (masked.any(dim=1) | (has_changed & revises)) & (step + 1 < num_steps)
-        if not is_active.any():
+        goes_on = (masked.any(dim=1) | (has_changed & revises)) & (step + 1 < num_steps)
+        if not goes_on.any():
             return
+        if (is_active & ~goes_on).any():
+            predictor.retain(goes_on.nonzero().squeeze(1))
+        is_active = goes_on
 
 
 @torch.no_grad()
 def decode(
-    logits_of: LogitsOf,
+    model: LogitsOf | SlotReader,
     history: torch.Tensor,
     *,
     num_items: int,
@@ -143,12 +155,12 @@ def decode(
 ) -> DecodeTrace:
     """Run ``decode_steps`` to its end and return the trace; arguments and errors are the same."""
     given = {"num_items": num_items, "forbidden": forbidden, "user_seeds": user_seeds, "config": config}
-    steps = tuple(decode_steps(logits_of, history, pinned=pinned, **given))
+    steps = tuple(decode_steps(model, history, pinned=pinned, **given))
     ever_filled = torch.stack([step.unmasked for step in steps])  # (T, B, K)
     last_filled = ever_filled.shape[0] - 1 - ever_filled.flip(0).int().argmax(dim=0)
     rescored = None
     if config.rank_by == "rescored":
-        rescored = SlotPredictor.of(logits_of, history, **given).rescored(steps[-1].tokens)
+        rescored = SlotPredictor.of(model, history, **given).rescored(steps[-1].tokens)
     return DecodeTrace(
         history=history,
         config=to_dict(config),
@@ -160,7 +172,7 @@ def decode(
 
 @torch.no_grad()
 def any_slot(
-    logits_of: LogitsOf,
+    model: LogitsOf | SlotReader,
     history: torch.Tensor,
     *,
     num_items: int,
@@ -173,7 +185,7 @@ def any_slot(
     """
     config = DecodeConfig(num_slots=num_slots)
     predictor = SlotPredictor.of(
-        logits_of,
+        model,
         checked_history(history),
         num_items=num_items,
         forbidden=forbidden,
@@ -182,9 +194,12 @@ def any_slot(
     )
     tokens, masked = starting_slots(predictor, None)
     users = torch.arange(len(history), device=history.device)
-    logits = predictor.logits(users, tokens, masked, keeps_own=False)
-    in_none = torch.log1p(-logits.softmax(dim=-1).double()).sum(dim=1)  # (B, N)
-    is_allowed = logits[:, 0] > -math.inf
-    score = (-torch.expm1(in_none)).masked_fill(~is_allowed, -math.inf)
-    best = score.topk(num_slots, dim=1)
-    return Recommendations(Vocabulary.to_token(best.indices), best.values.float())
+    items, scores = [], []
+    for rows in predictor.rows(users, tokens, masked, step=0, keeps_own=False):
+        logits = rows.logits.unflatten(0, (-1, num_slots))  # (users, K, N)
+        in_none = torch.log1p(-logits.softmax(dim=-1).double()).sum(dim=1)  # (users, N)
+        score = (-torch.expm1(in_none)).masked_fill(logits[:, 0] <= NOT_ALLOWED, -math.inf)
+        best = score.topk(num_slots, dim=1)
+        items.append(Vocabulary.to_token(best.indices))
+        scores.append(best.values.float())
+    return Recommendations(torch.cat(items), torch.cat(scores))

@@ -6,15 +6,17 @@ Letters: B users, K slots.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import torch
 
 from diffsasrec.decode_config import DecodeConfig
-from diffsasrec.predictions import Prediction, SlotPredictor
+from diffsasrec.predictions import Prediction
 from diffsasrec.randomness import uniform
 from diffsasrec.revising_rules import RevisingView
 from diffsasrec.rules import Selection, StepView, slots_of_step
+from diffsasrec.slot_predictor import SlotPredictor
 from diffsasrec.vocabulary import PAD_ID
 
 _REVISION = -1  # the column of the draws that empty slots: no item's
@@ -31,16 +33,14 @@ def step_view(
     step: int,
 ) -> StepView:
     """Return what the rule sees when a step begins."""
-    config, user_seeds = predictor.config, predictor.user_seeds
-    slots = torch.arange(config.num_slots, device=masked.device)
     return StepView(
         pinned=pinned,
         open=masked,
         masked=masked,
         probability=seen.choice_probability[..., 0],
         entropy=seen.entropy,
-        margin=seen.margin,
-        draw=uniform(config.seed, user_seeds[:, None], torch.full_like(slots, step), slots),
+        margin_of=lambda: seen.margin,
+        draw_of=functools.cache(lambda: _draws(predictor, step)),
         quota=slots_of_step(step, num_steps, num_slots=(~pinned).sum(dim=1)),
         threshold=threshold,
         step=step,
@@ -58,14 +58,21 @@ def revising_view(
     predictor: SlotPredictor,
 ) -> RevisingView:
     """Return what a revising rule sees when a step begins."""
-    config, slots = predictor.config, torch.arange(tokens.shape[1], device=tokens.device)
-    counters = predictor.user_seeds[:, None], torch.full_like(slots, view.step), slots
     return RevisingView(
         **vars(view),
         movable=movable,
         own=seen.own_probability,
         committed=committed,
-        revision_draw=uniform(config.seed, *counters, torch.full_like(slots, _REVISION)),
+        revision_draw_of=functools.cache(lambda: _draws(predictor, view.step, _REVISION)),
+    )
+
+
+def _draws(predictor: SlotPredictor, step: int, *columns: int) -> torch.Tensor:
+    """Return a uniform draw for every slot of a step: (B, K) float64."""
+    slots = torch.arange(predictor.config.num_slots, device=predictor.user_seeds.device)
+    counters = [torch.full_like(slots, counter) for counter in columns]
+    return uniform(
+        predictor.config.seed, predictor.user_seeds[:, None], torch.full_like(slots, step), slots, *counters
     )
 
 
@@ -88,11 +95,11 @@ def fill_slots(
         view = dataclasses.replace(view, probability=probability)
     selection = config.select(view)
     asked = selection.fill
-    while asked.any():
-        goes_on = asked.any(dim=1, keepdim=True)  # (B, 1): the others are left as they are
+    while bool((goes_on := asked.any(dim=1, keepdim=True)).any()):  # (B, 1): the others are left as they are
         first = view.probability.masked_fill(~asked, -math.inf).argmax(dim=1, keepdim=True)
-        filled = filled.scatter(1, first, filled.gather(1, first) | goes_on)
-        is_taken |= (seen.choices == items.gather(1, first)[..., None]) & goes_on[..., None]
+        filled = filled | torch.zeros_like(filled).scatter_(1, first, goes_on)
+        taken = items.gather(1, first).masked_fill_(~goes_on, PAD_ID)  # (B, 1)
+        is_taken = is_taken | (seen.choices == taken[..., None])
         next_items, probability = seen.first_free(is_taken)
         changes = goes_on & ~filled
         items = next_items.where(changes, items)
@@ -100,14 +107,21 @@ def fill_slots(
             view,
             masked=view.open & ~filled,
             probability=probability.where(changes, view.probability),
-            margin=seen.margin_without(items.where(filled, PAD_ID)).where(changes, view.margin),
+            margin_of=functools.cache(functools.partial(_margin, seen, items, filled, changes, view)),
             quota=quota - (filled & view.open).sum(dim=1),
             threshold=selection.threshold,
             **({"movable": view.movable & ~filled} if isinstance(view, RevisingView) else {}),
         )
         selection = _where(goes_on, config.select(view), selection)
-        asked = selection.fill & goes_on & ~filled
+        asked = selection.fill & changes
     return filled, items, view, selection
+
+
+def _margin(
+    seen: Prediction, items: torch.Tensor, filled: torch.Tensor, changes: torch.Tensor, before: StepView
+) -> torch.Tensor:
+    """Return by how much the items of the slots that ``changes`` says are ahead, without those taken: (B, K)."""
+    return seen.margin_without(items.where(filled, PAD_ID)).where(changes, before.margin)
 
 
 def _where(users: torch.Tensor, new: Selection, old: Selection) -> Selection:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from diffsasrec.predictions import SlotPredictor
-from diffsasrec.vocabulary import PAD_ID, Vocabulary
+from diffsasrec.slot_predictor import SlotPredictor
+from diffsasrec.vocabulary import PAD_ID
 
 
 def starting_slots(
@@ -20,13 +20,13 @@ def starting_slots(
         ValueError: ``pinned`` is of another shape, holds what is no item, an item twice or one that is forbidden to
             the user, or leaves a user no slot to fill.
     """
-    shape = len(predictor.history), predictor.config.num_slots
+    shape = len(predictor.user_seeds), predictor.config.num_slots
     if pinned is None:
-        tokens = predictor.history.new_full(shape, predictor.mask_id)
+        tokens = predictor.user_seeds.new_full(shape, predictor.mask_id)
         return tokens, torch.ones_like(tokens, dtype=torch.bool)
     if tuple(pinned.shape) != shape:
         raise ValueError(f"pinned must be (users, slots) = {shape}, got {tuple(pinned.shape)}")
-    pinned = pinned.to(predictor.history.device)
+    pinned = pinned.to(predictor.user_seeds.device)
     is_free = pinned == PAD_ID
     _check(predictor, pinned, is_free)
     return pinned.masked_fill(is_free, predictor.mask_id), is_free
@@ -44,10 +44,7 @@ def _check(predictor: SlotPredictor, pinned: torch.Tensor, is_free: torch.Tensor
     )
     same = (pinned[:, :, None] == pinned[:, None, :]) & ~is_free[:, :, None]
     refuse(same.tril(-1).any(dim=2), "is pinned to another slot as well: an item stands once in a list")
-    is_blocked = torch.zeros(len(pinned), num_items + 1, dtype=torch.bool, device=pinned.device)
-    user, column = predictor.blocked
-    is_blocked[user, Vocabulary.to_token(column)] = True
-    refuse(is_blocked.gather(1, pinned), "is forbidden to that user: allow it, or pin another one")
+    refuse(predictor.is_blocked.gather(1, pinned), "is forbidden to that user: allow it, or pin another one")
     is_full = ~is_free.any(dim=1)
     if is_full.any():
         raise ValueError(

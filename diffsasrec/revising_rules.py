@@ -26,7 +26,12 @@ class RevisingView(StepView):
     )  # (B, K) bool, True where an earlier step filled the slot and this one left it alone
     own: torch.Tensor  # (B, K) p of a filled slot's item now, over that item and the free ones
     committed: torch.Tensor  # (B, K) p of a filled slot's item when it was filled
-    revision_draw: torch.Tensor  # (B, K) float64 uniform, independent of ``draw``
+    revision_draw_of: Callable[[], torch.Tensor]  # see ``revision_draw``
+
+    @property
+    def revision_draw(self) -> torch.Tensor:
+        """Return uniform draws (B, K) float64, independent of ``draw``."""
+        return self.revision_draw_of()
 
     @property
     def share(self) -> torch.Tensor:

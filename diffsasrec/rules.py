@@ -29,12 +29,22 @@ class StepView:
     masked: torch.Tensor  # (B, K) bool, True where it is empty still
     probability: torch.Tensor  # (B, K) p of the slot's best item that no other slot has
     entropy: torch.Tensor  # (B, K) H, nats
-    margin: torch.Tensor  # (B, K) p of that item less p of the next one
-    draw: torch.Tensor  # (B, K) float64 uniform, the same all through the step
+    margin_of: Callable[[], torch.Tensor]  # see ``margin``: few rules look at it
+    draw_of: Callable[[], torch.Tensor]  # see ``draw``
     quota: torch.Tensor  # (B,) long, slots that an even schedule still gives to this step
     threshold: torch.Tensor  # (B,) float64, the user's tau
     step: int  # s, from 0
     num_steps: torch.Tensor  # (B,) long, the user's S
+
+    @property
+    def margin(self) -> torch.Tensor:
+        """Return p of each slot's best item less p of the next one that no slot has: (B, K)."""
+        return self.margin_of()
+
+    @property
+    def draw(self) -> torch.Tensor:
+        """Return uniform draws (B, K) float64, the same all through the step."""
+        return self.draw_of()
 
     @property
     def num_slots(self) -> torch.Tensor:
@@ -91,7 +101,9 @@ def random_order(view: StepView) -> Selection:
 def left_to_right(view: StepView) -> Selection:
     """Fill the first empty slot: the autoregressive order. The score is the place from the right."""
     num_slots = view.masked.shape[1]
-    score = torch.arange(num_slots, 0, -1, device=view.masked.device).double().expand_as(view.draw)
+    score = torch.arange(num_slots, 0, -1.0, dtype=torch.float64, device=view.masked.device).expand_as(
+        view.masked
+    )
     return Selection(largest(score, view), score, view.threshold)
 
 

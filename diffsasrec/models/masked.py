@@ -13,6 +13,7 @@ import torch
 
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.decoding import DecodeConfig, any_slot, decode
+from diffsasrec.history_cache import BidirectionalReader
 from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
 from diffsasrec.models.base import Loss, Objective, SequentialModel
 from diffsasrec.sequences import Batch, Forbidden
@@ -79,7 +80,7 @@ class DiffSASRec(SequentialModel):
             ValueError: K does not leave room for a single item of the history.
         """
         return decode(
-            lambda tokens: self.slot_logits(tokens, num_slots=config.num_slots),
+            BidirectionalReader(self.transformer),
             self._history_before(config.num_slots, history),
             num_items=self.num_items,
             forbidden=forbidden,
@@ -93,7 +94,7 @@ class DiffSASRec(SequentialModel):
     ) -> Recommendations:
         """Return the items that are likeliest in any of K masked slots behind each history (B, L)."""
         return any_slot(
-            lambda tokens: self.slot_logits(tokens, num_slots=num_slots),
+            BidirectionalReader(self.transformer),
             self._history_before(num_slots, history),
             num_items=self.num_items,
             num_slots=num_slots,

@@ -32,6 +32,20 @@ def allowed_logits(case: Case, user: int, tokens: list[int], *, keeps_own: bool 
     return logits
 
 
+def first_columns(logits: torch.Tensor, k: int) -> list[list[int]]:
+    """Return the k columns of the largest logits of each row, of equal ones the first."""
+    return logits.sort(dim=-1, descending=True, stable=True).indices[:, :k].tolist()
+
+
+def softmax_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+    """Return p = exp(x - max) / Z of each row, and H = log Z - sum of p (x - max)."""
+    shifted = logits - logits.amax(dim=1, keepdim=True)
+    weight = shifted.exp()
+    total = weight.sum(dim=1, keepdim=True)
+    moment = (weight * shifted.masked_fill(shifted == -math.inf, 0)).sum(dim=1, keepdim=True)
+    return weight / total, (total.log() - moment / total)[:, 0].tolist()
+
+
 @dataclass
 class PlainStep:
     """One step of one user, in plain numbers, as the rules of the papers speak of it."""
@@ -43,6 +57,7 @@ class PlainStep:
     open: list[int]  # slots that were empty when the step began
     order: list[list[int]]  # of each slot, the columns by falling probability
     chances: list[list[float]]
+    entropies: list[float]
     tau: float
     filled: dict[int, tuple[int, float]]
     held: dict[int, int]  # what an earlier step filled, by slot: the items
@@ -70,7 +85,7 @@ class PlainStep:
 
     def entropy(self, slot: int) -> float:
         """Return the entropy as torch sums it: sums in another order differ in their last bits."""
-        return float(torch.special.entr(torch.tensor(self.chances[slot], dtype=torch.float32)).sum())
+        return self.entropies[slot]
 
     def margin(self, slot: int) -> float:
         taken = {item - 1 for item, _ in self.filled.values()}
@@ -215,10 +230,11 @@ def plain_decode(case: Case, user: int) -> list[tuple[dict[int, tuple[int, float
         is_open = [slot for slot in free if tokens[slot] == mask_id]
         held = {slot: tokens[slot] for slot in free if revises and tokens[slot] != mask_id}
         most = min(config.num_slots + int(revises), case.num_items)
-        order = logits.topk(most, dim=-1).indices.tolist()
-        chances = logits.softmax(dim=-1).tolist()
+        order = first_columns(logits, most)
+        chances, entropies = softmax_and_entropy(logits)
+        before = {slot: committed[slot] for slot in held}
         at = PlainStep(
-            case, user, step, limit, is_open, order, chances, tau, {}, held, {s: committed[s] for s in held}
+            case, user, step, limit, is_open, order, chances.tolist(), entropies, tau, {}, held, before
         )
         rule, quota = config.rule, plain_quota(config, at, len(free))
         emptied = plain_emptied(at, quota) if rule == "remask" else []
@@ -269,8 +285,8 @@ def plain_beam(case: Case, user: int) -> list[tuple[dict[int, tuple[int, float]]
         children = []
         for product, tokens, steps in beams:
             logits = allowed_logits(case, user, tokens)
-            chances = logits.softmax(dim=-1)
-            order = logits.topk(min(max(len(tokens), width), case.num_items), dim=-1).indices
+            chances, _ = softmax_and_entropy(logits)
+            order = torch.tensor(first_columns(logits, min(max(len(tokens), width), case.num_items)))
             is_open = [slot for slot, token in enumerate(tokens) if token == mask_id]
             slot = max(is_open, key=lambda slot: (float(chances[slot, order[slot, 0]]), -slot))
             for place, column in enumerate(order[slot, :width].tolist()):
