@@ -198,7 +198,7 @@ def any_slot(
     for rows in predictor.rows(users, tokens, masked, step=0, keeps_own=False):
         logits = rows.logits.unflatten(0, (-1, num_slots))  # (users, K, N)
         in_none = torch.log1p(-logits.softmax(dim=-1).double()).sum(dim=1)  # (users, N)
-        score = (-torch.expm1(in_none)).masked_fill(logits[:, 0] <= NOT_ALLOWED, -math.inf)
+        score = (-torch.expm1(in_none)).masked_fill(logits[:, 0] <= NOT_ALLOWED / 2, -math.inf)
         best = score.topk(num_slots, dim=1)
         items.append(Vocabulary.to_token(best.indices))
         scores.append(best.values.float())

@@ -102,25 +102,26 @@ def predict(
 ) -> Prediction:
     """Return what is kept of logits (R, N), NOT_ALLOWED where an item is not, of slots that hold ``tokens`` (R,).
 
-    ``noise`` (R, N) is Gumbel's where items are sampled.
+    The logits are used up. ``noise`` (R, N) is Gumbel's where items are sampled.
     """
     num_items = logits.shape[1]
-    shifted = logits - logits.amax(dim=1, keepdim=True)
-    weight = shifted.exp()
-    total = weight.sum(dim=1, keepdim=True)
-    entropy = total.log() - (weight * shifted).sum(dim=1, keepdim=True) / total  # H of the softmax
+    shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
+    probability = shifted.softmax(dim=1)
+    entropy = -probability.amax(dim=1).log() - (probability * shifted).sum(
+        dim=1
+    )  # -log p(best) is log Z here
     num_ranked = max(config.num_slots + 1, config.num_candidates, config.num_choices)
-    _, ranked = largest_columns(logits, min(num_ranked, num_items))
-    ranked_probability = weight.gather(1, ranked) / total
+    _, ranked = largest_columns(shifted, min(num_ranked, num_items))
+    ranked_probability = probability.gather(1, ranked)
     num_choices = min(config.num_choices, num_items)
     choices, choice_probability = ranked[:, :num_choices], ranked_probability[:, :num_choices]
     if noise is not None:
-        choices = _sampling_order(logits, noise, config).topk(num_choices, dim=1).indices
-        choice_probability = weight.gather(1, choices) / total
+        choices = _sampling_order(shifted, noise, config).topk(num_choices, dim=1).indices
+        choice_probability = probability.gather(1, choices)
     is_item = tokens <= num_items
-    own = weight.gather(1, Vocabulary.to_column(tokens.where(is_item, 1))[:, None]) / total
+    own = probability.gather(1, Vocabulary.to_column(tokens.where(is_item, 1))[:, None])
     return Prediction(
-        entropy=entropy.squeeze(1),
+        entropy=entropy,
         ranked=Vocabulary.to_token(ranked),
         ranked_probability=ranked_probability,
         choices=Vocabulary.to_token(choices),
@@ -135,7 +136,7 @@ def _sampling_order(logits: torch.Tensor, noise: torch.Tensor, config: DecodeCon
     Gumbel-max: the K largest are a sample without replacement. Items that ``top_k`` or ``top_p`` leave out come
     after all the others: other slots may take every item that is left in. What is not allowed is the very last.
     """
-    is_allowed = logits > NOT_ALLOWED
+    is_allowed = logits > NOT_ALLOWED / 2
     scaled = logits.double().log_softmax(dim=1) / config.temperature
     order = scaled + noise
     if config.top_k is None and config.top_p == 1:

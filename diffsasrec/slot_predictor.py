@@ -39,7 +39,7 @@ class SlotPredictor:
 
     reading: Reading
     without_history: Reading | None  # the same with the histories masked, where there is guidance
-    is_blocked: torch.Tensor  # (B, N + 2) bool, True where a token may not be recommended
+    bias: torch.Tensor  # (B, N + 2), NOT_ALLOWED where a token may not be recommended, else 0
     user_seeds: torch.Tensor  # (B,) long
     config: DecodeConfig
 
@@ -58,17 +58,17 @@ class SlotPredictor:
         num_slots = config.num_slots
         user, column = forbidden_pairs(forbidden, len(history), num_needed=num_slots, num_items=num_items)
         mask_id = Vocabulary.mask_id_of(num_items)
-        is_blocked = torch.zeros(len(history), mask_id + 1, dtype=torch.bool, device=history.device)
-        is_blocked[user.to(history.device), Vocabulary.to_token(column).to(history.device)] = True
+        bias = torch.zeros(len(history), mask_id + 1, device=history.device)
+        bias[user.to(history.device), Vocabulary.to_token(column).to(history.device)] = NOT_ALLOWED
         reader = model if isinstance(model, SlotReader) else Rereader(model)
         without = None
         if config.guidance:
             without = reader.read(history.where(history == PAD_ID, mask_id), num_slots=num_slots)
-        return cls(reader.read(history, num_slots=num_slots), without, is_blocked, user_seeds, config)
+        return cls(reader.read(history, num_slots=num_slots), without, bias, user_seeds, config)
 
     @property
     def num_items(self) -> int:
-        return self.is_blocked.shape[1] - 2
+        return self.bias.shape[1] - 2
 
     @property
     def mask_id(self) -> int:
@@ -112,7 +112,7 @@ class SlotPredictor:
         num_slots = tokens.shape[1]
         num_rows = max(1, _LOGITS_AT_ONCE // (self.num_items * num_slots)) * num_slots
         asked = {"step": step, "num_rows": num_rows}
-        is_blocked = self.is_blocked[users].scatter_(1, tokens, True)
+        bias = self.bias[users].scatter_(1, tokens, NOT_ALLOWED)
         user, slot = wanted.nonzero(as_tuple=True)
         given = self.reading.logits(users, tokens, wanted, **asked)
         without = None
@@ -128,7 +128,7 @@ class SlotPredictor:
             if bool(logits.sum().isnan()):
                 checked_scores(logits)
             own = tokens[here_user, here_slot, None] if keeps_own else None
-            yield Rows(here_user, here_slot, _allowed_logits(logits, is_blocked[here_user, 1:-1], own))
+            yield Rows(here_user, here_slot, _allowed_logits(logits, bias[here_user, 1:-1], own))
 
     def rescored(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the probability (B, K) of each slot's item given all the others: K passes, a slot masked in each.
@@ -150,12 +150,11 @@ class SlotPredictor:
         return shares
 
 
-def _allowed_logits(logits: torch.Tensor, is_blocked: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
-    """Return logits (R, N), NOT_ALLOWED where ``is_blocked`` (R, N) but for a slot's own token, ``own`` (R, 1)."""
+def _allowed_logits(logits: torch.Tensor, bias: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+    """Return logits (R, N) with their bias (R, N), which leaves out a slot's own token, ``own`` (R, 1)."""
     if own is None:
-        return logits.masked_fill_(is_blocked, NOT_ALLOWED)
+        return logits.add_(bias)
     column = Vocabulary.to_column(own.clamp(max=logits.shape[1]))  # MASK: any column, it is left as it is
-    is_own_kept = own <= logits.shape[1]
     kept = logits.gather(1, column)
-    logits = logits.masked_fill_(is_blocked, NOT_ALLOWED)
-    return logits.scatter_(1, column, kept.where(is_own_kept, logits.gather(1, column)))
+    logits = logits.add_(bias)
+    return logits.scatter_(1, column, kept.where(own <= logits.shape[1], logits.gather(1, column)))

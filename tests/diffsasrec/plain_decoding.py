@@ -38,12 +38,11 @@ def first_columns(logits: torch.Tensor, k: int) -> list[list[int]]:
 
 
 def softmax_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
-    """Return p = exp(x - max) / Z of each row, and H = log Z - sum of p (x - max)."""
+    """Return p of each row, and H = log Z - sum of p (x - max), where Z = 1 / p(best)."""
     shifted = logits - logits.amax(dim=1, keepdim=True)
-    weight = shifted.exp()
-    total = weight.sum(dim=1, keepdim=True)
-    moment = (weight * shifted.masked_fill(shifted == -math.inf, 0)).sum(dim=1, keepdim=True)
-    return weight / total, (total.log() - moment / total)[:, 0].tolist()
+    chances = shifted.softmax(dim=1)
+    moment = (chances * shifted.clamp(min=-1e30)).sum(dim=1)
+    return chances, (-chances.amax(dim=1).log() - moment).tolist()
 
 
 @dataclass
