@@ -24,7 +24,7 @@ from diffsasrec.vocabulary import PAD_ID
 
 Kept = dict[str, torch.Tensor]  # what is kept of a group of users, a row for each of them
 
-_USERS_AT_ONCE = 64  # of similar length: less padding, and what they need stays near the processor
+_USERS_AT_ONCE = 16  # of similar length: little padding, and what is made of them stays in the processor's cache
 _FAR = -1e30  # the score of a padded key
 
 

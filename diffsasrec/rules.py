@@ -79,11 +79,13 @@ class Selection:
 
 def threshold_decay(view: StepView, *, decay: float, decay_is_a_step: bool) -> Selection:
     """Fill every slot that reaches the user's threshold; lower the threshold while none does."""
-    best = view.probability.where(view.masked, 0).amax(dim=1).double()
+    lowered, needed = view.threshold, view.threshold
+    best = view.probability.where(view.masked, 0).amax(dim=1)
     none_passes = (best < view.threshold) & ~view.filled
-    attempts = 1 if decay_is_a_step else _decays_until(best, view.threshold, decay)
-    lowered = torch.where(none_passes, view.threshold * decay**attempts, view.threshold)
-    needed = view.threshold if decay_is_a_step else lowered
+    if bool(none_passes.any()):
+        attempts = 1 if decay_is_a_step else _decays_until(best.double(), view.threshold, decay)
+        lowered = torch.where(none_passes, view.threshold * decay**attempts, view.threshold)
+        needed = view.threshold if decay_is_a_step else lowered
     fill = view.masked & ((view.probability >= needed[:, None]) | view.is_last[:, None])
     return Selection(fill, view.probability, lowered)
 
