@@ -59,6 +59,7 @@ class DecodeConfig:
     top_k: int | None = None  # sample from the slot's k most probable items; None is all
     top_p: float = 1.0  # sample from the smallest set of items with this probability; 1 is all
     guidance: float = 0.0  # w, away from what the model says without the history; 0 is none and saves a pass
+    refresh: int = 1  # steps that a history's keys and values serve; 1 is exact, more is a prefix cache
     seed: int = 0
     num_candidates: int = 10  # C, kept per slot and step to look at; changes nothing else
     rank_by: str = (
@@ -69,7 +70,15 @@ class DecodeConfig:
         for name, options in NAMES.items():
             if vars(self)[name] not in options:
                 raise unknown_name(name, vars(self)[name], options)
-        for name in ("num_slots", "max_steps", "num_candidates", "block_size", "beam_width", "top_k"):
+        for name in (
+            "num_slots",
+            "max_steps",
+            "num_candidates",
+            "block_size",
+            "beam_width",
+            "top_k",
+            "refresh",
+        ):
             if vars(self)[name] is not None and vars(self)[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {vars(self)[name]}")
         self._check_num_steps()
