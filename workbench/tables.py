@@ -280,15 +280,19 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
 
 
 def trace_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> pd.DataFrame:
-    """Return a row per step and slot of one user's trace; steps and slots count from 1, as people read them."""
+    """Return a row per step and slot of one user's trace; steps and slots count from 1, as people read them.
+
+    The best candidate is one that no other slot holds: a filled slot's own item, an open slot's first free one.
+    """
     states = trace.slot_states()[:, 0]
+    leading = trace.leading_items()[0][:, 0].tolist()
     ranks = None if not target else trace.target_rank(torch.tensor([target]))[:, 0]
     rows = []
     for index, step in enumerate(trace.steps):
         for slot in range(trace.num_slots):
             state = SLOT_STATES[int(states[index, slot])]
             token = 0 if state in OPEN_STATES else int(step.tokens[0, slot])
-            best = int(step.candidates[0, slot, 0])
+            best = leading[index][slot]
             rows.append(
                 {
                     "step": index + 1,
