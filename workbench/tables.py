@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diffsasrec.config import unknown_name
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.protocol import Protocol, comparable, read_protocol
-from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
@@ -347,6 +347,7 @@ def trace_document(
             )
         steps.append({"step": index + 1, "slots": slots})
     made = trace.recommendations()
+    pinned = set(trace.steps[-1].tokens[trace.filled_at == PINNED].tolist())
     listed = zip(made.items[0].tolist(), made.scores[0].tolist(), strict=True)
     return {
         "format": 1,
@@ -357,7 +358,13 @@ def trace_document(
         "target": item(target) if target else None,
         "steps": steps,
         "recommendations": [
-            {"rank": place, **item(token), "confidence": score, "is_target": token == target}
+            {
+                "rank": place,
+                **item(token),
+                "confidence": score,
+                "is_target": token == target,
+                "is_pinned": token in pinned,
+            }
             for place, (token, score) in enumerate(listed, start=1)
         ],
     }
