@@ -34,7 +34,7 @@ class Constraints:
         """Return these with an item, by id or beginning of its title, in a slot; or raise ``ValueError``."""
         if not 1 <= slot <= self.num_slots:
             raise ValueError(
-                f"slots are 1 to {self.num_slots}, got {slot} to pin {_short(item)} to: choose another"
+                f"there is no slot {slot} to pin {_short(item)} to: slots are 1 to {self.num_slots}"
             )
         token = self.catalogue.token_of(item)
         if slot in self.pinned:
@@ -59,23 +59,31 @@ class Constraints:
         return dataclasses.replace(self, pinned=dict(sorted({**self.pinned, slot: token}.items())))
 
     def forbid(self, item: object) -> Constraints:
-        """Return these without an item among what may be recommended; warn where it could not come anyhow."""
+        """Return these with an item that may not be recommended; or raise ``ValueError``."""
         token = self.catalogue.token_of(item)
         if token in self.pinned.values():
             raise ValueError(f"{self._name(token)} is pinned and forbidden: choose one of the two")
-        if token in self.seen or token in self.forbidden:
-            why = "it is in the history already" if token in self.seen else "it is forbidden twice"
-            warnings.warn(f"forbidding {self._name(token)} has no effect: {why}", stacklevel=3)
-        return dataclasses.replace(self, forbidden=tuple(dict.fromkeys((*self.forbidden, token))))
+        others = tuple(other for other in self.forbidden if other != token)
+        return dataclasses.replace(self, forbidden=(*others, token))
 
     def with_all(self, pinned: Mapping[int, Any], forbidden: Iterable[Any]) -> Constraints:
-        """Return these with several pins, by slot, and several forbidden items."""
+        """Return these with several pins, by slot, and several forbidden items; warn of what has no effect."""
         made = self
         for slot, item in pinned.items():
             made = made.pin(slot, item)
         for item in forbidden:
             made = made.forbid(item)
+        for words in made.without_effect():
+            warnings.warn(words, stacklevel=3)
         return made
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for every item that is forbidden and could not come anyhow."""
+        return [
+            f"forbidding {self._name(token)} has no effect: it is in the history already"
+            for token in self.forbidden
+            if token in self.seen
+        ]
 
     def pinned_tokens(self) -> torch.Tensor | None:
         """Return what the decoder takes: (1, K) long tokens, PAD where a slot is free; None without a pin."""

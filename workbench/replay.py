@@ -200,6 +200,11 @@ def _page_data(
             slots.append([state, item, round(share, 5), round(score, 5), candidates, ranks[number][slot]])
         steps.append(slots)
         filled_at.append(list(last_filled))
+    held = trace.pinned_items()
+    pinned = [
+        item_of.setdefault(held[slot], len(item_of)) if slot in held else -1
+        for slot in range(trace.num_slots)
+    ]
     history = [token for token in trace.history[0].tolist() if token]
     details = list(history_details or [""] * len(history))[-len(history) :][-_MAX_HISTORY:] if history else []
     cards = [
@@ -217,6 +222,7 @@ def _page_data(
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
         "steps": steps,
         "filled_at": filled_at,
+        "pinned": pinned,
         "target": None if target is None else item_of[target],
         "score_name": score_name(trace),
     }
@@ -251,7 +257,7 @@ def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> s
         cells = [
             place,
             f"{star}<bdi>{html.escape(_shorten(titles(token)))}</bdi>",
-            _percent(share),
+            "" if step == "pinned" else _percent(share),
             slot + 1,
             step,
         ]

@@ -189,8 +189,8 @@ def test_a_decode_is_told_and_written_as_a_page_and_as_json(workbench, train, tm
         (["--user", "7", "--html", "/no/such/folder/a.html"], "there is no folder"),
         (["--user", "7", "--pin", "3"], "a pin is SLOT=ITEM"),
         (["--user", "7", "--pin", "x=120"], "a pin is SLOT=ITEM"),
-        (["--user", "7", "--pin", "5=120"], "slots are 1 to 4, got 5"),
-        (["--user", "7", "--pin", "0=120"], "slots are 1 to 4, got 0"),
+        (["--user", "7", "--pin", "5=120"], "there is no slot 5 to pin '120' to: slots are 1 to 4"),
+        (["--user", "7", "--pin", "0=120"], "there is no slot 0"),
         (["--user", "7", "--pin", "1=12o"], "the nearest is '12"),
         (["--user", "7", "--forbid", "12"], "begins 10 titles ('120' with the id 120, "),
         (
