@@ -177,11 +177,12 @@ def _page_data(
         else trace.target_rank(torch.tensor([target]))[:, 0].tolist()
     )
     item_of: dict[int, int] = {}
+    pinned, every_slot = trace.pinned_items(), range(trace.num_slots)
     items, shares = (each[:, 0].tolist() for each in trace.leading_items())
     steps, filled_at, last_filled = [], [], [0] * trace.num_slots
     for number, step in enumerate(trace.steps):
         slots = []
-        for slot in range(trace.num_slots):
+        for slot in every_slot:
             candidates = [
                 [item_of.setdefault(token, len(item_of)), round(share, 5)]
                 for token, share in zip(
@@ -200,11 +201,6 @@ def _page_data(
             slots.append([state, item, round(share, 5), round(score, 5), candidates, ranks[number][slot]])
         steps.append(slots)
         filled_at.append(list(last_filled))
-    held = trace.pinned_items()
-    pinned = [
-        item_of.setdefault(held[slot], len(item_of)) if slot in held else -1
-        for slot in range(trace.num_slots)
-    ]
     history = [token for token in trace.history[0].tolist() if token]
     details = list(history_details or [""] * len(history))[-len(history) :][-_MAX_HISTORY:] if history else []
     cards = [
@@ -222,7 +218,7 @@ def _page_data(
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
         "steps": steps,
         "filled_at": filled_at,
-        "pinned": pinned,
+        "pinned": [item_of[pinned[slot]] if slot in pinned else -1 for slot in every_slot],
         "target": None if target is None else item_of[target],
         "score_name": score_name(trace),
     }

@@ -416,12 +416,15 @@ def test_markdown_shows_outside_text_as_it_is():
     assert page.plain("two\nlines\u202e") == "two lines "
 
 
-def test_the_example_holds_every_rule_for_every_person_and_keeps_its_promises():
+def test_the_example_holds_rules_that_there_are_for_every_person_and_keeps_its_promises():
     content = example.load()
-    assert set(content.traces) == set(RULES)
+    assert "threshold_decay" in content.traces
+    assert set(content.traces) <= set(
+        RULES
+    )  # it is recorded by a command of its own, not with every new rule
     fates = set()
     for rule, batch in content.traces.items():
-        assert batch.config == {**DecodeConfig(rule=rule).__dict__, "num_candidates": 10}
+        assert from_dict(DecodeConfig, batch.config) == DecodeConfig(rule=rule, num_candidates=10)
         for index, person in enumerate(content.people):
             trace = batch.user(index)
             items = trace.steps[-1].tokens[0].tolist()
