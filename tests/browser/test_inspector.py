@@ -220,7 +220,7 @@ def test_a_person_pins_an_item_to_a_slot_forbids_another_and_sends_the_link(addr
     expect(film.locator(".slot").nth(1)).to_contain_text("pinned")
 
     # Take it back.
-    page.locator(".st-key-unpin-0 button").click()
+    page.locator(".st-key-unpin-0 button").first.click()
     expect(page.locator(".slots .slot").nth(1)).not_to_contain_text("pinned", timeout=PATIENCE)
     page.wait_for_function("() => !location.search.includes('pin=')")
     for seen in (witness, other_witness):

@@ -106,7 +106,9 @@ def _row(key: str, texts: Sequence[str], place: int, *, words: str, undo: str) -
 
 @st.fragment(key="find-item")
 def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden: tuple[str, ...]) -> None:
-    """Draw the search; only this is drawn again while the reader types."""
+    """Draw the search; only this is drawn again while the reader types, and the whole page after a choice."""
+    if st.session_state.pop("is-chosen", False):
+        st.rerun()
     text = st.text_input(
         "Find an item",
         key="find",
@@ -146,20 +148,19 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
             label_visibility="collapsed",
         )
         kept = [each for each in pins if not each.startswith(f"{slot}=")]
-        is_changed = st.button(
-            "Pin", key="do-pin", on_click=_write, args=("pin", [*kept, f"{slot}={item_id}"])
-        )
-        is_changed |= st.button(
-            "Forbid", key="do-forbid", on_click=_write, args=("forbid", [*forbidden, item_id])
-        )
-    if is_changed:
-        st.rerun()
+        st.button("Pin", key="do-pin", on_click=_choose, args=("pin", [*kept, f"{slot}={item_id}"]))
+        st.button("Forbid", key="do-forbid", on_click=_choose, args=("forbid", [*forbidden, item_id]))
+
+
+def _choose(key: str, texts: Sequence[str]) -> None:
+    """Write what was found into its field, and end the search."""
+    _write(key, texts)
+    st.session_state["find"], st.session_state["is-chosen"] = "", True
 
 
 def _write(key: str, texts: Sequence[str]) -> None:
-    """Put texts into the field that the address is bound to, and end the search."""
+    """Put texts into the field that the address is bound to."""
     st.session_state[key] = _join(texts)
-    st.session_state["find"] = ""
 
 
 def _clear() -> None:
