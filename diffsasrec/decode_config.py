@@ -92,7 +92,8 @@ class DecodeConfig:
         for name in ("temperature", "choice_temperature", "gamma", "factor", "plan_eta", "guidance"):
             if not (vars(self)[name] >= 0 and math.isfinite(vars(self)[name])):
                 raise ValueError(f"{name} must be 0 or a positive number, got {vars(self)[name]}")
-        self._warn_of_knobs_without_effect()
+        for words in self.without_effect():
+            warnings.warn(words, stacklevel=3)
 
     def select(self, view: StepView) -> Selection:
         """Return what the rule says of a step."""
@@ -116,14 +117,19 @@ class DecodeConfig:
                 f"num_steps must be between 1 and {most}={vars(self)[most]}, got {self.num_steps}"
             )
 
-    def _warn_of_knobs_without_effect(self) -> None:
+    def without_effect(self) -> list[str]:
+        """Return a sentence for every knob that is set and not read."""
         every_knob = {name for rule in RULES.values() for name in rule.knobs}
-        for knob in dataclasses.fields(self):
-            is_set = vars(self)[knob.name] != knob.default
-            if is_set and knob.name in every_knob - set(self.knobs):
-                warnings.warn(f"{knob.name} has no effect with the rule {self.rule}", stacklevel=4)
+        idle = [
+            f"{knob.name} has no effect with the rule {self.rule}"
+            for knob in dataclasses.fields(self)
+            if vars(self)[knob.name] != knob.default and knob.name in every_knob - set(self.knobs)
+        ]
+        if self.rule == "remask" and self.remask_by == "confidence" and self.eta != DecodeConfig.eta:
+            idle.append("eta has no effect with remask_by=confidence: doubt alone says what is emptied")
         if self.temperature == 0 and (self.top_k is not None or self.top_p < 1):
-            warnings.warn("top_k and top_p have no effect at temperature 0", stacklevel=4)
+            idle.append("top_k and top_p have no effect at temperature 0")
+        return idle
 
     @property
     def knobs(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
 
@@ -121,7 +121,10 @@ def slot_step_matrix(
     if value not in MATRIX_VALUES:
         raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
     values = np.stack([_array(getattr(each, value)) for each in trace.steps])  # (T, K)
-    bottom, top = _value_range(values, value)
+    is_pinned = (
+        trace.filled_at[0].numpy() == PINNED
+    )  # its certainty is nobody's: it must not stretch the colours
+    bottom, top = _value_range(values[:, ~is_pinned], value)
     states = trace.slot_states()[:, 0].numpy()  # (T, K)
     ranks = _target_ranks(trace, target)  # (T, K)
     side = _square(trace.num_steps, trace.num_slots)
@@ -424,9 +427,12 @@ def _cell_texts(
     names = (
         {token: label(titles(token), 50) for token in np.unique(items).tolist() if token} if titles else {}
     )
-    texts = {}
+    texts, pinned = {}, trace.pinned_items()
     for step, slot in np.ndindex(*items.shape):
         name = names.get(int(items[step, slot]))
+        if slot in pinned:
+            texts[step, slot] = "<br>".join([f"slot {slot + 1}: pinned", *([name] if name else [])])
+            continue
         lines = [f"slot {slot + 1}, step {step + 1}: {SLOT_STATES[states[step, slot]]}"]
         lines += [f"leans to {name}" if is_empty[step, slot] else name] if name else []
         lines.append(f"probability {percent(float(shares[step, slot]))}")

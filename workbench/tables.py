@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diffsasrec.config import unknown_name
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.protocol import Protocol, comparable, read_protocol
-from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
@@ -280,15 +280,19 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
 
 
 def trace_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> pd.DataFrame:
-    """Return a row per step and slot of one user's trace; steps and slots count from 1, as people read them."""
+    """Return a row per step and slot of one user's trace; steps and slots count from 1, as people read them.
+
+    The best candidate is one that no other slot holds: a filled slot's own item, an open slot's first free one.
+    """
     states = trace.slot_states()[:, 0]
+    leading = trace.leading_items()[0][:, 0].tolist()
     ranks = None if not target else trace.target_rank(torch.tensor([target]))[:, 0]
     rows = []
     for index, step in enumerate(trace.steps):
         for slot in range(trace.num_slots):
             state = SLOT_STATES[int(states[index, slot])]
             token = 0 if state in OPEN_STATES else int(step.tokens[0, slot])
-            best = int(step.candidates[0, slot, 0])
+            best = leading[index][slot]
             rows.append(
                 {
                     "step": index + 1,
@@ -343,6 +347,7 @@ def trace_document(
             )
         steps.append({"step": index + 1, "slots": slots})
     made = trace.recommendations()
+    pinned = set(trace.steps[-1].tokens[trace.filled_at == PINNED].tolist())
     listed = zip(made.items[0].tolist(), made.scores[0].tolist(), strict=True)
     return {
         "format": 1,
@@ -353,7 +358,13 @@ def trace_document(
         "target": item(target) if target else None,
         "steps": steps,
         "recommendations": [
-            {"rank": place, **item(token), "confidence": score, "is_target": token == target}
+            {
+                "rank": place,
+                **item(token),
+                "confidence": score,
+                "is_target": token == target,
+                "is_pinned": token in pinned,
+            }
             for place, (token, score) in enumerate(listed, start=1)
         ],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_a_trace_is_a_row_per_step_and_slot(decoded):
     assert (table.loc[table["state"] == "masked", "item"] == "").all()
     assert (table.loc[table["step"] == 3, "item"] != "").all()
     assert table["rank of the truth"].between(0, 5).all()
+
+
+def test_the_best_candidate_of_a_slot_is_never_an_item_that_another_slot_holds(decoded):
+    opened, trace = decoded
+    first = trace.steps[0]
+    taken = int(first.tokens[0, trace.unmask_order()[0, 0]])
+    rivals = first.candidates.clone()
+    rivals[..., 0], rivals[..., 1] = taken, taken % opened.dataset.interactions.num_items + 1
+    contested = dataclasses.replace(
+        trace, steps=(dataclasses.replace(first, candidates=rivals), *trace.steps[1:])
+    )
+    table = trace_table(contested, opened.dataset.title).set_index(["step", "state"])
+    assert (table.loc[(1, "masked"), "best candidate"] == opened.dataset.title(int(rivals[0, 0, 1]))).all()
+    assert table.loc[[(1, "new")], "best candidate"].tolist() == [opened.dataset.title(taken)]
 
 
 def test_a_trace_as_json_says_what_every_slot_was_and_considered(decoded):
