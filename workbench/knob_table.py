@@ -71,6 +71,9 @@ KNOBS: dict[str, Knob] = {
     "guidance": Knob(
         "guidance w", "Away from what the model says without the history; costs a second pass.", 0.0, 10.0
     ),
+    "refresh": Knob(
+        "steps a reading serves", "1 is exact; more keeps the history's keys and values (approximate).", 1, 50
+    ),
     "seed": Knob("seed", "The same seed gives the same run.", 0, 2**31 - 1),
     "rank_by": Knob(
         "list ordered by", "Confidence at commit, the order of the slots, or the confidence in a last look."
