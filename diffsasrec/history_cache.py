@@ -24,7 +24,9 @@ from diffsasrec.vocabulary import PAD_ID
 
 Kept = dict[str, torch.Tensor]  # what is kept of a group of users, a row for each of them
 
-_USERS_AT_ONCE = 16  # of similar length: little padding, and what is made of them stays in the processor's cache
+_USERS_AT_ONCE = (
+    16  # of similar length: little padding, and what is made of them stays in the processor's cache
+)
 _FAR = -1e30  # the score of a padded key
 
 
@@ -201,6 +203,17 @@ class BidirectionalReader(SlotReader):
     def read(self, history: torch.Tensor, *, num_slots: int) -> BidirectionalReading:
         """Return the reading of histories (B, L) with K slots to come."""
         return BidirectionalReading(self.transformer, history, num_slots=num_slots, refresh=self.refresh)
+
+
+class CausalReader(SlotReader):
+    """A causal transformer whose slots see each other, as something to decode."""
+
+    def __init__(self, transformer: Transformer) -> None:
+        self.transformer = transformer
+
+    def read(self, history: torch.Tensor, *, num_slots: int) -> CausalReading:
+        """Return the reading of histories (B, L) with K slots to come."""
+        return CausalReading(self.transformer, history, num_slots=num_slots)
 
 
 def _joined(kept: Kept, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

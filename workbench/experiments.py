@@ -114,8 +114,9 @@ def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
     for name in sorted(set(chosen) - known):
         _check_setting(name, given, model)
     model_config = {name: value for name, value in chosen.items() if name in own}
-    if "fine_tune_slots" in own and "max_length" in own:
-        _fit_slots_to_length(model_config)
+    for name in ("fine_tune_slots", "block_size"):
+        if name in own and "max_length" in own:
+            _fit_slots_to_length(model_config, name)
     if "seed" in own:
         model_config["seed"] = seed
     split = {field: chosen[name] for name, field in _SPLIT_SETTINGS.items() if name in chosen}
@@ -442,11 +443,11 @@ def _check_setting(name: str, given: Mapping[str, Any], model: str) -> None:
         logger.warning("%s=%s has no effect on %s", name, given[name], model)
 
 
-def _fit_slots_to_length(model_config: dict[str, Any]) -> None:
-    """Let the fine-tuning stage of a short model mask at most half of its length, unless told otherwise."""
+def _fit_slots_to_length(model_config: dict[str, Any], name: str) -> None:
+    """Let a short model prepare for as many slots as half of its length, unless told otherwise."""
     length = model_config.get("max_length")
     if isinstance(length, int) and length > 1:
-        model_config.setdefault("fine_tune_slots", max(1, min(NUM_SLOTS, length // 2)))
+        model_config.setdefault(name, max(1, min(NUM_SLOTS, length // 2)))
 
 
 def _experiment_hash(config: ExperimentConfig, fingerprint: str) -> str:
