@@ -197,7 +197,7 @@ def test_chosen_blocks_alone_are_shown_noised_at_their_own_positions() -> None:
 def test_the_loss_of_an_item_is_worked_out_by_reading_its_past_and_its_block_alone() -> None:
     """Each block's masked items, restored by a network that is shown nothing but what the block may see."""
     model, batch = make(block_size=4, w_ar=0.0), make_batch([12, 6])
-    tokens, keywords = shown_in(model, batch, seed=5)
+    tokens, _ = shown_in(model, batch, seed=5)
     noised, is_real = tokens[:, LENGTH - 1 :], batch.history != 0
     generator = torch.Generator().manual_seed(5)
     block = model._draw_blocks(torch.arange(11, -1, -1), generator=generator)
@@ -300,7 +300,7 @@ def test_decoding_reads_the_history_once(monkeypatch) -> None:
 
 
 def test_one_after_the_other_keeps_every_item_where_it_stood() -> None:
-    """K positions are kept free at first, one fewer with each item: the history is read at the same places each time."""
+    """K positions are kept free, one fewer with each item: the history is read at the same places each time."""
     model, batch = make(block_size=4), make_batch([12, 12])
     shown = []
     model.transformer.register_forward_pre_hook(
