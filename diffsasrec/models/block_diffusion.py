@@ -21,7 +21,7 @@ from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.decoding import DecodeConfig, any_slot, decode
 from diffsasrec.history_cache import CausalReader
 from diffsasrec.masking import MASK_EPSILON, draw_times, mask_probability, mask_tokens, masked_cross_entropy
-from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.models.base import Loss, Objective, SequentialModel
 from diffsasrec.sequences import Batch, Forbidden
 from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -43,6 +43,9 @@ class BlockDiffusionConfig:
     w_diffusion: float = 1.0  # weight of the noised stream's masked cross entropy
     least_masked: float = MASK_EPSILON  # eps: the smallest mask probability of a block
     noised_blocks: int | None = None  # blocks of a window that are restored in a step; None is all
+    clean_first: bool = (
+        False  # pre-training is the clean stream's alone; needs the fine-tuning stage, which is both's
+    )
     ranked_by: str = (
         "causal"  # what ranks the next item: the causal stream | the first slot | the mean of both
     )
@@ -81,6 +84,17 @@ class BlockDiffusion(SequentialModel):
         self.transformer = Transformer(config.backbone(), num_items)
         rankings = {"causal": self._causal_scores, "slot": self._slot_scores, "both": self._scores_of_both}
         self._score_next = rankings[config.ranked_by]
+
+    def objectives(self) -> dict[str, Objective]:
+        """Return the joint loss for both stages, or at first that of the clean stream alone: half the cost a step."""
+        return {"pretrain": self.clean_loss if self.config.clean_first else self.loss, "fine_tune": self.loss}
+
+    def clean_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
+        """Return the mean cross entropy of the next item in the clean stream: SASRec+, which draws nothing."""
+        tokens, has_next = batch.history, batch.history[:, :-1] != PAD_ID
+        hidden = self.transformer(tokens[:, :-1], from_right=_from_right(tokens)[:-1])
+        prediction = self._predict(hidden[has_next], tokens[:, 1:][has_next])
+        return Loss(prediction, {"prediction": prediction.detach()})
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return w_ar * CE of the clean stream + w_diffusion * CE / p of the noised one: one pass over both.

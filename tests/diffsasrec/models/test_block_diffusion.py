@@ -116,6 +116,21 @@ def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
     assert loss.value.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("lengths", [[12, 12, 12], [12, 5, 2, 9]])
+def test_the_clean_stream_alone_has_the_loss_that_it_has_beside_the_noised_one(lengths: list[int]) -> None:
+    model = make(block_size=4)
+    batch = make_batch(lengths)
+    with torch.no_grad():
+        alone = model.clean_loss(batch, generator=torch.Generator())
+    assert alone.value.item() == pytest.approx(loss_of(model, batch).parts["prediction"].item(), rel=1e-5)
+
+
+def test_pre_training_is_the_clean_stream_alone_where_the_config_says_so() -> None:
+    joint, clean = make(block_size=4), make(block_size=4, clean_first=True)
+    assert joint.objectives() == {"pretrain": joint.loss, "fine_tune": joint.loss}
+    assert clean.objectives() == {"pretrain": clean.clean_loss, "fine_tune": clean.loss}
+
+
 # the noised stream
 
 
