@@ -43,7 +43,7 @@ num_heads: Optional[int] = None  # attention heads; they divide the width
 dropout: Optional[float] = None  # share of values dropped while training
 batch_size: Optional[int] = None  # windows in a batch
 learning_rate: Optional[float] = None  # of AdamW, after the warm-up
-fine_tune: Optional[bool] = None  # a second stage, of diffsasrec and block_diffusion: docs/decisions/
+fine_tune: Optional[bool] = None  # diffsasrec and block_diffusion: whether there is a second stage
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
 # %% [markdown]

@@ -108,7 +108,9 @@ def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
     chosen = {**RECIPES.get(base_name(dataset), medium)(model), **given}
     if chosen.get("clean_first") and not chosen.get("fine_tune"):
         if "clean_first" in given:
-            raise ValueError("clean_first leaves the noised stream to the second stage: set fine_tune to true")
+            raise ValueError(
+                "clean_first leaves the noised stream to the second stage: set fine_tune to true"
+            )
         chosen["clean_first"] = False
     seed = chosen.pop("seed", 0)
     own, train = _field_names(MODELS[model][0]), _field_names(TrainConfig) - {"seed"}
