@@ -77,31 +77,50 @@ class Transformer(nn.Module):
         with torch.no_grad():
             self.item_embedding.weight[PAD_ID].zero_()
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        *,
+        from_right: torch.Tensor | None = None,
+        allowed: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return the hidden states (B, L, D) of tokens (B, L) long, left-padded.
 
+        Args:
+            from_right: (L,) long, where each token stands, counted from the right end; None: one after the other,
+                the last at 0.
+            allowed: (B or 1, 1, L, L) bool, True where a query may attend to a key, at least one a query; None: as
+                ``attention`` says, never to PAD.
+
         Raises:
-            ValueError: more positions than ``max_length``.
+            ValueError: no position, or one beyond ``max_length``.
         """
-        hidden = self.embed(tokens)
-        allowed, is_causal = self.attention_pattern(tokens)
+        hidden = self.embed(tokens, from_right=from_right)
+        is_causal = False
+        if allowed is None:
+            allowed, is_causal = self.attention_pattern(tokens)
         for block in self.blocks:
             hidden = block(hidden, allowed, is_causal)
         return self.final_norm(hidden)
 
-    def embed(self, tokens: torch.Tensor, *, num_after: int = 0) -> torch.Tensor:
+    def embed(
+        self, tokens: torch.Tensor, *, num_after: int = 0, from_right: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return what enters the first block, (B, L, D), of tokens (B, L) with ``num_after`` positions to come.
 
+        ``from_right`` (L,) long says where each token stands instead.
+
         Raises:
-            ValueError: more positions than ``max_length``.
+            ValueError: no position, or one beyond ``max_length``.
         """
-        num_positions = tokens.shape[1] + num_after
-        if not num_after < num_positions <= self.config.max_length:
+        if from_right is None:
+            from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=tokens.device) + num_after
+        furthest = int(from_right.max()) + 1 if len(from_right) else 0
+        if not 0 < furthest <= self.config.max_length:
             raise ValueError(
-                f"{num_positions} positions are not between 1 and max_length={self.config.max_length}: "
+                f"{furthest} positions are not between 1 and max_length={self.config.max_length}: "
                 "give a history, and one of that length"
             )
-        from_right = torch.arange(num_positions - 1, num_after - 1, -1, device=tokens.device)
         return self.embedding_dropout(self.item_embedding(tokens) + self.position_embedding(from_right))
 
     def item_logits(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -214,6 +214,17 @@ class BidirectionalReader(SlotReader):
         return BidirectionalReading(self.transformer, history, num_slots=num_slots, refresh=self.refresh)
 
 
+class CausalReader(SlotReader):
+    """A causal transformer whose slots see each other, as something to decode."""
+
+    def __init__(self, transformer: Transformer) -> None:
+        self.transformer = transformer
+
+    def read(self, history: torch.Tensor, *, num_slots: int) -> CausalReading:
+        """Return the reading of histories (B, L) with K slots to come."""
+        return CausalReading(self.transformer, history, num_slots=num_slots)
+
+
 def _joined(kept: Kept, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return what the history (M, H, L, D / H) looks up among itself and the slots ``key``, ``value`` (M, H, K, D / H).
 

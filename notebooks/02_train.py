@@ -29,21 +29,21 @@
 from typing import Optional
 
 dataset: str = "toy"  # toy, ml-100k, ml-1m, a table you prepared; filtered: ml-1m~5core~min4~norepeats
-model: str = "diffsasrec"  # random, popularity, sasrec, diffsasrec
+model: str = "diffsasrec"  # random, popularity, sasrec, diffsasrec, block_diffusion
 split: str = "leave_one_out"  # leave_one_out, leave_last_k, global_time, from_files
 num_targets: Optional[int] = None  # K of leave_last_k: a user's last K items are the future; 10 by default
 held_out_users: float = 0.0  # share of users who never train; above 0 they alone are judged
 seed: int = 0  # of weights, order and masks
 max_minutes: Optional[float] = None  # of training, evaluation included
 max_epochs: Optional[int] = None  # an end that comes before any other
-max_length: Optional[int] = None  # items of a history that the model reads; for diffsasrec, slots included
+max_length: Optional[int] = None  # items of a history that the model reads, slots included where it has any
 width: Optional[int] = None  # of embeddings and hidden states
 num_blocks: Optional[int] = None  # transformer blocks
 num_heads: Optional[int] = None  # attention heads; they divide the width
 dropout: Optional[float] = None  # share of values dropped while training
 batch_size: Optional[int] = None  # windows in a batch
 learning_rate: Optional[float] = None  # of AdamW, after the warm-up
-fine_tune: Optional[bool] = None  # diffsasrec only: a second stage on the last items of a history
+fine_tune: Optional[bool] = None  # diffsasrec and block_diffusion: whether there is a second stage
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
 # %% [markdown]

@@ -332,6 +332,38 @@ def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -
     return _finish(figure, title=None, height=380)
 
 
+def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.Figure:
+    """Return loss against block size, a line per quantity, and the models at both ends as level lines.
+
+    ``table`` has ``block_size`` and, for each line, a column of nats an item.
+    """
+    figure = go.Figure()
+    lines = [name for name in table.columns if name != "block_size"]
+    for index, name in enumerate(lines):
+        figure.add_scatter(
+            x=table["block_size"],
+            y=table[name],
+            name=label(name, 40),
+            mode="lines+markers",
+            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index)},
+            marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 8},
+        )
+    for index, (name, loss) in enumerate(ends.items(), start=len(lines)):
+        figure.add_scatter(
+            x=[table["block_size"].min(), table["block_size"].max()],
+            y=[loss, loss],
+            name=label(name, 40),
+            mode="lines",
+            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index), "width": 1},
+        )
+    sizes = table["block_size"].tolist()
+    figure.update_xaxes(
+        title="block size, items", type="log", tickvals=sizes, ticktext=[str(size) for size in sizes]
+    )
+    figure.update_yaxes(title="loss, nats an item")
+    return _finish(figure, title=None, height=420)
+
+
 def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
     """Return how often items came true against how sure the model was, a curve per name, bins of confidence as points.
 

@@ -9,6 +9,7 @@ import torch
 from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.baselines import Popularity, PopularityConfig, Random, RandomConfig
+from diffsasrec.models.block_diffusion import BlockDiffusion, BlockDiffusionConfig
 from diffsasrec.models.masked import DiffSASRec, DiffSASRecConfig
 from diffsasrec.models.sasrec import SASRec, SASRecConfig
 
@@ -17,6 +18,7 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "popularity": (PopularityConfig, Popularity),
     "sasrec": (SASRecConfig, SASRec),
     "diffsasrec": (DiffSASRecConfig, DiffSASRec),
+    "block_diffusion": (BlockDiffusionConfig, BlockDiffusion),
 }
 
 

@@ -61,6 +61,10 @@ class SequentialModel(nn.Module, ABC):
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, N) of the item that follows each history (B, L) long, left-padded."""
 
+    def continuing_logits(self, history: torch.Tensor, *, num_left: int) -> torch.Tensor:
+        """Return the scores (B, N) of the next item where ``num_left`` items, it among them, will be appended."""
+        return self.next_item_logits(history)
+
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return the training loss of a batch of windows; ``generator`` (CPU) makes every draw."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradients")
@@ -150,8 +154,9 @@ class SequentialModel(nn.Module, ABC):
         user = torch.arange(len(history), device=history.device)
         is_blocked = torch.zeros(len(history), self.num_items, dtype=torch.bool, device=history.device)
         is_blocked[blocked] = True
-        for _ in range(num_recommendations):
-            logits = checked_scores(self.next_item_logits(history)).masked_fill(is_blocked, -math.inf)
+        for num_left in range(num_recommendations, 0, -1):
+            logits = checked_scores(self.continuing_logits(history, num_left=num_left))
+            logits = logits.masked_fill(is_blocked, -math.inf)
             probability, column = logits.softmax(dim=1).max(dim=1)
             chosen.append(Vocabulary.to_token(column))
             probabilities.append(probability)

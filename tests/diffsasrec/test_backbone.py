@@ -211,6 +211,33 @@ def test_pad_starts_at_zero_and_never_learns() -> None:
     assert float(transformer.item_embedding.weight.grad[1].abs().sum()) > 0.0
 
 
+@torch.no_grad()
+def test_positions_may_be_given(transformer: Transformer) -> None:
+    tokens = torch.tensor([[1, 2, 3]])
+    assert torch.equal(transformer(tokens, from_right=torch.tensor([2, 1, 0])), transformer(tokens))
+    further = transformer(torch.tensor([[1, 2, 3, 4, 5]]))[:, :3]
+    given = transformer(tokens, from_right=torch.tensor([4, 3, 2]))
+    if transformer.config.attention == "causal":  # the two items behind change nothing
+        assert_close(given, further)
+    assert_differs(given, transformer(tokens))
+    twice = transformer(torch.tensor([[1, 1]]), from_right=torch.tensor([3, 3]))
+    if transformer.config.attention == "bidirectional":
+        assert_close(twice[:, 0], twice[:, 1])
+    with pytest.raises(ValueError, match=r"11.*max_length=10"):
+        transformer(tokens, from_right=torch.tensor([10, 1, 0]))
+
+
+@torch.no_grad()
+def test_a_pattern_may_be_given_for_one_row_or_for_all(transformer: Transformer) -> None:
+    tokens = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    alone = torch.eye(4, dtype=torch.bool)[None, None]
+    hidden = transformer(tokens, allowed=alone)
+    assert_close(hidden[:, 3:], transformer(tokens[:, 3:]))
+    assert torch.equal(transformer(tokens, allowed=alone.expand(2, 1, 4, 4)), hidden)
+    causal = torch.ones(4, 4, dtype=torch.bool).tril()[None, None]
+    assert_close(transformer(tokens, allowed=causal), make_transformer("causal")(tokens))
+
+
 @pytest.mark.parametrize("attention", PATTERNS)
 def test_dropout_works_in_training_and_not_in_evaluation(attention: str) -> None:
     transformer = make_transformer(attention, dropout=0.5)

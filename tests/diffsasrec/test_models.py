@@ -27,6 +27,7 @@ CASES = {
     "sasrec": ("sasrec", SMALL),
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}),
     "diffsasrec": ("diffsasrec", SMALL | {"fine_tune_slots": 4}),
+    "block_diffusion": ("block_diffusion", SMALL | {"block_size": 5}),
 }
 TRAINABLE = [case for case, (name, _) in CASES.items() if MODELS[name][1].trainable]
 WAYS = [(case, way) for case, (name, _) in CASES.items() for way in MODELS[name][1].ways]
@@ -103,7 +104,7 @@ def one_batch(split: Split, model: SequentialModel) -> Batch:
 
 def test_every_model_is_tested_here() -> None:
     assert {name for name, _ in CASES.values()} == set(MODELS)
-    assert set(MODELS) >= {"random", "popularity", "sasrec", "diffsasrec"}
+    assert set(MODELS) >= {"random", "popularity", "sasrec", "diffsasrec", "block_diffusion"}
 
 
 @pytest.mark.parametrize("case", TRAINABLE)
@@ -269,7 +270,9 @@ def test_the_config_survives_json(case: str) -> None:
     assert from_dict(config_class, json.loads(json.dumps(to_dict(model.config)))) == model.config
 
 
-@pytest.mark.parametrize("case", [case for case, (name, _) in CASES.items() if name == "sasrec"])
+@pytest.mark.parametrize(
+    "case", [case for case, (name, _) in CASES.items() if name in ("sasrec", "block_diffusion")]
+)
 def test_changing_the_future_changes_nothing_before_it(case: str, cycle_split: Split) -> None:
     model = ready(case, cycle_split)
     tokens = torch.tensor([[0, 0, 4, 5, 6, 7, 8]])

@@ -25,6 +25,7 @@ CASES = {
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}, "pretrain"),
     "diffsasrec": ("diffsasrec", SMALL | {"fine_tune_slots": 4}, "pretrain"),
     "diffsasrec-fine-tune": ("diffsasrec", SMALL | {"fine_tune_slots": 4}, "fine_tune"),
+    "block_diffusion": ("block_diffusion", SMALL | {"block_size": 5}, "pretrain"),
 }
 
 

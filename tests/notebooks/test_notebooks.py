@@ -38,6 +38,7 @@ def executed(tmp_path_factory):
             plan("01_data", {"dataset": "toy", "max_users": 50}, runs_dir=runs),
             plan("03_evaluate", judged, runs_dir=runs, needs=[trained]),
             plan("06_published", {}, runs_dir=runs),
+            plan("08_bridge", {"block_sizes": "2,0", "num_draws": 1, **TINY}, runs_dir=runs),
         ]
         decoded = {"run": trained.run, "user": "7", "rule": "low_confidence", "num_slots": 3}
         jobs.append(plan("04_decode", decoded, runs_dir=runs, needs=[trained]))
@@ -92,7 +93,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb"}
     assert run in list_runs(runs)
     loose = {path.name.split("-")[0] for path in (runs / "_notebooks").iterdir()}
-    assert loose == {"01_data", "05_compare", "06_published", "locks"}
+    assert loose == {"01_data", "05_compare", "06_published", "08_bridge", "locks"}
 
 
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
@@ -119,6 +120,22 @@ def test_comparing_tells_the_leader_the_chance_and_the_cost(executed):
     for words in ("leads with NDCG@10", "corrected for 1 comparisons", "peak memory, MiB", "Protocol: "):
         assert words in shown
     assert "p, NDCG@10, topk" in shown
+
+
+def test_the_bridge_has_a_loss_for_every_block_size_and_for_both_ends(executed):
+    outcomes, runs = executed
+    made = nbformat.read(outcomes["08_bridge"].output, as_version=4)
+    drawn = [
+        json.loads(json.dumps(output.data["application/vnd.plotly.v1+json"]))
+        for cell in made.cells
+        for output in cell.get("outputs", [])
+        if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
+    (curve,) = drawn
+    names = [line["name"] for line in curve["data"]]
+    assert names == ["prediction", "restoration", "sasrec, prediction", "diffsasrec, restoration"]
+    recipes = [run.recipe for run in list_runs(runs) if run.manifest["notebook"] == "08_bridge"]
+    assert sorted(recipes) == ["toy-block_diffusion"] * 2 + ["toy-diffsasrec", "toy-sasrec"]
 
 
 def test_a_finished_batch_is_skipped(executed):

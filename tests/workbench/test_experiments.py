@@ -102,6 +102,21 @@ def test_a_short_model_fine_tunes_at_most_half_of_its_length():
     assert recipe("toy", "diffsasrec", max_length=8, fine_tune_slots=7).model_config["fine_tune_slots"] == 7
 
 
+def test_a_short_block_diffusion_has_blocks_of_at_most_half_of_its_length():
+    assert recipe("toy", "block_diffusion", max_length=8).model_config["block_size"] == 4
+    assert recipe("toy", "block_diffusion", max_length=8, block_size=8).model_config["block_size"] == 8
+
+
+def test_a_clean_stream_learns_alone_at_first_only_where_a_second_stage_follows():
+    config = recipe("ml-1m", "block_diffusion")
+    assert config.model_config["clean_first"]
+    assert config.train.fine_tune
+    assert not recipe("ml-1m", "block_diffusion", fine_tune=False).model_config["clean_first"]
+    assert not recipe("toy", "block_diffusion").model_config["clean_first"]
+    with pytest.raises(ValueError, match="clean_first leaves the noised stream to the second stage"):
+        recipe("ml-1m", "block_diffusion", fine_tune=False, clean_first=True)
+
+
 def test_the_key_knows_config_data_and_code_but_not_how_defaults_were_given(monkeypatch):
     config = ExperimentConfig(dataset="toy", model="sasrec")
     key = run_key(config, "f")

@@ -17,6 +17,7 @@ from workbench.figures import (
     candidates_bar,
     forward_process,
     label,
+    loss_by_block_size,
     percent,
     runs_scatter,
     slot_step_matrix,
@@ -260,6 +261,15 @@ def test_runs_differ_in_dash_and_symbol_and_not_in_colour_alone():
 def test_a_history_without_the_figure_still_shows_its_loss():
     history = pd.DataFrame({"epoch": [1], "train_loss": [2.0]})
     assert [part.y[0] for part in training_curves({"one": history}).data] == [2.0]
+
+
+def test_losses_by_block_size_are_lines_and_the_ends_are_level():
+    table = pd.DataFrame({"block_size": [1, 2, 12], "noised": [3.0, 3.5, 4.0], "clean": [2.0, 2.1, 2.2]})
+    drawn = loss_by_block_size(table, ends={"sasrec": 1.9, "diffsasrec": 4.1}).data
+    assert [part.name for part in drawn] == ["noised", "clean", "sasrec", "diffsasrec"]
+    assert list(drawn[0].x) == [1, 2, 12]
+    assert list(drawn[1].y) == [2.0, 2.1, 2.2]
+    assert (list(drawn[3].x), list(drawn[3].y)) == ([1, 12], [4.1, 4.1])
 
 
 def test_a_run_is_a_point_with_its_interval():
