@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from diffsasrec.config import unknown_name
-from diffsasrec.protocol import Protocol, comparable, read_protocol
+from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from workbench.runs import Run, read_json, write_json
 from workbench.tables import MAIN_FIGURES, spread
 
@@ -114,12 +114,18 @@ def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, An
     """Return what the table says of one result."""
     return {
         "system": manifest["config"]["model"],
-        "way": WAYS[result["recommend"]],
+        "way": WAYS[result["recommend"]] + _unusual(result["protocol"].get("decode")),
         "protocol": read_protocol(result["protocol"]),
         "users/s": result["protocol"]["num_users"] / result["seconds"],
         "minutes": (manifest.get("training") or {}).get("seconds", 0.0) / 60,
         **spread(result["figures"]),
     }
+
+
+def _unusual(decode: Mapping[str, Any] | None) -> str:
+    """Return how a list was decoded where that is not the usual way: a run may have been decoded in several."""
+    name = decoding_name(decode)
+    return f" ({name})" if name and not is_usual_decoding(name) else ""
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:
