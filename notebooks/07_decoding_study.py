@@ -36,6 +36,7 @@ steps: str = "10,5,2,1"  # numbers of steps, for the rules that have one
 num_slots: Optional[int] = None  # K; 10, or half of a short model's length, by default
 max_users: Optional[int] = None  # choose on that many users; all by default
 report_users: Optional[int] = None  # judge on that many users; all by default
+results_to: Optional[str] = None  # a folder: the aggregate tables go there as JSON
 stages: str = "1,2,4,8,16,32"  # on the toy world: epochs after which the distance to the truth is measured
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
@@ -46,10 +47,16 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # tried at several; adaptive rules at several values of the knob that decides how much they fill at once.
 
 # %%
+from pathlib import Path
+
+import pandas as pd
+
 from diffsasrec.decode_config import RULES
+from diffsasrec.protocol import is_usual_decoding
 from workbench import blocks, decoding_figures, decoding_study, study_tables
 from workbench.datasets import oracle_for
 from workbench.experiments import default_decode_config, open_run
+from workbench.results import keep_study
 from workbench.runs import Run
 from workbench.toy_study import config_of, distances_over_training
 
@@ -134,14 +141,19 @@ blocks.show_table(over_steps.round(4))
 # The same items, ordered by slot, by the confidence at which each was committed, or by a last look at the whole list.
 
 # %%
-ordering = figures[1]
-blocks.show_table(study_tables.rankings_table(outcomes, figure=ordering).round(4))
+orders = pd.concat(
+    [
+        study_tables.rankings_table(outcomes, figure=figure).assign(figure=figure)
+        for figure in figures
+        if figure.startswith(("NDCG", "SetNDCG"))
+    ]
+)
+blocks.show_table(orders.round(4))
 
 # %% [markdown]
 # ## Choosing, and judging what was chosen
 #
-# For each figure the setting that did best above. It is judged now on the other part, with the slowest setting of each
-# rule beside it for calibration.
+# For each figure the setting that did best above. It is judged now on the other part, and the usual decoding with it.
 
 # %%
 chosen = study_tables.best_decodings(outcomes, figures)
@@ -149,7 +161,7 @@ wanted = {setting for setting, _ in chosen.values()}
 kept = [
     setting
     for setting in settings
-    if setting.decode is None or setting.name in wanted or (setting.looks_back and len(names) <= 4)
+    if setting.decode is None or setting.name in wanted or is_usual_decoding(setting.name)
 ]
 judged = decoding_study.study(opened, kept, part=report_part, max_users=report_users, num_slots=k)
 if sasrec_run:
@@ -201,6 +213,34 @@ if oracle_for(opened.dataset) is not None:
     )
     decoding_figures.distance_to_the_truth(measured).show()
     blocks.show_table(measured.round(4))
+
+# %% [markdown]
+# ## To keep
+#
+# Where a folder is given, the tables are written there: settings, slots, steps and claims, no row of a user.
+
+# %%
+if results_to is not None:
+    tables = {
+        "quality": table,
+        "process": process,
+        "slots": slots,
+        "steps": over_steps,
+        "orders": orders,
+        "judged": study_tables.study_table(judged),
+        "claims": claims,
+        "calibration": calibration,
+        **({} if oracle_for(opened.dataset) is None else {"distance": measured}),
+    }
+    about = {
+        "chosen on": part,
+        "users": len(outcomes[0].rows),
+        "judged on": report_part,
+        "users judged": len(judged[0].rows),
+        "slots": k,
+        "competitor": sasrec_run,
+    }
+    print(keep_study(opened.run, Path(results_to), tables=tables, about=about))
 
 # %% [markdown]
 # ## Answer

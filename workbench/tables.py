@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
-from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
+from diffsasrec.metrics import NUM_SAMPLES, PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
@@ -160,10 +160,15 @@ def paired_difference(
     return mean_difference(difference, seed=seed)
 
 
-def mean_difference(difference: NDArray[np.float64], *, seed: int = 0) -> dict[str, float]:
-    """Return the mean of what one system has more than another for each user (B,), with its interval and p."""
-    low, high = bootstrap_interval(difference, seed=seed)
-    means = bootstrap_means(difference, seed=seed)
+def mean_difference(
+    difference: NDArray[np.float64], *, seed: int = 0, num_samples: int = NUM_SAMPLES
+) -> dict[str, float]:
+    """Return the mean of what one system has more than another for each user (B,), with its interval and p.
+
+    ``p`` is never below 2 / (num_samples + 1): who corrects for many comparisons needs more samples.
+    """
+    low, high = bootstrap_interval(difference, seed=seed, num_samples=num_samples)
+    means = bootstrap_means(difference, seed=seed, num_samples=num_samples)
     fewest = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (fewest + 1) / (len(means) + 1))  # never 0: more samples might have found one
     return {"difference": float(difference.mean()), "low": low, "high": high, "p": p}

@@ -150,6 +150,12 @@ def test_a_claim_wins_loses_or_is_undecided():
     assert "autoregressive model was given" not in words
 
 
+def test_a_clear_difference_stays_one_however_many_are_compared():
+    others = [listed(f"model{number}", "topk", 0.2) for number in range(30)]
+    table = claims({"NDCG@1": (NAME, "slot")}, [decoded(0.4), *others])
+    assert set(table["verdict"]) == {"wins"}
+
+
 def test_words_say_plainly_where_decoding_wins_over_all_and_where_over_none():
     def say(value: float) -> str:
         table = claims({"NDCG@1": (NAME, "slot")}, [decoded(value), listed("diffsasrec", "topk", 0.2)])
