@@ -13,7 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from diffsasrec.attention import attention
 from diffsasrec.config import unknown_name
+from diffsasrec.dropout import Dropout
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 ATTENTION = ("causal", "bidirectional")
@@ -70,7 +72,7 @@ class Transformer(nn.Module):
         num_tokens = Vocabulary.mask_id_of(num_items) + 1
         self.item_embedding = nn.Embedding(num_tokens, config.width, padding_idx=PAD_ID)
         self.position_embedding = nn.Embedding(config.max_length, config.width)
-        self.embedding_dropout = nn.Dropout(config.dropout)
+        self.embedding_dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.final_norm = nn.LayerNorm(config.width)
         self.apply(_initialize)
@@ -165,17 +167,17 @@ class Block(nn.Module):
             nn.GELU(),
             nn.Linear(4 * config.width, config.width),
         )
-        self.residual_dropout = nn.Dropout(config.dropout)
+        self.residual_dropout = Dropout(config.dropout)
 
     def forward(self, hidden: torch.Tensor, allowed: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
         query, key, value = self.project(hidden)
-        attended = functional.scaled_dot_product_attention(
+        attended = attention(
             query,
             key,
             value,
-            attn_mask=allowed,
+            allowed=allowed,
             is_causal=is_causal,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout=self.dropout if self.training else 0.0,
         )
         return self.finish(hidden, attended)
 

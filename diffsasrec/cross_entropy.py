@@ -27,24 +27,34 @@ def linear_cross_entropy(
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Both gradients are known as soon as the softmax of a chunk is: they are formed in the forward pass."""
+    """Both gradients are known as soon as the softmax of a chunk is: they are formed in the forward pass.
+
+    The normaliser's logarithm is that of the likeliest column: log Z = max logit - log max probability, which cannot
+    underflow and spares a second exponential. What the true columns add to the gradients is added once, at the end.
+    """
 
     @staticmethod
     def forward(ctx, hidden, item_weight, columns, row_weight):  # noqa: ANN001, ANN205
         num_rows = max(_FEWEST_ROWS, _CHUNK_ELEMENTS // item_weight.shape[0])
+        room = [hidden.new_empty(min(num_rows, len(hidden)), item_weight.shape[0]) for _ in range(2)]
+        weighted_hidden = hidden * row_weight[:, None]
         hidden_gradient = torch.empty_like(hidden)
-        weight_gradient = torch.zeros_like(item_weight)
-        total = hidden.new_zeros(())
+        weight_gradient = hidden.new_zeros(
+            item_weight.shape[1], item_weight.shape[0]
+        )  # (D, N): the faster way round
+        log_normalizer = torch.empty_like(row_weight)
         for start in range(0, len(hidden), num_rows):
             here = slice(start, start + num_rows)
-            column, weight = columns[here, None], row_weight[here, None]
-            logits = hidden[here] @ item_weight.T  # (chunk, N)
-            log_normalizer = logits.logsumexp(dim=1, keepdim=True)
-            total += ((log_normalizer - logits.gather(1, column)) * weight).sum()
-            gradient = logits.sub_(log_normalizer).exp_().mul_(weight)
-            gradient.scatter_add_(1, column, -weight)
-            torch.mm(gradient, item_weight, out=hidden_gradient[here])
-            weight_gradient.addmm_(gradient.T, hidden[here])
+            logits, probability = (each[: len(hidden[here])] for each in room)  # (chunk, N)
+            torch.mm(hidden[here], item_weight.T, out=logits)
+            torch.softmax(logits, 1, out=probability)
+            log_normalizer[here] = logits.amax(1) - probability.amax(1).log()
+            torch.mm(probability, item_weight, out=hidden_gradient[here])
+            weight_gradient.addmm_(weighted_hidden[here].T, probability)
+        true_weight = item_weight[columns]  # (M, D)
+        total = ((log_normalizer - (hidden * true_weight).sum(1)) * row_weight).sum()
+        hidden_gradient.sub_(true_weight).mul_(row_weight[:, None])
+        weight_gradient = weight_gradient.T.contiguous().index_add_(0, columns, weighted_hidden, alpha=-1)
         ctx.save_for_backward(hidden_gradient, weight_gradient)
         return total
 

@@ -1,4 +1,4 @@
-"""Training: the only file that calls backward. It sees the training and validation parts, never the test part.
+"""Training from start to end, in epochs and stages. It sees the training and validation parts, never the test part.
 
 An epoch is a pure function of (seed, epoch, weights): the order of windows, the masks and the dropout are seeded
 anew at its start. So resuming needs no more than what ``last/`` holds from the end of an epoch.
@@ -6,7 +6,6 @@ anew at its start. So resuming needs no more than what ``last/`` holds from the 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from diffsasrec.checkpoint import save_checkpoint
 from diffsasrec.config import config_hash, to_dict
+from diffsasrec.descent import Descent
 from diffsasrec.evaluation import evaluate
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
@@ -95,7 +95,7 @@ class _Trainer:
             split, window=model.window, batch_size=config.batch_size, seed=config.seed
         )
         self.state = TrainingState()
-        self.optimizer = self._new_optimizer()
+        self.descent = Descent(model, config)
         self.best_weights: Weights | None = None
         self.started = 0.0
 
@@ -154,30 +154,14 @@ class _Trainer:
             torch.manual_seed(seed)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
                 loss = objective(batch.to(self.device), generator=generator).value
-                total += self._update(loss)
+                total += self.descent.step(loss, num_before=state.stage_step)
+                state.step += 1
+                state.stage_step += 1
                 state.real_items += int(batch.lengths.sum())
                 self._report(index, total / index)
                 if self._is_out_of_time():
                     return total / index, False
         return total / self.batches.num_batches, True
-
-    def _update(self, loss: torch.Tensor) -> float:
-        """Make one step down the gradient and return the loss."""
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NotANumberError("loss")
-        warmth = min(1.0, (self.state.stage_step + 1) / max(1, self.config.warmup_steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warmth
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        if not math.isfinite(norm):
-            raise NotANumberError("gradient")
-        self.optimizer.step()
-        self.state.step += 1
-        self.state.stage_step += 1
-        return value
 
     def _evaluate(self, train_loss: float) -> None:
         """Judge the weights on validation, keep them if they are the best, and note it in the history."""
@@ -207,7 +191,7 @@ class _Trainer:
         self.state.enter(stage)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
-        self.optimizer = self._new_optimizer()
+        self.descent = Descent(self.model, self.config)
 
     def _save_last(self) -> None:
         """Write all that resuming needs; ``trainer.pt`` alone is read back, so it is written last."""
@@ -217,7 +201,7 @@ class _Trainer:
             identity=self.identity,
             state=self.state,
             weights=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            optimizer=self.descent.state_dict(),
             best_weights=self.best_weights,
         ).save(self.folder)
 
@@ -230,7 +214,7 @@ class _Trainer:
                 self.model.load_state_dict(self.best_weights)
                 save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
             self.model.load_state_dict(saved.weights)
-            self.optimizer.load_state_dict(saved.optimizer)
+            self.descent.load_state_dict(saved.optimizer)
 
     def _report(self, batch: int, loss: float) -> None:
         state, stage = self.state, self.stages[self.state.stage]
@@ -243,8 +227,3 @@ class _Trainer:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
-
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )

@@ -1,0 +1,53 @@
+"""One step of training: from a loss to other weights. The only file that calls backward.
+
+When to stop, what to keep and what to write is decided in ``training``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from diffsasrec.metrics import NotANumberError
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.training_records import TrainConfig
+
+
+class Descent:
+    """AdamW with a linear warm-up and clipped gradients, on all weights of a model."""
+
+    def __init__(self, model: SequentialModel, config: TrainConfig) -> None:
+        self.model, self.config = model, config
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+
+    def step(self, loss: torch.Tensor, *, num_before: int) -> float:
+        """Make one step down the gradient, the first of a stage with ``num_before`` = 0; return the loss.
+
+        Raises:
+            NotANumberError: the loss or its gradient is NaN or infinite; the weights are as before.
+        """
+        value = loss.item()
+        if not math.isfinite(value):
+            raise NotANumberError("loss")
+        warmth = min(1.0, (num_before + 1) / max(1, self.config.warmup_steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warmth
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if not math.isfinite(norm):
+            raise NotANumberError("gradient")
+        self._optimizer.step()
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` goes on from."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another descent stood."""
+        self._optimizer.load_state_dict(state)

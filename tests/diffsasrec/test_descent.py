@@ -1,0 +1,65 @@
+"""A step of training: the warm-up, the clipped gradient, and weights that stay when a number is none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from diffsasrec.descent import Descent
+from diffsasrec.metrics import NotANumberError
+from diffsasrec.training_records import TrainConfig
+
+CONFIG = TrainConfig(learning_rate=0.1, warmup_steps=4)
+
+
+class Point(nn.Module):
+    """Two weights to move about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.tensor([3.0, -4.0]))
+
+
+@pytest.mark.parametrize(("num_before", "rate"), [(0, 0.025), (1, 0.05), (3, 0.1), (50, 0.1)])
+def test_the_first_step_of_adam_is_the_learning_rate_grown_so_far(num_before: int, rate: float) -> None:
+    model = Point()
+    loss = (model.place**2).sum()
+    assert Descent(model, CONFIG).step(loss, num_before=num_before) == 25.0
+    torch.testing.assert_close(model.place.detach(), torch.tensor([3.0 - rate, -4.0 + rate]))
+
+
+def test_gradients_are_clipped_to_the_norm() -> None:
+    model = Point()
+    Descent(model, CONFIG).step((model.place**2).sum(), num_before=9)
+    assert model.place.grad is not None
+    torch.testing.assert_close(model.place.grad, torch.tensor([0.6, -0.8]), atol=1e-6, rtol=1e-6)
+
+
+def test_a_loss_or_gradient_that_is_no_number_leaves_the_weights_alone() -> None:
+    model = Point()
+    descent = Descent(model, CONFIG)
+    with pytest.raises(NotANumberError, match="loss"):
+        descent.step(model.place.sum() * math.nan, num_before=0)
+    with pytest.raises(NotANumberError, match="gradient"):
+        descent.step(
+            (model.place - model.place.detach()).abs().sqrt().sum(), num_before=0
+        )  # 0 with slope inf
+    assert model.place.tolist() == [3.0, -4.0]
+
+
+def test_a_descent_goes_on_from_the_state_of_another() -> None:
+    models = [Point(), Point()]
+    whole = Descent(models[0], CONFIG)
+    for number in range(4):
+        whole.step((models[0].place ** 2).sum(), num_before=number)
+    half = Descent(models[1], CONFIG)
+    for number in range(2):
+        half.step((models[1].place ** 2).sum(), num_before=number)
+    again = Descent(models[1], CONFIG)
+    again.load_state_dict(half.state_dict())
+    for number in range(2, 4):
+        again.step((models[1].place ** 2).sum(), num_before=number)
+    assert torch.equal(models[0].place, models[1].place)

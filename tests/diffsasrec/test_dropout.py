@@ -1,0 +1,63 @@
+"""Dropout: the chance it promises, the scale that keeps the mean, and draws that come from torch's generator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffsasrec.dropout import Dropout, draw_kept, share_kept
+
+CHANCES = (0.01, 0.1, 0.2, 0.5, 0.9)
+
+
+@pytest.mark.parametrize("chance", CHANCES)
+def test_values_are_dropped_with_the_chance_that_was_asked_for(chance: float) -> None:
+    torch.manual_seed(0)
+    kept = torch.empty(1000, 1001)
+    draw_kept(kept, chance=chance)
+    assert set(kept.unique().tolist()) == {0.0, 1.0}
+    deviation = (chance * (1 - chance) / kept.numel()) ** 0.5
+    assert abs(float(kept.mean()) - (1 - chance)) < 5 * deviation + 2**-17
+    for lane in range(4):  # four values come from one word: each of them alone has the chance, too
+        assert abs(float(kept.flatten()[lane::4].mean()) - (1 - chance)) < 10 * deviation + 2**-17
+
+
+@pytest.mark.parametrize("chance", CHANCES)
+def test_the_others_are_divided_by_what_is_kept(chance: float) -> None:
+    values = torch.randn(50, 7)
+    dropped = Dropout(chance)(values)
+    stays = dropped != 0
+    torch.testing.assert_close(dropped[stays], values[stays] / share_kept(chance))
+    assert share_kept(chance) == pytest.approx(1 - chance, abs=2**-17)
+
+
+def test_the_gradient_is_dropped_with_the_values() -> None:
+    values = torch.randn(40, 5, requires_grad=True)
+    dropped = Dropout(0.5)(values)
+    dropped.sum().backward()
+    assert values.grad is not None
+    torch.testing.assert_close(values.grad, (dropped != 0) * 2.0)
+
+
+def test_nothing_is_dropped_outside_training_or_with_chance_0() -> None:
+    values = torch.randn(4, 3)
+    assert torch.equal(Dropout(0.5).eval()(values), values)
+    assert torch.equal(Dropout(0.0)(values), values)
+
+
+def test_the_global_seed_decides_the_draws() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        found.append(Dropout(0.5)(torch.ones(100)))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_a_generator_alone_decides_where_one_is_given() -> None:
+    before = torch.get_rng_state()
+    one, two = torch.empty(3, 5), torch.empty(3, 5)
+    for kept in (one, two):
+        draw_kept(kept, chance=0.5, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before)
