@@ -46,13 +46,14 @@ slow: .venv/installed-test ## run the tests that take minutes each
 faults: .venv/installed-test ## kill, fill, break: tests/faults in full, with its counts
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -n 0 -m 'slow or not slow' tests/faults
 
-check: .venv/installed-check ## format, lint, types, import directions, notebooks and documents
+check: .venv/installed-check ## format, lint, types, import directions, notebooks, documents, recorded trajectories
 	@status=0; \
 	$(BIN)/ruff format --check --quiet . || status=1; \
 	$(BIN)/ruff check --quiet . || status=1; \
 	$(BIN)/pyright || status=1; \
 	$(BIN)/lint-imports --no-logo || status=1; \
 	$(BIN)/python -m pytest -q -n 0 tests/test_repository.py || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 0 -m slow tests/diffsasrec/test_trajectories.py || status=1; \
 	exit $$status
 
 bench: .venv/installed-test ## run benchmarks/, one after another
