@@ -94,7 +94,8 @@ blocks.show_results(table, [*figures, *(name for name in table if str(name).star
 #
 # *First slot surest*: for how many users the first slot is the most confident one; DiffSASRec's authors report 26.3 %.
 # *Duplicates*: how often, in a whole decode, a slot wanted what another one wanted too. *Regretted*: items that the
-# model would not choose again, now that it sees all the others.
+# model would not choose again, now that it sees all the others. *ECE*: how far confidence at commit is from the share
+# that comes true, before any temperature.
 
 # %%
 slowest = [outcome for outcome in outcomes if "regret" in outcome.arrays]

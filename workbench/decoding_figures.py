@@ -55,9 +55,10 @@ FATE_COLORS = {
 def quality_against_cost(table: pd.DataFrame, *, figure: str) -> go.Figure:
     """Return a figure of every setting against its forward passes: a line per rule, a dashed level per competitor.
 
-    ``table`` is that of ``study_tables.study_table``; of the orders of a list the best one counts.
+    ``table`` is that of ``study_tables.study_table``; of the orders of a list the best one counts, of equal ones
+    the cheapest.
     """
-    best = table.sort_values(figure, ascending=False).drop_duplicates("setting")
+    best = table.sort_values([figure, "passes"], ascending=[False, True]).drop_duplicates("setting")
     made = go.Figure()
     decoded = best[best["way"] == "diffusion"]
     for index, (rule, rows) in enumerate(decoded.groupby("rule", sort=False)):
@@ -148,6 +149,7 @@ def differences(table: pd.DataFrame) -> go.Figure:
                 "arrayminus": rows["difference"] - rows["low"],
             },
             mode="markers",
+            orientation="h",
             name=f"against {label(str(name), 40)}",
             hovertext=[label(f"{row['decoding']}: {row['verdict']}", 90) for _, row in rows.iterrows()],
             hovertemplate="%{hovertext}<br>%{x:+.4f}<extra></extra>",

@@ -75,7 +75,8 @@ def study_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 def process_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Return a row per decoding: how it goes about it. Fates are those of the next item, in shares of all users.
 
-    Duplicates are per user and decode; regretted is the share of commits that the final list would not make again.
+    Duplicates are per user and decode; regretted is the share of commits that the final list would not make again;
+    ECE is the expected calibration error of all commits, as they were said.
     """
     rows = []
     for outcome in (each for each in outcomes if each.arrays):
@@ -91,7 +92,9 @@ def process_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         row = {"setting": outcome.setting.name}
         for name, values in told.items():
             row |= _with_bounds(name, values.astype(np.float64))
-        rows.append(row)
+        found = reliability_at(outcome, 1.0)
+        low, high = found.interval()
+        rows.append(row | {"ECE": found.expected_error(), "ECE low": low, "ECE high": high})
     return pd.DataFrame(rows)
 
 

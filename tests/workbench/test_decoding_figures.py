@@ -29,6 +29,13 @@ def test_a_rule_is_a_line_and_a_competitor_a_level():
     assert (level.name, list(level.y)) == ("sasrec topk", [0.3, 0.3])
 
 
+def test_of_equal_orders_the_cheapest_is_drawn():
+    table = study_table([decoded(0.4)])
+    dearer = table.iloc[[0]].assign(passes=12.0)
+    (line,) = quality_against_cost(pd.concat([dearer, table]), figure="NDCG@1").data
+    assert list(line.x) == [2.0]
+
+
 def test_lines_over_slots_differ_in_more_than_their_colour():
     table = slots_table([decoded(0.4), decoded(0.5, num_steps=1)])
     figure = over(table, x="slot", y="hits", title="Hits")

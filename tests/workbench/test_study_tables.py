@@ -83,6 +83,7 @@ def test_only_figures_that_all_have_are_compared():
 def test_a_process_is_told_in_shares():
     (row,) = process_table([listed("sasrec", "topk", 0.3), decoded(0.4)]).to_dict("records")
     assert row["first slot surest"] == 0.0
+    assert row["ECE"] == pytest.approx(0.8 / 2)  # .5 and true for half, .8 and never true
     assert (row["steps"], row["duplicates"], row["regretted"]) == (2, 3, 0.5)
     assert {fate: row[fate] for fate in FATES} == {
         "listed": 0.5,
