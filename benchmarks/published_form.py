@@ -10,7 +10,7 @@ Letters: B users, L history length, K slots, N real items.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -20,10 +20,10 @@ from diffsasrec.vocabulary import Vocabulary
 
 
 @torch.no_grad()
-def decode(
+def decode_steps(
     transformer: Transformer, history: torch.Tensor, *, seen: Sequence[Sequence[int]], config: DecodeConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the items (B, K) long of each slot, and their probabilities when they were taken, by ``threshold_decay``.
+) -> Iterator[torch.Tensor]:
+    """Yield the slots (B, K) long after every step, by ``threshold_decay``.
 
     Args:
         history: (B, L) long, left-padded.
@@ -32,7 +32,6 @@ def decode(
     num_users, num_slots = len(history), config.num_slots
     mask_id = Vocabulary.mask_id_of(transformer.num_items)
     slots = history.new_full((num_users, num_slots), mask_id)
-    taken_at = torch.zeros(num_users, num_slots)
     for step in range(min(config.max_steps, num_slots)):
         logits = transformer.item_logits(transformer(torch.cat([history, slots], dim=1)))  # (B, L + K, N)
         for user in range(num_users):
@@ -41,16 +40,15 @@ def decode(
         probability = logits.softmax(dim=-1)[:, -num_slots:]  # (B, K, N)
         is_last = step + 1 == min(config.max_steps, num_slots)
         for user in range(num_users):
-            _fill(probability[user], slots[user], taken_at[user], mask_id, config, is_last=is_last)
+            _fill(probability[user], slots[user], mask_id, config, is_last=is_last)
+        yield slots.clone()
         if not (slots == mask_id).any():
-            break
-    return slots, taken_at
+            return
 
 
 def _fill(
     probability: torch.Tensor,
     slots: torch.Tensor,
-    taken_at: torch.Tensor,
     mask_id: int,
     config: DecodeConfig,
     *,
@@ -67,6 +65,6 @@ def _fill(
             threshold *= config.decay
         if not (is_last or best[slot] >= threshold):
             return
-        slots[slot], taken_at[slot] = Vocabulary.to_token(int(column[slot])), best[slot]
+        slots[slot] = Vocabulary.to_token(int(column[slot]))
         probability[:, column[slot]] = 0
         is_open[slot], filled = False, True

@@ -1,10 +1,13 @@
-"""Is a model as often right as it says? The reliability curve, and the error that sums it up.
+"""Is a model as often right as it says? The reliability curve, the error that sums it up, and the temperature that
+would make it so.
 
-Letters: B users, K statements of a user (the first item of a ranking, or the slots of a decoded list), M bins.
+Letters: B users, K statements of a user (the first item of a ranking, or the slots of a decoded list), M bins,
+S statements of all users, C candidates.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,3 +90,51 @@ def reliability(
         confidence=summed(np.asarray(confidence, dtype=np.float64).ravel()),
         hits=summed(is_hit.ravel().astype(np.float64)).astype(np.int64),
     )
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What was committed with which confidence, and enough of the rest to say it at another temperature."""
+
+    committed: NDArray[np.float64]  # (S,) the probability of the item that was taken
+    candidates: NDArray[np.float64]  # (S, C) the probabilities of the C best allowed items, 0 where fewer
+    num_others: NDArray[np.int64]  # (S,) how many allowed items are not among them
+    is_hit: NDArray[np.float64]  # (S,) 1 where the item was right; a share of right ones will do
+
+    def at(self, temperature: float) -> NDArray[np.float64]:
+        """Return the confidences (S,) after the softmax at another temperature: p^(1/T) over its sum.
+
+        What the kept candidates leave of the probability is shared out evenly among the other items.
+        """
+        power = 1 / temperature
+        rest = np.clip(1 - self.candidates.sum(axis=1), 0, None)
+        each = np.divide(rest, self.num_others, out=np.zeros_like(rest), where=self.num_others > 0)
+        total = (self.candidates**power).sum(axis=1) + self.num_others * each**power
+        return self.committed**power / total
+
+
+def fitted_temperature(statements: Statements, *, low: float = 0.05, high: float = 20.0) -> float:
+    """Return the temperature at which hits and misses are likeliest: the maximum of the Bernoulli likelihood.
+
+    One scalar, as Guo et al. 2017 ("On Calibration of Modern Neural Networks") fit it, by golden-section search over
+    log T. Above 1: the model is too sure of itself. Fit on validation; a fit on test would judge itself.
+
+    Raises:
+        ValueError: no statement.
+    """
+    if not len(statements.committed):
+        raise ValueError("a temperature is fitted to statements, got none: decode some users")
+
+    def loss(log_temperature: float) -> float:
+        share = np.clip(statements.at(math.exp(log_temperature)), 1e-12, 1 - 1e-12)
+        return -float(np.mean(statements.is_hit * np.log(share) + (1 - statements.is_hit) * np.log1p(-share)))
+
+    golden = (math.sqrt(5) - 1) / 2
+    left, right = math.log(low), math.log(high)
+    while right - left > 1e-6:
+        inner_left, inner_right = right - golden * (right - left), left + golden * (right - left)
+        if loss(inner_left) < loss(inner_right):
+            right = inner_right
+        else:
+            left = inner_left
+    return math.exp((left + right) / 2)

@@ -59,6 +59,7 @@ class DecodeConfig:
     top_k: int | None = None  # sample from the slot's k most probable items; None is all
     top_p: float = 1.0  # sample from the smallest set of items with this probability; 1 is all
     guidance: float = 0.0  # w, away from what the model says without the history; 0 is none and saves a pass
+    refresh: int = 1  # steps that a history's keys and values serve; 1 is exact, more is a prefix cache
     seed: int = 0
     num_candidates: int = 10  # C, kept per slot and step to look at; changes nothing else
     rank_by: str = (
@@ -69,7 +70,15 @@ class DecodeConfig:
         for name, options in NAMES.items():
             if vars(self)[name] not in options:
                 raise unknown_name(name, vars(self)[name], options)
-        for name in ("num_slots", "max_steps", "num_candidates", "block_size", "beam_width", "top_k"):
+        for name in (
+            "num_slots",
+            "max_steps",
+            "num_candidates",
+            "block_size",
+            "beam_width",
+            "top_k",
+            "refresh",
+        ):
             if vars(self)[name] is not None and vars(self)[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {vars(self)[name]}")
         self._check_num_steps()
@@ -83,7 +92,8 @@ class DecodeConfig:
         for name in ("temperature", "choice_temperature", "gamma", "factor", "plan_eta", "guidance"):
             if not (vars(self)[name] >= 0 and math.isfinite(vars(self)[name])):
                 raise ValueError(f"{name} must be 0 or a positive number, got {vars(self)[name]}")
-        self._warn_of_knobs_without_effect()
+        for words in self.without_effect():
+            warnings.warn(words, stacklevel=3)
 
     def select(self, view: StepView) -> Selection:
         """Return what the rule says of a step."""
@@ -107,14 +117,19 @@ class DecodeConfig:
                 f"num_steps must be between 1 and {most}={vars(self)[most]}, got {self.num_steps}"
             )
 
-    def _warn_of_knobs_without_effect(self) -> None:
+    def without_effect(self) -> list[str]:
+        """Return a sentence for every knob that is set and not read."""
         every_knob = {name for rule in RULES.values() for name in rule.knobs}
-        for knob in dataclasses.fields(self):
-            is_set = vars(self)[knob.name] != knob.default
-            if is_set and knob.name in every_knob - set(self.knobs):
-                warnings.warn(f"{knob.name} has no effect with the rule {self.rule}", stacklevel=4)
+        idle = [
+            f"{knob.name} has no effect with the rule {self.rule}"
+            for knob in dataclasses.fields(self)
+            if vars(self)[knob.name] != knob.default and knob.name in every_knob - set(self.knobs)
+        ]
+        if self.rule == "remask" and self.remask_by == "confidence" and self.eta != DecodeConfig.eta:
+            idle.append("eta has no effect with remask_by=confidence: doubt alone says what is emptied")
         if self.temperature == 0 and (self.top_k is not None or self.top_p < 1):
-            warnings.warn("top_k and top_p have no effect at temperature 0", stacklevel=4)
+            idle.append("top_k and top_p have no effect at temperature 0")
+        return idle
 
     @property
     def knobs(self) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.judging import MISS, NO_SLOT, Asked, Judged, judge_list, judge_ranking, repeats
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.protocol import Protocol
+from diffsasrec.protocol import Protocol, decoding_name
 from diffsasrec.sequences import Batch, evaluation_batches
 from diffsasrec.splits import Part, Split
-from diffsasrec.summary import Figures, Lists, head_items, summarise
+from diffsasrec.summary import Figures, Lists, head_items, per_user_figures, summarise
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 _MOST_SCORES = 1 << 25  # of a batch: fewer users share one where the catalogue is large
@@ -39,6 +39,7 @@ class Evaluation:
     figures: Figures  # name -> value, low, high (95 %; None where undefined)
     curves: dict[str, Any]  # name -> JSON values
     per_user: pd.DataFrame
+    values: pd.DataFrame  # a row per user by row number, a column per figure that is a mean over users
     seconds: float
 
     def to_result(self) -> dict[str, Any]:
@@ -87,17 +88,8 @@ def evaluate(
     """
     judged = _chosen(split.part(part), max_users)
     num_items = split.interactions.num_items
-    if recommend == "diffusion":
-        decode_config = decode_config or DecodeConfig(num_slots=num_recommendations)
-        num_recommendations = decode_config.num_slots
-    elif decode_config is not None:
-        raise ValueError(f"decode_config has no effect on {recommend!r}: it belongs to 'diffusion'")
-    if num_recommendations > num_items:
-        raise ValueError(
-            f"num_recommendations={num_recommendations} is larger than the catalogue of {num_items} items"
-        )
+    asked = _asked(recommend, num_recommendations, decode_config, num_items=num_items)
     started = time.perf_counter()
-    asked = Asked(recommend, num_recommendations, decode_config, None)
     found: list[tuple[Batch, Judged]] = []
     with _at_rest(model):
         for batch, judgement in _judge(
@@ -113,8 +105,8 @@ def evaluate(
         filters=split.interactions.filters,
         part=judged.name,
         recommend=recommend,
-        list_length=num_recommendations,
-        decode=to_dict(decode_config) if decode_config else None,
+        list_length=asked.num_recommendations,
+        decode=to_dict(asked.decode_config) if asked.decode_config else None,
         filter_seen=filter_seen,
         max_length=model.max_length,
         catalogue_size=num_items,
@@ -126,9 +118,30 @@ def evaluate(
         target_hash=split.target_hash(judged.name),
         bootstrap_seed=seed,
     )
-    figures, curves = summarise(per_user, lists, protocol, training_counts=counts, features=item_features)
+    values = per_user_figures(
+        per_user,
+        lists,
+        list_length=protocol.list_length,
+        future_length=protocol.future_length,
+        training_counts=counts,
+        features=item_features,
+    )
+    figures, curves = summarise(values, lists, protocol)
     table = _table(per_user, lists.future[:, 0], split, protocol, counts)
-    return Evaluation(protocol, figures, curves, table, time.perf_counter() - started)
+    by_row = pd.DataFrame(values, index=pd.Index(per_user["row"], name="row"))
+    return Evaluation(protocol, figures, curves, table, by_row, time.perf_counter() - started)
+
+
+def _asked(way: str, length: int, decode_config: DecodeConfig | None, *, num_items: int) -> Asked:
+    """Return what the model is asked, without what is forbidden; raise ``ValueError`` for what cannot be."""
+    if way == "diffusion":
+        decode_config = decode_config or DecodeConfig(num_slots=length)
+        length = decode_config.num_slots
+    elif decode_config is not None:
+        raise ValueError(f"decode_config has no effect on {way!r}: it belongs to 'diffusion'")
+    if length > num_items:
+        raise ValueError(f"num_recommendations={length} is larger than the catalogue of {num_items} items")
+    return Asked(way, length, decode_config, None)
 
 
 def _chosen(judged: Part, max_users: int | None) -> Part:
@@ -221,6 +234,7 @@ def _table(
             "part": protocol.part,
             "recommend": protocol.recommend,
             "filter_seen": protocol.filter_seen,
+            "decoding": decoding_name(protocol.decode),
             "user_id": interactions.user_ids[per_user["row"]],
             "target": interactions.vocabulary.decode(token),
             "rank": per_user["rank"],

@@ -48,6 +48,8 @@ class TransformerReading(Reading):
         """Forget everybody but ``users`` (M,) long, ascending."""
         for number, kept in enumerate(self.groups):
             stay = users[self.group_of[users] == number] if len(self.groups) > 1 else users
+            if len(stay) == len(kept["is_item"]):
+                continue
             self.groups[number] = {name: tensor[self.row_of[stay]] for name, tensor in kept.items()}
             self.row_of[stay] = torch.arange(len(stay), device=users.device)
 
@@ -96,11 +98,22 @@ class TransformerReading(Reading):
         hidden, allowed = self.transformer.embed(slots), self._allowed(kept)
         for number, block in enumerate(_blocks(self.transformer)):
             query, key, value = block.project(hidden)
-            key = torch.cat([kept[f"key {number}"], key], dim=2)  # (M, H, L + K, D / H)
-            value = torch.cat([kept[f"value {number}"], value], dim=2)
+            key, value = self._behind(kept, number, key, value)
             attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
             hidden = block.finish(hidden, attended)
         return hidden
+
+    def _behind(
+        self, kept: Kept, number: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write keys and values of the slots behind those of the history, and return all: (M, H, L + K, D / H)."""
+        for name, own in ((f"key {number}", key), (f"value {number}", value)):
+            kept[name][:, :, -self.num_slots :] = own
+        return kept[f"key {number}"], kept[f"value {number}"]
+
+    def _with_room(self, history: torch.Tensor) -> torch.Tensor:
+        """Return what is kept of a history (U, ..., L, X) with room for K slots behind it."""
+        return functional.pad(history, (0, 0, 0, self.num_slots))
 
 
 class CausalReading(TransformerReading):
@@ -112,7 +125,7 @@ class CausalReading(TransformerReading):
         kept = {"is_item": history != PAD_ID}
         for number, block in enumerate(_blocks(self.transformer)):
             query, key, value = block.project(hidden)
-            kept[f"key {number}"], kept[f"value {number}"] = key, value
+            kept[f"key {number}"], kept[f"value {number}"] = self._with_room(key), self._with_room(value)
             attended = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=allowed, is_causal=is_causal
             )
@@ -137,16 +150,19 @@ class BidirectionalReading(TransformerReading):
         hidden = self.transformer.embed(history, num_after=self.num_slots)  # (U, L, D)
         is_item = history != PAD_ID
         query, key, value = _blocks(self.transformer)[0].project(hidden)
-        kept = {"is_item": is_item, "key 0": key, "value 0": value}
+        kept = {"is_item": is_item, "key 0": self._with_room(key), "value 0": self._with_room(value)}
         if len(self.transformer.blocks) > 1:  # somebody looks at the history after the first block
             query = query / math.sqrt(query.shape[-1])
             score = (query @ key.transpose(-1, -2)).masked_fill(~is_item[:, None, None, :], _FAR)
-            weight = score.logsumexp(dim=-1, keepdim=True)  # (U, H, L, 1)
+            share = score.softmax(dim=-1)
+            weight = (
+                score.amax(dim=-1) - share.amax(dim=-1).log()
+            )  # (U, H, L), log of the sum of exponentials
             kept |= {
-                "hidden": hidden,
+                "hidden": self._with_room(hidden),
                 "query": query.transpose(-1, -2).contiguous(),  # (U, H, D / H, L)
-                "weight": weight.transpose(-1, -2).contiguous(),  # (U, H, 1, L)
-                "attended": score.sub_(weight).exp_() @ value,  # (U, H, L, D / H)
+                "weight": weight[:, :, None],  # (U, H, 1, L)
+                "attended": share @ value,  # (U, H, L, D / H)
             }
         return kept
 
@@ -163,34 +179,27 @@ class BidirectionalReading(TransformerReading):
         return hidden
 
     def _all_states(self, kept: Kept, slots: torch.Tensor) -> tuple[torch.Tensor, Kept]:
-        """Return the states of the slots, and the keys and values of the history in every block after the first."""
+        """Return the states of the slots, and the keys and values of everything in every block after the first."""
         first, *middle = _blocks(self.transformer)
         hidden, allowed = self.transformer.embed(slots), self._allowed(kept)
         query, key, value = first.project(hidden)
-        from_slots = functional.scaled_dot_product_attention(
-            query,
-            torch.cat([kept["key 0"], key], dim=2),
-            torch.cat([kept["value 0"], value], dim=2),
-            attn_mask=allowed,
-        )
+        every_key, every_value = self._behind(kept, 0, key, value)
+        from_slots = functional.scaled_dot_product_attention(query, every_key, every_value, attn_mask=allowed)
         if not middle:
             return first.finish(hidden, from_slots), {}
         from_history = _joined(kept, key, value)
-        hidden = first.finish(
-            torch.cat([kept["hidden"], hidden], dim=1), torch.cat([from_history, from_slots], dim=2)
-        )
+        kept["hidden"][:, -self.num_slots :] = hidden
+        hidden = first.finish(kept["hidden"], torch.cat([from_history, from_slots], dim=2))
         later: Kept = {}
-        length = hidden.shape[1] - self.num_slots
         for number, block in enumerate(middle, start=1):
-            asking = (
-                hidden[:, length:] if number == len(middle) else hidden
-            )  # the last block's history asks nothing
+            is_last = number == len(middle)  # its history asks nothing
+            asking = hidden[:, -self.num_slots :] if is_last else hidden
             key, value = block.project_keys(hidden)
             attended = functional.scaled_dot_product_attention(
                 block.project_query(asking), key, value, attn_mask=allowed
             )
             hidden = block.finish(asking, attended)
-            later[f"key {number}"], later[f"value {number}"] = key[:, :, :length], value[:, :, :length]
+            later[f"key {number}"], later[f"value {number}"] = key, value
         return hidden, later
 
 

@@ -67,7 +67,7 @@ class Prediction:
         probability = self.choice_probability.gather(-1, choice) * is_left
         return self.choices.gather(-1, choice).squeeze(-1), probability.squeeze(-1)
 
-    def spread(self, place: tuple[torch.Tensor, torch.Tensor], shape: tuple[int, int]) -> Prediction:
+    def spread(self, place: tuple[torch.Tensor, ...], shape: Sequence[int]) -> Prediction:
         """Return these R slots in their places, (R,) long each, among (B, K) of which nothing is known."""
         return Prediction(
             *(
@@ -76,12 +76,12 @@ class Prediction:
             )
         )
 
-    def updated(self, fresh: Prediction, place: tuple[torch.Tensor, torch.Tensor]) -> Prediction:
+    def updated(self, fresh: Prediction, place: tuple[torch.Tensor, ...]) -> Prediction:
         """Return this with R slots, whose users and slots are (R,) long each, taken from ``fresh``."""
         new = vars(fresh)
         return Prediction(*(value.index_put(place, new[name]) for name, value in vars(self).items()))
 
-    def rows(self, index: torch.Tensor) -> Prediction:
+    def rows(self, index: torch.Tensor | tuple[torch.Tensor, ...]) -> Prediction:
         """Return the rows ``index`` (R,) long."""
         return Prediction(*(value[index] for value in vars(self).values()))
 

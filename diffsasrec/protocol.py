@@ -6,6 +6,7 @@ Two figures may be compared when their protocols agree, or when what differs is 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,25 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
     """
     decode = document.get("decode")
     return {**document, "decode": decode and {**to_dict(DecodeConfig()), **decode}}
+
+
+def decoding_name(decode: Mapping[str, Any] | None) -> str:
+    """Return a decoding as one readable word per knob that is not the default, ``factor num_slots=10 factor=2.0``.
+
+    Two decodings have one name when they make the same lists: it tells results apart. Nothing for a list that was
+    not decoded. Knobs that came later do not change the names of older decodings, for defaults are left out.
+    """
+    if not decode:
+        return ""
+    stored = upgraded({"decode": decode})["decode"]
+    unusual = {field: value for field, value in _unusual_knobs(stored).items() if field != "rule"}
+    words = [f"{field}={json.dumps(unusual[field])}" for field in sorted(unusual)]
+    return " ".join([stored["rule"], f"num_slots={stored['num_slots']}", *words])
+
+
+def is_usual_decoding(name: str) -> bool:
+    """Return whether a decoding of that name is the default one, whatever its number of slots."""
+    return name.startswith(f"{DecodeConfig().rule} num_slots=") and name.count("=") == 1
 
 
 def comparable(first: Protocol, second: Protocol) -> list[str]:

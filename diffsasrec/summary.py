@@ -22,6 +22,7 @@ KS = (1, 5, 10, 20)
 HEAD_SHARE = 0.2  # of the items, by training count
 
 Figures = dict[str, dict[str, float | None]]
+PerUserFigures = dict[str, NDArray[np.float64]]  # name -> (B,), NaN where a user has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,32 +38,12 @@ class Lists:
     confidence: NDArray[np.float64]  # (B, S)
 
 
-def summarise(
-    per_user: pd.DataFrame,
-    lists: Lists,
-    protocol: Protocol,
-    *,
-    training_counts: NDArray[np.int64],
-    features: NDArray[np.bool_] | None,
-) -> tuple[Figures, dict[str, Any]]:
-    """Return every figure with its interval and every curve; assert that no bound is broken.
+def summarise(values: PerUserFigures, lists: Lists, protocol: Protocol) -> tuple[Figures, dict[str, Any]]:
+    """Return the mean of every figure with its interval, and every curve; assert that no bound is broken.
 
     Args:
-        per_user: a row per user, in the order of ``lists``: rank, and for decoded lists what ``judging`` adds.
-        training_counts: (N,).
-        features: (N, F) bool or None, see ``metrics.diversity``.
+        values: of ``per_user_figures``, users in the order of ``lists``.
     """
-    ks = [k for k in KS if k <= protocol.list_length]
-    rank = per_user["rank"].to_numpy(dtype=np.float64)
-    values = {f"{name}@{k}": figure(rank, k) for k in ks for name, figure in PER_USER.items()}
-    if "steps" in per_user:
-        values["FirstSlotMostConfident"] = per_user["first_slot_most_confident"].to_numpy(dtype=np.float64)
-        values["Steps"] = per_user["steps"].to_numpy(dtype=np.float64)
-    if protocol.future_length > 1:
-        values |= _against_the_future(lists, ks)
-    values |= {f"Novelty@{k}": novelty(lists.items[:, :k], training_counts) for k in ks}
-    if features is not None:
-        values |= {f"Diversity@{k}": diversity(lists.items[:, :k], features) for k in ks if k > 1}
     figures = {
         name: _mean(value[~np.isnan(value)], protocol)
         for name, value in values.items()
@@ -70,7 +51,7 @@ def summarise(
     }
     broken = impossible({name: float(value.mean()) for name, value in values.items()}, whole_ranks=False)
     assert not broken, broken
-    for k in ks:
+    for k in (k for k in KS if k <= protocol.list_length):
         first = lists.items[:, :k]
         share = coverage(first[first != PAD_ID], protocol.catalogue_size)
         figures[f"Coverage@{k}"] = {
@@ -84,6 +65,37 @@ def summarise(
     low, high = calibration.interval(seed=protocol.bootstrap_seed, num_samples=protocol.bootstrap_samples)
     figures["ECE"] = {"value": calibration.expected_error(), "low": low, "high": high}
     return figures, {"reliability": calibration.curve()}
+
+
+def per_user_figures(
+    per_user: pd.DataFrame,
+    lists: Lists,
+    *,
+    list_length: int,
+    future_length: int,
+    training_counts: NDArray[np.int64],
+    features: NDArray[np.bool_] | None,
+) -> PerUserFigures:
+    """Return every figure of each user that becomes a mean over users; coverage and calibration do not.
+
+    Args:
+        per_user: a row per user, in the order of ``lists``: rank, and for decoded lists what ``judging`` adds.
+        training_counts: (N,).
+        features: (N, F) bool or None, see ``metrics.diversity``.
+        future_length: most held-out items of a user; above 1 the list is judged as a set and as a sequence too.
+    """
+    ks = [k for k in KS if k <= list_length]
+    rank = per_user["rank"].to_numpy(dtype=np.float64)
+    values = {f"{name}@{k}": figure(rank, k) for k in ks for name, figure in PER_USER.items()}
+    if "steps" in per_user:
+        values["FirstSlotMostConfident"] = per_user["first_slot_most_confident"].to_numpy(dtype=np.float64)
+        values["Steps"] = per_user["steps"].to_numpy(dtype=np.float64)
+    if future_length > 1:
+        values |= _against_the_future(lists, ks)
+    values |= {f"Novelty@{k}": novelty(lists.items[:, :k], training_counts) for k in ks}
+    if features is not None:
+        values |= {f"Diversity@{k}": diversity(lists.items[:, :k], features) for k in ks if k > 1}
+    return values
 
 
 def head_items(training_counts: NDArray[np.int64]) -> NDArray[np.bool_]:

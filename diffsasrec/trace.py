@@ -139,6 +139,11 @@ class DecodeTrace:
         is_open = ~filled if self.kind == "masked" else torch.zeros_like(filled)
         return leaning.where(is_open, tokens), share.where(is_open, committed)
 
+    def pinned_items(self) -> dict[int, int]:
+        """Return slot -> token of what the only user's slots held before the first step."""
+        (slots,) = (self.filled_at == PINNED).unbind()
+        return {slot: int(self.steps[0].tokens[0, slot]) for slot in slots.nonzero().flatten().tolist()}
+
     def target_rank(self, target: torch.Tensor) -> torch.Tensor:
         """Return where the target (B,) stood among the candidates: (T, B, K) long from 1, 0 if not among them."""
         candidates = torch.stack([step.candidates for step in self.steps])  # (T, B, K, C)

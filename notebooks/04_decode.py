@@ -42,8 +42,11 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # does the reverse process. It is marked with a star wherever it turns up.
 
 # %%
+import pandas as pd
+
+from diffsasrec import decode_analysis
 from diffsasrec.decode_config import RULES
-from workbench import blocks, figures, replay, stepper, tables
+from workbench import blocks, decoding_figures, decoding_study, figures, replay, stepper, tables
 from workbench.experiments import decode_user, default_decode_config, open_run, trace_name
 
 folder = blocks.begin(runs_dir)
@@ -136,6 +139,52 @@ figures.candidates_bar(trace, int(trace.filled_at[0, first]), first, titles, tar
 if target:
     figures.truth_figure(trace, target).show()
     print(replay.truth_in_words(trace, target, titles))
+
+# %% [markdown]
+# When it stood best, and what became of it then. Only slots that were still open count: nothing is taken from a slot
+# that holds an item.
+
+# %%
+if target:
+    fate = decode_analysis.truth(trace, trace.filled_at.new_tensor([target]))
+    words = f"It is {decode_analysis.FATES[int(fate.fate[0])]}"
+    if int(fate.rank[0]):
+        words += (
+            f"; it stood best in step {int(fate.step[0]) + 1}, as number {int(fate.rank[0])} of slot "
+            f"{int(fate.slot[0]) + 1}, at {figures.percent(float(fate.probability[0]))}"
+        )
+    print(f"{words}.")
+
+# %% [markdown]
+# ## Would it choose so again?
+#
+# Each slot is asked once more, with all the others as they ended. An item that it would not choose again was committed
+# too early: that is *regret*.
+
+# %%
+regretted = decoding_study.regrets(opened, trace)
+for slot in regretted.nonzero()[0].tolist():
+    print(f"slot {slot + 1} regrets “{titles(int(trace.steps[-1].tokens[0, slot]))}”")
+print(f"{int(regretted.sum())} of {trace.num_slots} slots regret their item.")
+
+# %% [markdown]
+# ## How undecided it was
+#
+# The mean entropy of the slots that were open when a step began, in nats: the more, the more items are about as likely.
+# The number of duplicates is how many slots wanted what another open one wanted too.
+
+# %%
+entropy = decode_analysis.entropy_over_steps(trace)[:, 0]
+course = pd.DataFrame(
+    {
+        "setting": config.rule,
+        "step": range(1, trace.num_steps + 1),
+        "entropy": entropy.tolist(),
+        "duplicates": decode_analysis.duplicates(trace)[:, 0].tolist(),
+    }
+)
+decoding_figures.over(course, x="step", y="entropy", title="Entropy of the open slots, nats").show()
+blocks.show_table(course.drop(columns="setting").round(3))
 
 # %% [markdown]
 # ## To keep

@@ -9,7 +9,7 @@ import html
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.models import MODELS, build_model
+from diffsasrec.protocol import decoding_name, is_usual_decoding
 from diffsasrec.splits import PARTS, Split
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.vocabulary import Vocabulary
@@ -38,7 +39,16 @@ from workbench.experiments import (
 from workbench.figures import percent
 from workbench.replay import truth_in_words
 from workbench.runs import Run, RunError, list_runs
-from workbench.tables import GROUPINGS, for_people, group_table, protocol_notes, results_table, spread
+from workbench.tables import (
+    GROUPINGS,
+    for_people,
+    group_table,
+    of_one_kind,
+    protocol_notes,
+    results_table,
+    shown_decoding,
+    spread,
+)
 
 MAIN_FIGURES = ("HR@1", "HR@10", "NDCG@10", "Coverage@10")
 _USERS_TO_TRY = 100
@@ -212,16 +222,15 @@ def references_in_words(table: pd.DataFrame) -> str:
 
 def groups(run: Run, *, by: str, part: str = "test") -> pd.DataFrame:
     """Return HR and NDCG by groups of users, seen items filtered: a row per way of recommending and group."""
-    per_user = run.per_user()
-    per_user = per_user[(per_user["part"] == part) & per_user["filter_seen"].astype(bool)]
-    lengths = {
-        result["recommend"]: result["protocol"]["list_length"]
-        for result in run.metrics()["results"]
-        if result["part"] == part and result["protocol"]["filter_seen"]
-    }
+    per_user, lengths = run.per_user(), {}
+    for result in run.metrics()["results"]:
+        protocol = result["protocol"]
+        if result["part"] == part and protocol["filter_seen"]:
+            lengths[result["recommend"], decoding_name(protocol.get("decode"))] = protocol["list_length"]
     tables = []
-    for way, length in lengths.items():
-        own, k = per_user[per_user["recommend"] == way], min(10, length)
+    for way in dict.fromkeys(way for way, _ in lengths):
+        own = of_one_kind(per_user, part=part, recommend=way)
+        k = min(10, lengths[way, own["decoding"].iloc[0]])
         hits, gains = (group_table(own, by=by, figure=f"{name}@{k}") for name in ("HR", "NDCG"))
         table = hits.merge(gains, on=[GROUPINGS[by], "users"], validate="one_to_one")
         table.insert(0, "recommend", way)
@@ -236,9 +245,9 @@ def show_groups(run: Run, *, by: str) -> None:
 
 
 def reliability(run: Run, *, part: str = "test") -> dict[str, list[dict[str, float]]]:
-    """Return the reliability curve of each way of recommending that has one, seen items filtered."""
+    """Return the reliability curve of each way of recommending and decoding that has one, seen items filtered."""
     return {
-        result["recommend"]: result["curves"]["reliability"]
+        _way_in_words(result): result["curves"]["reliability"]
         for result in run.metrics()["results"]
         if result["part"] == part
         and result["protocol"]["filter_seen"]
@@ -246,10 +255,20 @@ def reliability(run: Run, *, part: str = "test") -> dict[str, list[dict[str, flo
     }
 
 
+def _way_in_words(result: Mapping[str, Any]) -> str:
+    """Return a way of recommending, and how it decodes where that is not the usual way."""
+    name = decoding_name(result["protocol"].get("decode"))
+    return result["recommend"] if not name or is_usual_decoding(name) else f"{result['recommend']}, {name}"
+
+
 def evaluation_in_words(run: Run) -> str:
     """Say what a run reached on the test part, and how much of the best possible that is."""
     table = results(run, part="test", filter_seen=True)
-    own = table[table["system"] == run.manifest["config"]["model"]].set_index("recommend")
+    own = table[table["system"] == run.manifest["config"]["model"]]
+    shown = {
+        way: shown_decoding(names.unique().tolist()) for way, names in own.groupby("recommend")["decoding"]
+    }
+    own = own[own["decoding"] == own["recommend"].map(shown)].set_index("recommend")
     figure = "NDCG@10" if "NDCG@10" in own else "HR@1"
     best = own.loc["topk"]
     words = (

@@ -1,4 +1,4 @@
-"""The ``workbench`` command: prepare, train, evaluate, decode, runs, keep, audit, demo.
+"""The ``workbench`` command: prepare, train, evaluate, decode, rules, runs, keep, audit, demo.
 
 Exit status 0: done. 1: the work failed, or a row of an audited table is impossible. 2: bad input, told in one
 sentence on stderr. What packages say goes to stderr; what a script may want to read (ids, tables, JSON) goes to
@@ -183,32 +183,57 @@ def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) 
 def decode(
     run: RunArgument,
     user: Annotated[str, typer.Option(metavar="ID", help="the user's id in the data")],
-    set_: SetOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KNOB=VALUE", help="may be repeated; `workbench rules` lists rules and knobs"
+        ),
+    ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SLOT=ITEM",
+            help="put an item (its id, or the beginning of its title) into a slot, counted from 1; may be repeated",
+        ),
+    ] = None,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM", help="an item that may not be recommended; may be repeated"),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="the trace as JSON")] = None,
     runs: RunsOption = None,
 ) -> None:
-    """Fill K slots behind a user's history and tell it step by step."""
+    """Fill K slots behind a user's history and tell it step by step.
+
+    --set rule=NAME chooses how slots are filled, and --set KNOB=VALUE how that rule does it: `workbench rules`.
+    """
     _log_progress()
     from diffsasrec.files import write_text
+    from workbench.constraints import read_pins
     from workbench.experiments import decode_user, open_run
     from workbench.replay import replay_html, truth_in_words
     from workbench.tables import step_in_words, trace_document
 
     for path in filter(None, (html, json_)):
         _check_place(path)
+    pinned = read_pins(pin or [])
     opened = open_run(_open(run, runs))
-    trace = decode_user(opened, user, _decode_config(opened, set_))
+    config = _decode_config(opened, set_)
+    trace = decode_user(opened, user, config, pinned=pinned, forbidden_too=forbid or [])
     target = trace.about["targets"][0] or None
     titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
     heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
     print(heading)
+    for slot in trace.about["pinned"]:
+        print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")
     for step in range(trace.num_steps):
         print(step_in_words(trace, step, titles))
     document = trace_document(trace, titles, lambda token: vocabulary.decode(token).item(), target=target)
     for entry in document["recommendations"]:
         mark = "  <- the held-out item" if entry["is_target"] else ""
-        print(f"{entry['rank']:>3}  {entry['confidence']:>6.1%}  {entry['title']}{mark}")
+        share = "pinned" if entry["is_pinned"] else f"{entry['confidence']:.1%}"
+        print(f"{entry['rank']:>3}  {share:>6}  {entry['title']}{mark}")
     print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
     if html is not None:
         write_text(html, replay_html(trace, titles, target=target, title=heading))
@@ -216,6 +241,16 @@ def decode(
     if json_ is not None:
         write_text(json_, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         _say(f"wrote {json_}")
+
+
+@app.command()
+def rules(runs: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None) -> None:
+    """List the rules by which slots are filled, each with its source and its knobs, and what every knob does."""
+    if runs is not None:
+        _say("note: --runs has no effect on rules: they are the same for every run")
+    from workbench.knob_table import rules_in_words
+
+    print(rules_in_words())
 
 
 @app.command()

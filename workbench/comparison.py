@@ -7,7 +7,7 @@ protocols is said by ``tables.protocol_notes``. How a figure is drawn belongs to
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from diffsasrec.config import unknown_name
 from diffsasrec.models.base import WAYS
+from diffsasrec.protocol import decoding_name
 from diffsasrec.splits import PARTS
 from workbench.runs import Run, RunError, list_runs
 from workbench.tables import (
@@ -24,6 +25,7 @@ from workbench.tables import (
     over_seeds,
     paired_differences,
     runs_table,
+    shown_decoding,
     with_interval,
 )
 
@@ -159,10 +161,14 @@ def cost_table(runs: Sequence[Run], *, part: str) -> pd.DataFrame:
             "seconds in all": run.manifest.get("duration"),
             "peak memory, MiB": None if peak is None else peak / 2**20,
         }
+        judged: dict[str, dict[str, Mapping[str, Any]]] = {}
         for result in run.metrics()["results"]:
             if result["part"] == part and result["protocol"]["filter_seen"] and result.get("seconds"):
-                speed = result["protocol"]["num_users"] / result["seconds"]
-                row[f"users/s {result['recommend']}"] = speed
+                name = decoding_name(result["protocol"].get("decode"))
+                judged.setdefault(result["recommend"], {})[name] = result
+        for way, results in judged.items():
+            result = results[shown_decoding(list(results))]
+            row[f"users/s {way}"] = result["protocol"]["num_users"] / result["seconds"]
         rows.append(row)
     return pd.DataFrame(rows).round(1)
 

@@ -13,9 +13,10 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
+from workbench.constraints import Constraints
 from workbench.datasets import Dataset, base_name, canonical_name, open_dataset, oracle_for
+from workbench.datasets.catalogue import Catalogue
 from workbench.paths import runs_dir as runs_folder
 from workbench.provenance import provenance, source_hash
 from workbench.runs import Run, list_runs
@@ -297,6 +300,11 @@ class OpenRun:
     split: Split
     checkpoint: Checkpoint
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Return the items as people name them."""
+        return Catalogue(self.dataset.interactions.vocabulary, self.dataset.items["title"].array)
+
 
 def open_run(run: Run, *, which: str = BEST) -> OpenRun:
     """Read data, split and checkpoint of a run; raise ``ValueError`` when they do not belong together."""
@@ -319,15 +327,26 @@ def decode_user(
     *,
     part: str = "test",
     filter_seen: bool = True,
+    pinned: Mapping[int, Any] | None = None,
+    forbidden_too: Iterable[Any] = (),
 ) -> DecodeTrace:
     """Return the reverse process of one user: the history before the held-out item, then K slots.
 
-    ``about`` of the trace says the run, the user, the target's token (0 where nothing is held out) and the
-    checkpoint.
+    ``about`` of the trace says the run, the user, the target's token (0 where nothing is held out), the
+    checkpoint, and the ids of what was pinned and forbidden.
+
+    Args:
+        run: a run, or one that is open already.
+        user_id: the user's id in the data.
+        config: the rule and its knobs.
+        part: whose held-out item the history ends before.
+        filter_seen: forbid the items of the history.
+        pinned: slot, counted from 1 -> the item that it holds from the start, by id or beginning of its title.
+        forbidden_too: items that may not be recommended either.
 
     Raises:
-        ValueError: an unknown user, a history that is too short, a model that has no reverse process, or more
-            slots than the length or the catalogue has room for.
+        ValueError: an unknown user or item, a history that is too short, a model that has no reverse process, more
+            slots than the length or the catalogue has room for, or a pin that cannot be.
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, interactions = opened.checkpoint.model, opened.dataset.interactions
@@ -348,9 +367,14 @@ def decode_user(
     own = interactions.user_ids[row : row + 1]
     device = _device()
     seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
+    constraints = Constraints(
+        opened.catalogue, config.num_slots, frozenset() if seen is None else frozenset(seen.items.tolist())
+    ).with_all(pinned or {}, forbidden_too)
+    forbidden = constraints.added_to(seen)
     trace = model.decode(
         history.to(device),
-        forbidden=seen and type(seen)(*(tensor.to(device) for tensor in seen)),
+        forbidden=forbidden and type(forbidden)(*(tensor.to(device) for tensor in forbidden)),
+        pinned=constraints.pinned_tokens(),
         user_seeds=user_seeds(own).to(device),
         config=config,
     )
@@ -362,6 +386,7 @@ def decode_user(
         "filter_seen": filter_seen,
         "user_ids": own.tolist(),
         "targets": [target],
+        **constraints.about(),
     }
     return dataclasses.replace(trace, about=about)
 

@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
 
@@ -97,7 +97,7 @@ def slot_strip(
         range=[0, 1.6], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", title="model's probability"
     )
     when = "before the first step" if step is None else f"after step {step + 1} of {trace.num_steps}"
-    return _finish(figure, title=f"Slots {when}", height=130 + 28 * num_slots)
+    return finish(figure, title=f"Slots {when}", height=130 + 28 * num_slots)
 
 
 def slot_step_matrix(
@@ -121,7 +121,10 @@ def slot_step_matrix(
     if value not in MATRIX_VALUES:
         raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
     values = np.stack([_array(getattr(each, value)) for each in trace.steps])  # (T, K)
-    bottom, top = _value_range(values, value)
+    is_pinned = (
+        trace.filled_at[0].numpy() == PINNED
+    )  # its certainty is nobody's: it must not stretch the colours
+    bottom, top = _value_range(values[:, ~is_pinned], value)
     states = trace.slot_states()[:, 0].numpy()  # (T, K)
     ranks = _target_ranks(trace, target)  # (T, K)
     side = _square(trace.num_steps, trace.num_slots)
@@ -157,7 +160,7 @@ def slot_step_matrix(
         dragmode=False,
     )
     _step_axes(figure, trace)
-    return _finish(figure, title=MATRIX_VALUES[value].capitalize(), height=130 + (side + 6) * trace.num_slots)
+    return finish(figure, title=MATRIX_VALUES[value].capitalize(), height=130 + (side + 6) * trace.num_slots)
 
 
 def _value_range(values: np.ndarray, value: str) -> tuple[float, float]:
@@ -217,7 +220,7 @@ def candidates_bar(
     figure.update_xaxes(range=[0, 1.25 * top], tickformat=".0%", title="model's probability")
     figure.update_yaxes(autorange="reversed", type="category")
     title = f"Candidates of slot {slot + 1} at step {step + 1}; the rule sorted by {score_in_words(trace, step, slot)}"
-    return _finish(figure, title=title, height=110 + 26 * max(len(kept), 1))
+    return finish(figure, title=title, height=110 + 26 * max(len(kept), 1))
 
 
 def truth_figure(
@@ -270,7 +273,7 @@ def truth_figure(
     _mark_choice(figure, step=step, slot=slot, side=side)
     _step_axes(figure, trace)
     figure.update_layout(hovermode="closest", dragmode=False)
-    return _finish(figure, title="Rank of the held-out item", height=130 + (side + 6) * trace.num_slots)
+    return finish(figure, title="Rank of the held-out item", height=130 + (side + 6) * trace.num_slots)
 
 
 def training_curves(
@@ -298,7 +301,7 @@ def training_curves(
                 marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 6},
             )
     figure.update_xaxes(title=x)
-    _finish(figure, title=None, height=360)
+    finish(figure, title=None, height=360)
     return figure.update_layout(legend_y=-0.28)
 
 
@@ -312,8 +315,8 @@ def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -
         figure.add_scatter(
             x=rows[x],
             y=rows[y],
-            error_x=_interval(rows, x),
-            error_y=_interval(rows, y),
+            error_x=interval(rows, x),
+            error_y=interval(rows, y),
             mode="markers",
             name=label(str(name), 40),
             hovertext=[label(str(run), 80) for run in rows["name"]],
@@ -326,7 +329,7 @@ def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -
         )
     figure.update_xaxes(title=x, rangemode="tozero")
     figure.update_yaxes(title=y, rangemode="tozero")
-    return _finish(figure, title=None, height=380)
+    return finish(figure, title=None, height=380)
 
 
 def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.Figure:
@@ -358,7 +361,7 @@ def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.
         title="block size, items", type="log", tickvals=sizes, ticktext=[str(size) for size in sizes]
     )
     figure.update_yaxes(title="loss, nats an item")
-    return _finish(figure, title=None, height=420)
+    return finish(figure, title=None, height=420)
 
 
 def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
@@ -393,7 +396,7 @@ def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go
         )
     figure.update_xaxes(title="confidence", range=[-0.02, 1.05], tickformat=".0%")
     figure.update_yaxes(title="share that came true", range=[-0.02, 1.05], tickformat=".0%")
-    return _finish(figure, title=None, height=400)
+    return finish(figure, title=None, height=400)
 
 
 def forward_process(names: Sequence[str], masked_from: Sequence[float], time: float) -> go.Figure:
@@ -420,7 +423,7 @@ def forward_process(names: Sequence[str], masked_from: Sequence[float], time: fl
     figure.update_layout(barmode="overlay", bargap=0.25)
     figure.update_xaxes(range=[0, 1], title="time t", fixedrange=True)
     figure.update_yaxes(autorange="reversed", type="category", fixedrange=True)
-    return _finish(figure, title=None, height=90 + 26 * max(len(rows), 1))
+    return finish(figure, title=None, height=90 + 26 * max(len(rows), 1))
 
 
 def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
@@ -456,9 +459,12 @@ def _cell_texts(
     names = (
         {token: label(titles(token), 50) for token in np.unique(items).tolist() if token} if titles else {}
     )
-    texts = {}
+    texts, pinned = {}, trace.pinned_items()
     for step, slot in np.ndindex(*items.shape):
         name = names.get(int(items[step, slot]))
+        if slot in pinned:
+            texts[step, slot] = "<br>".join([f"slot {slot + 1}: pinned", *([name] if name else [])])
+            continue
         lines = [f"slot {slot + 1}, step {step + 1}: {SLOT_STATES[states[step, slot]]}"]
         lines += [f"leans to {name}" if is_empty[step, slot] else name] if name else []
         lines.append(f"probability {percent(float(shares[step, slot]))}")
@@ -600,7 +606,8 @@ def _step_axes(figure: go.Figure, trace: DecodeTrace) -> None:
     )
 
 
-def _interval(rows: pd.DataFrame, name: str) -> dict | None:
+def interval(rows: pd.DataFrame, name: str) -> dict | None:
+    """Return the error bars of a figure's 95 % interval; None where the rows have none."""
     low, high = f"{name} low", f"{name} high"
     if low not in rows or high not in rows:
         return None
@@ -617,7 +624,7 @@ def _cycle(values: Sequence[str], index: int) -> str:
     return values[index % len(values)]
 
 
-def _finish(figure: go.Figure, *, title: str | None, height: int) -> go.Figure:
+def finish(figure: go.Figure, *, title: str | None, height: int) -> go.Figure:
     """Give every figure the same frame: transparent, so that it stands on a light and on a dark page."""
     figure.update_layout(
         title=None if title is None else {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"},

@@ -35,7 +35,10 @@ _KEYS = ("notebooks", "parameters", "timeouts", *_TOP)
 _RANGE_KEYS = ("from", "to", "step", "num", "scale")
 _MOST_VALUES = 10_000  # of a range
 _READS_A_RUN = "run"
-_NEEDS_WAY = {"04_decode": "diffusion"}  # notebooks that not every model's run can serve
+_NEEDS_WAY = {  # notebooks that not every model's run can serve
+    "04_decode": "diffusion",
+    "07_decoding_study": "diffusion",
+}
 
 
 @dataclass(frozen=True)

@@ -177,11 +177,12 @@ def _page_data(
         else trace.target_rank(torch.tensor([target]))[:, 0].tolist()
     )
     item_of: dict[int, int] = {}
+    pinned, every_slot = trace.pinned_items(), range(trace.num_slots)
     items, shares = (each[:, 0].tolist() for each in trace.leading_items())
     steps, filled_at, last_filled = [], [], [0] * trace.num_slots
     for number, step in enumerate(trace.steps):
         slots = []
-        for slot in range(trace.num_slots):
+        for slot in every_slot:
             candidates = [
                 [item_of.setdefault(token, len(item_of)), round(share, 5)]
                 for token, share in zip(
@@ -217,6 +218,7 @@ def _page_data(
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
         "steps": steps,
         "filled_at": filled_at,
+        "pinned": [item_of[pinned[slot]] if slot in pinned else -1 for slot in every_slot],
         "target": None if target is None else item_of[target],
         "score_name": score_name(trace),
     }
@@ -251,7 +253,7 @@ def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> s
         cells = [
             place,
             f"{star}<bdi>{html.escape(_shorten(titles(token)))}</bdi>",
-            _percent(share),
+            "" if step == "pinned" else _percent(share),
             slot + 1,
             step,
         ]

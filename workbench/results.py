@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from diffsasrec.config import unknown_name
-from diffsasrec.protocol import Protocol, comparable, read_protocol
+from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
+from workbench.provenance import provenance
 from workbench.runs import Run, read_json, write_json
 from workbench.tables import MAIN_FIGURES, spread
 
@@ -43,6 +44,34 @@ def keep(run: Run, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run.manifest['recipe']}.json"
     write_json(path, document(run))
+    return path
+
+
+def keep_study(
+    run: Run, folder: Path, *, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]
+) -> Path:
+    """Write what a decoding study found to ``<folder>/<recipe>-<split>.json`` and return where it is.
+
+    Args:
+        tables: by name, of aggregates: none has a row per user.
+        about: what the tables were made from: parts, numbers of users, K, competitors.
+
+    Raises:
+        ValueError: a table that says whose a row is.
+    """
+    for name, table in tables.items():
+        if {"user_id", "row", "rows"} & set(table):
+            raise ValueError(f"the table {name} has a row per user: only aggregates are kept")
+    split = run.manifest["config"]["split"]["name"]
+    path = folder / f"{run.recipe}-{split.replace('_', '-')}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {
+        name: json.loads(table.to_json(orient="records", double_precision=6))
+        for name, table in tables.items()
+    }
+    manifest, judged = dict(run.manifest), provenance()
+    content = {"format": FORMAT, "manifest": manifest, "about": dict(about), "judged by": judged}
+    write_json(path, content | {"tables": rows})
     return path
 
 
@@ -114,12 +143,18 @@ def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, An
     """Return what the table says of one result."""
     return {
         "system": manifest["config"]["model"],
-        "way": WAYS[result["recommend"]],
+        "way": WAYS[result["recommend"]] + _unusual(result["protocol"].get("decode")),
         "protocol": read_protocol(result["protocol"]),
         "users/s": result["protocol"]["num_users"] / result["seconds"],
         "minutes": (manifest.get("training") or {}).get("seconds", 0.0) / 60,
         **spread(result["figures"]),
     }
+
+
+def _unusual(decode: Mapping[str, Any] | None) -> str:
+    """Return how a list was decoded where that is not the usual way: a run may have been decoded in several."""
+    name = decoding_name(decode)
+    return f" ({name})" if name and not is_usual_decoding(name) else ""
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:

@@ -34,6 +34,7 @@ from diffsasrec.checkpoint import (
 )
 from diffsasrec.config import nearest
 from diffsasrec.files import explained, make_folder, replace_files, write_text
+from diffsasrec.protocol import decoding_name
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.training import BEST, HISTORY
 from diffsasrec.vocabulary import Vocabulary
@@ -50,6 +51,7 @@ PER_USER_COLUMNS = (
     "part",
     "recommend",
     "filter_seen",
+    "decoding",
     "user_id",
     "target",
     "rank",
@@ -63,7 +65,12 @@ _LATER_COLUMNS = {
     "target_count": "Int64",
     "target_is_head": "boolean",
 }  # missing where an older version judged
-RESULT_IDENTITY = ("part", "recommend", "filter_seen")  # a newer result of the same three replaces the older
+RESULT_IDENTITY = (
+    "part",
+    "recommend",
+    "filter_seen",
+    "decoding",
+)  # a newer result of the same four replaces the older
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")  # also of no hidden folder, and never ".."
 _LOCK_TRIES = 6
 _MANIFEST_TYPES = {"recipe": str, "key": str, "config": dict, "dataset": dict, "status": str, "seed": int}
@@ -250,7 +257,8 @@ class Run:
         if digest not in (None, _digest(data)):
             raise RunError(f"{path} does not belong to the figures in {METRICS}: evaluate the run again")
         try:
-            return _with_later_columns(pd.read_parquet(io.BytesIO(data)))
+            table = pd.read_parquet(io.BytesIO(data))
+            return _with_later_columns(table, self.metrics()["results"])
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}): evaluate the run again") from error
 
@@ -311,7 +319,7 @@ class Run:
             ]
             known = {(entry["name"], *_identity(entry)) for entry in references}
             old = [each for each in metrics["references"] if (each["name"], *_identity(each)) not in known]
-            fresh = _with_later_columns(per_user)
+            fresh = _with_later_columns(per_user, results)
             if kept and len(table):
                 identities = {_identity(each) for each in kept}
                 rows = pd.MultiIndex.from_frame(table[list(RESULT_IDENTITY)]).to_flat_index()
@@ -466,13 +474,22 @@ def _check_manifest(manifest: Any, id_: str) -> None:
         raise RunError(f"{MANIFEST} belongs to {manifest['recipe']}/{manifest['key']}: the folder was moved")
 
 
-def _with_later_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of per_user.parquet with ``PER_USER_COLUMNS`` alone, unknown where an older version judged."""
+def _with_later_columns(table: pd.DataFrame, results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows of per_user.parquet with ``PER_USER_COLUMNS`` alone, unknown where an older version judged.
+
+    Rows of a version that kept one decoding of a kind are those of the one that its ``results`` name.
+    """
+    if "decoding" not in table:
+        of_kind = {_identity(result)[:3]: _identity(result)[3] for result in results}
+        kinds = zip(*(table[name] for name in RESULT_IDENTITY[:3]), strict=True) if len(table) else ()
+        table = table.assign(decoding=[of_kind.get(kind, "") for kind in kinds])
     return table.reindex(columns=list(PER_USER_COLUMNS)).astype(_LATER_COLUMNS)
 
 
-def _identity(result: Mapping[str, Any]) -> tuple[str, str, bool]:
-    return result["part"], result["recommend"], result["protocol"]["filter_seen"]
+def _identity(result: Mapping[str, Any]) -> tuple[str, str, bool, str]:
+    """Return what tells a result from others of the run: where several decodings were judged, each has its own."""
+    protocol = result["protocol"]
+    return result["part"], result["recommend"], protocol["filter_seen"], decoding_name(protocol.get("decode"))
 
 
 def _is_inside(runs_dir: Path, path: Path) -> bool:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
-from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
-from diffsasrec.protocol import Protocol, comparable, read_protocol
-from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.metrics import NUM_SAMPLES, PER_USER, bootstrap_interval, bootstrap_means
+from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
+from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
@@ -31,7 +31,8 @@ def runs_table(
 ) -> pd.DataFrame:
     """Return a row per run: what it is, and its figures of one kind with ``<figure> low`` and ``<figure> high``.
 
-    A run without such a result, or whose figures cannot be read, has no value there.
+    Where a run was decoded in several ways, ``shown_decoding`` says which of them counts. A run without such a
+    result, or whose figures cannot be read, has no value there.
     """
     rows = []
     for run in runs:
@@ -45,10 +46,22 @@ def runs_table(
             "created": run.manifest.get("created"),
         }
         wanted = (part, recommend, filter_seen)
-        results = [result for result in _results(run) if _kind(result) == wanted]
-        found = {"protocol": _protocol(results[0]), **spread(results[0]["figures"])} if results else {}
+        results = {
+            decoding_name(result["protocol"].get("decode")): result
+            for result in _results(run)
+            if _kind(result) == wanted
+        }
+        found = {}
+        if results:
+            shown = results[shown_decoding(list(results))]
+            found = {"protocol": _protocol(shown), **spread(shown["figures"])}
         rows.append(row | found)
     return pd.DataFrame(rows)
+
+
+def shown_decoding(names: Sequence[str]) -> str:
+    """Return which of several decodings stands for a run: the usual one, else the one that was judged last."""
+    return next((name for name in names if is_usual_decoding(name)), names[-1])
 
 
 def results_table(run: Run) -> pd.DataFrame:
@@ -64,6 +77,7 @@ def results_table(run: Run) -> pd.DataFrame:
             "part": result["part"],
             "recommend": result["recommend"],
             "filter_seen": protocol["filter_seen"],
+            "decoding": decoding_name(protocol.get("decode")),
             "users": protocol.get("num_users"),
             "protocol": _protocol(result),
         }
@@ -106,9 +120,12 @@ def with_interval(row: pd.Series, figure: str) -> str:
 def of_one_kind(
     per_user: pd.DataFrame, *, part: str = "test", recommend: str = "topk", filter_seen: bool = True
 ) -> pd.DataFrame:
-    """Return the ``per_user`` rows of one kind of result."""
+    """Return the ``per_user`` rows of one kind of result, of the decoding that ``runs_table`` shows."""
     kept = per_user["filter_seen"].astype(bool) == filter_seen
-    return per_user[(per_user["part"] == part) & (per_user["recommend"] == recommend) & kept]
+    rows = per_user[(per_user["part"] == part) & (per_user["recommend"] == recommend) & kept]
+    if "decoding" not in rows or not len(rows):
+        return rows
+    return rows[rows["decoding"] == shown_decoding(rows["decoding"].unique().tolist())]
 
 
 def flattened(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -140,8 +157,18 @@ def paired_difference(
             "compare runs of the same split, one kind of result at a time"
         )
     difference = _values(both["rank_second"], figure) - _values(both["rank_first"], figure)
-    low, high = bootstrap_interval(difference, seed=seed)
-    means = bootstrap_means(difference, seed=seed)
+    return mean_difference(difference, seed=seed)
+
+
+def mean_difference(
+    difference: NDArray[np.float64], *, seed: int = 0, num_samples: int = NUM_SAMPLES
+) -> dict[str, float]:
+    """Return the mean of what one system has more than another for each user (B,), with its interval and p.
+
+    ``p`` is never below 2 / (num_samples + 1): who corrects for many comparisons needs more samples.
+    """
+    low, high = bootstrap_interval(difference, seed=seed, num_samples=num_samples)
+    means = bootstrap_means(difference, seed=seed, num_samples=num_samples)
     fewest = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (fewest + 1) / (len(means) + 1))  # never 0: more samples might have found one
     return {"difference": float(difference.mean()), "low": low, "high": high, "p": p}
@@ -169,7 +196,7 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], *, figure: str = "NDC
             raise ValueError(f"{first} and {second}: {error}") from error
         rows.append({"first": first, "second": second, **found})
     table = pd.DataFrame(rows)
-    return table.assign(**{"p corrected": _holm(table["p"].to_numpy())})
+    return table.assign(**{"p corrected": holm(table["p"].to_numpy())})
 
 
 def significance_matrix(tables: Mapping[str, pd.DataFrame], *, figure: str = "NDCG@10") -> pd.DataFrame:
@@ -280,15 +307,19 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
 
 
 def trace_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None = None) -> pd.DataFrame:
-    """Return a row per step and slot of one user's trace; steps and slots count from 1, as people read them."""
+    """Return a row per step and slot of one user's trace; steps and slots count from 1, as people read them.
+
+    The best candidate is one that no other slot holds: a filled slot's own item, an open slot's first free one.
+    """
     states = trace.slot_states()[:, 0]
+    leading = trace.leading_items()[0][:, 0].tolist()
     ranks = None if not target else trace.target_rank(torch.tensor([target]))[:, 0]
     rows = []
     for index, step in enumerate(trace.steps):
         for slot in range(trace.num_slots):
             state = SLOT_STATES[int(states[index, slot])]
             token = 0 if state in OPEN_STATES else int(step.tokens[0, slot])
-            best = int(step.candidates[0, slot, 0])
+            best = leading[index][slot]
             rows.append(
                 {
                     "step": index + 1,
@@ -343,6 +374,7 @@ def trace_document(
             )
         steps.append({"step": index + 1, "slots": slots})
     made = trace.recommendations()
+    pinned = set(trace.steps[-1].tokens[trace.filled_at == PINNED].tolist())
     listed = zip(made.items[0].tolist(), made.scores[0].tolist(), strict=True)
     return {
         "format": 1,
@@ -353,7 +385,13 @@ def trace_document(
         "target": item(target) if target else None,
         "steps": steps,
         "recommendations": [
-            {"rank": place, **item(token), "confidence": score, "is_target": token == target}
+            {
+                "rank": place,
+                **item(token),
+                "confidence": score,
+                "is_target": token == target,
+                "is_pinned": token in pinned,
+            }
             for place, (token, score) in enumerate(listed, start=1)
         ],
     }
@@ -375,7 +413,7 @@ def _fifths(lengths: pd.Series) -> pd.Series:
     return grouped.transform("min").astype("str") + " to " + grouped.transform("max").astype("str") + " items"
 
 
-def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return p-values corrected for their number by Holm's step-down rule, in the order they came."""
     order = np.argsort(p, kind="stable")
     corrected = np.empty(len(p))

@@ -170,3 +170,60 @@ def _play(chromium: Browser, witnessed: Callable, replay: Path) -> None:
     assert witness.errors == []
     assert all(host == "" for host in witness.hosts)
     context.close()
+
+
+def test_a_person_pins_an_item_to_a_slot_forbids_another_and_sends_the_link(address, chromium, witnessed):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    witness = witnessed(page)
+    page.goto(f"{address}?user=17&slot=2&threshold=0.123")
+    expect(page.locator(".slots .slot")).to_have_count(10, timeout=PATIENCE)
+    _settled(page)
+
+    # Find an item by typing, and pin it to the slot that is looked at.
+    page.get_by_text("Pin or forbid items").click()
+    page.locator(".st-key-find input").press_sequentially("the ", delay=50)
+    found = page.locator('.st-key-found [role="radiogroup"] label')
+    expect(found.first).to_be_visible(timeout=PATIENCE)
+    title = found.nth(1).inner_text()
+    found.nth(1).click()
+    _settled(page)
+    page.locator(".st-key-do-pin button").click()
+    pinned = page.locator(".slots .slot").nth(1)
+    expect(pinned).to_contain_text("pinned", timeout=PATIENCE)
+    expect(pinned).to_contain_text(title)
+    _settled(page)
+
+    # Forbid what the first slot takes.
+    unwanted = page.locator(".slots .slot").first.locator("bdi").inner_text()
+    page.locator(".st-key-find input").fill(unwanted)
+    expect(found.first).to_have_text(unwanted, timeout=PATIENCE)
+    _settled(page)
+    page.locator(".st-key-do-forbid button").click()
+    expect(page.locator(".slots .slot").first).not_to_contain_text(unwanted, timeout=PATIENCE)
+    page.wait_for_function("() => location.search.includes('pin=2') && location.search.includes('forbid=')")
+    _settled(page)
+
+    # The link shows the same, with the knob to its last digit; the film knows the pin too.
+    other = context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other_witness = witnessed(other)
+    other.goto(page.url)
+    expect(other.locator(".slots .slot").nth(1)).to_contain_text(title, timeout=PATIENCE)
+    _settled(other)
+    assert other.locator(".slots").first.inner_text() == page.locator(".slots").first.inner_text()
+    expect(other.locator(".st-key-threshold input")).to_have_value("0.123")
+    other.get_by_text("Film", exact=True).click()
+    film = other.frame_locator("iframe")
+    expect(film.locator("#clock")).to_have_text("start: all others masked", timeout=PATIENCE)
+    expect(film.locator(".slot").nth(1)).to_contain_text("pinned")
+
+    # Take it back.
+    page.locator(".st-key-unpin-0 button").first.click()
+    expect(page.locator(".slots .slot").nth(1)).not_to_contain_text("pinned", timeout=PATIENCE)
+    page.wait_for_function("() => !location.search.includes('pin=')")
+    for seen in (witness, other_witness):
+        assert seen.errors == []
+        assert seen.hosts <= {"127.0.0.1"}
+    context.close()

@@ -199,6 +199,8 @@ def cases(
     ):
         if name in read:
             knobs[name] = draw(st.sampled_from(values), label=name)
+    if knobs.get("remask_by") == "confidence":
+        del knobs["eta"]  # it would warn that it has no effect
     if rule == "threshold_decay":
         knobs["threshold"] = draw(st.sampled_from([0.2, 0.4, 0.9]), label="threshold")
         knobs["decay"] = draw(st.sampled_from([0.5, 0.9]), label="decay")

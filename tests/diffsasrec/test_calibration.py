@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffsasrec.calibration import reliability
+from diffsasrec.calibration import Statements, fitted_temperature, reliability
 
 
 def said_and_true(num_users: int, num_slots: int, *, overconfidence: float = 0.0, seed: int = 0):
@@ -66,3 +66,54 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     found = reliability(*said_and_true(50, 2))
     assert found.interval(seed=3) == found.interval(seed=3)
     assert found.interval(seed=3) != found.interval(seed=4)
+
+
+def statements(*, overconfidence: float, num_kept: int | None = None, seed: int = 0) -> Statements:
+    """Return what a model says whose logits are that many times too large; its hits come as often as is true."""
+    logits = np.random.default_rng(seed).normal(size=(500, 12)) * 2
+
+    def softmax(values):
+        shares = np.exp(values - values.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    true, said = softmax(logits), softmax(overconfidence * logits)
+    said = -np.sort(-said, axis=1)
+    return Statements(
+        committed=said[:, 0],
+        candidates=said[:, :num_kept],
+        num_others=np.full(500, 12 - len(said[0, :num_kept])),
+        is_hit=true.max(axis=1),
+    )
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.7, 4.0])
+def test_logits_that_are_too_large_by_a_factor_give_the_factor_back(factor: float) -> None:
+    told = statements(overconfidence=factor)
+    assert fitted_temperature(told) == pytest.approx(factor, rel=1e-4)
+    np.testing.assert_allclose(told.at(factor), told.is_hit, atol=1e-9)
+
+
+def test_a_temperature_of_one_changes_nothing() -> None:
+    told = statements(overconfidence=3.0, num_kept=4)
+    np.testing.assert_allclose(told.at(1.0), told.committed, atol=1e-12)
+
+
+def test_a_few_kept_candidates_nearly_give_the_factor_back() -> None:
+    assert fitted_temperature(statements(overconfidence=2.0, num_kept=6)) == pytest.approx(2.0, rel=0.1)
+
+
+def test_the_fitted_temperature_mends_what_a_model_says_to_others() -> None:
+    """Fitted on some users, it takes the error of others away."""
+    random = np.random.default_rng(1)
+    temperature = fitted_temperature(statements(overconfidence=2.5, seed=2))
+    told = statements(overconfidence=2.5, seed=3)
+    is_hit = random.random((500, 1)) < told.is_hit[:, None]
+    before = reliability(told.committed[:, None], is_hit).expected_error()
+    after = reliability(told.at(temperature)[:, None], is_hit).expected_error()
+    assert (before > 0.15, after < 0.06) == (True, True)
+
+
+def test_a_temperature_needs_statements() -> None:
+    nothing = np.zeros(0)
+    with pytest.raises(ValueError, match="decode some users"):
+        fitted_temperature(Statements(nothing, np.zeros((0, 3)), nothing, nothing))

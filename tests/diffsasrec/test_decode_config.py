@@ -77,6 +77,13 @@ def test_a_knob_without_effect_warns(rule: str, knob: str, value) -> None:
         DecodeConfig(rule=rule, **{knob: value})
 
 
+def test_eta_warns_where_doubt_alone_says_what_is_emptied() -> None:
+    with pytest.warns(UserWarning, match="eta has no effect with remask_by=confidence"):
+        DecodeConfig(rule="remask", remask_by="confidence", eta=0.5)
+    DecodeConfig(rule="remask", remask_by="rescale", eta=0.5)
+    assert DecodeConfig(rule="remask", remask_by="confidence").without_effect() == []
+
+
 @pytest.mark.parametrize("knobs", [{"top_k": 3}, {"top_p": 0.5}])
 def test_a_cut_of_what_is_sampled_from_warns_where_nothing_is_sampled(knobs: dict) -> None:
     with pytest.warns(UserWarning, match="top_k and top_p have no effect at temperature 0"):

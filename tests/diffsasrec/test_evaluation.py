@@ -26,6 +26,7 @@ PER_USER_COLUMNS = [
     "part",
     "recommend",
     "filter_seen",
+    "decoding",
     "user_id",
     "target",
     "rank",
@@ -236,6 +237,7 @@ def test_the_table_has_the_columns_of_the_contract_and_a_row_per_user(cycle_spli
     assert set(table["recommend"]) == {"topk"}
     assert set(table["filter_seen"]) == {False}
     assert set(table["slot"]) == {-1}
+    assert set(table["decoding"]) == {""}
 
 
 def test_the_table_names_item_ids_and_whole_histories(cycle_split: Split) -> None:

@@ -1,4 +1,4 @@
-"""What one pass says of the slots: guidance, the cut of what is sampled from, and rescoring, by hand."""
+"""What is kept of logits: by hand, and the cut of what is sampled from."""
 
 from __future__ import annotations
 
@@ -8,40 +8,9 @@ import pytest
 import torch
 
 from diffsasrec.decoding import decode
-from tests.diffsasrec.decode_cases import BY_HAND, decode_one, make_config, story, table_logits
-
-
-def test_guidance_moves_away_from_what_is_said_without_the_history() -> None:
-    seen = []
-
-    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
-        seen.append(tokens.tolist())
-        with_history = [{1: 0.5, 2: 0.4, 3: 0.1}]
-        without = [{1: 0.8, 2: 0.1, 3: 0.1}]
-        return table_logits(with_history if tokens[0, 1] != 7 else without)(tokens)
-
-    config = make_config(rule="low_confidence", num_slots=1, guidance=1.0)
-    trace = decode(
-        logits_of,
-        torch.tensor([[0, 5]]),
-        num_items=6,
-        user_seeds=torch.tensor([0]),
-        config=config,
-    )
-    assert seen == [[[0, 5, 7]], [[0, 7, 7]]]  # PAD stays PAD
-    # p^2 / p_without: .25/.8 = .3125, .16/.1 = 1.6, .01/.1 = .1; the rest 1e-9 each: 1.6 / 2.0125
-    assert story(trace) == [{0: (2, round(1.6 / (2.0125 + 3e-9), 4))}]
-
-
-def test_without_guidance_no_second_pass_is_made() -> None:
-    calls = []
-
-    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
-        calls.append(len(tokens))
-        return table_logits(BY_HAND)(tokens)
-
-    decode_one(logits_of, make_config(rule="low_confidence", num_slots=4))
-    assert calls == [1, 1, 1, 1]
+from diffsasrec.predictions import predict
+from diffsasrec.reading import NOT_ALLOWED
+from tests.diffsasrec.decode_cases import decode_one, make_config, table_logits
 
 
 @pytest.mark.parametrize(
@@ -78,15 +47,30 @@ def test_slots_that_may_all_take_one_item_alone_fall_back_to_the_others() -> Non
     assert 1 in decode_one(table_logits(table), config).steps[0].tokens[0].tolist()
 
 
-def test_rescoring_masks_each_slot_in_turn_and_orders_the_list_by_what_it_finds() -> None:
-    trace = decode_one(
-        table_logits(BY_HAND), make_config(rule="low_confidence", num_slots=4, rank_by="rescored")
-    )
-    # the list is 2, 1, 4, 5; left for slot 0: .30/(1 - .40 - .10 - .06), for 1: .60/(1 - .10 - .05 - .03),
-    # for 2: .92/(1 - .02 - .02 - .01), for 3: .45/(1 - .05 - .05 - .05)
-    assert trace.rescored is not None
-    assert trace.rescored[0].tolist() == pytest.approx([0.30 / 0.44, 0.60 / 0.82, 0.92 / 0.95, 0.45 / 0.85])
-    found = trace.recommendations()
-    assert found.items.tolist() == [[4, 1, 2, 5]]
-    assert found.scores[0].tolist() == pytest.approx([0.92 / 0.95, 0.60 / 0.82, 0.30 / 0.44, 0.45 / 0.85])
-    assert trace.user(0).recommendations().items.tolist() == [[4, 1, 2, 5]]
+def test_what_is_kept_of_a_slot_is_its_best_items_their_probabilities_its_entropy_and_its_margin() -> None:
+    shares = torch.tensor([[0.5, 0.3, 0.15, 0.05, 0.0]])
+    logits = shares.log().clamp(min=NOT_ALLOWED)
+    found = predict(logits + 3, None, torch.tensor([2]), make_config(num_slots=2, num_candidates=5))
+    assert found.ranked.tolist() == [[1, 2, 3, 4, 5]]
+    torch.testing.assert_close(found.ranked_probability, shares)
+    torch.testing.assert_close(found.entropy, -(shares[:, :4] * shares[:, :4].log()).sum(dim=1))
+    torch.testing.assert_close(found.margin, torch.tensor([0.2]))
+    torch.testing.assert_close(found.own_probability, torch.tensor([0.3]))  # of item 2, which the slot holds
+    assert found.candidates(5)[0].tolist() == [[1, 2, 3, 4, 0]]  # 5 is not allowed
+
+
+@pytest.mark.parametrize("ahead", [1.0, 5.0, 12.0])
+def test_the_entropy_of_a_sure_slot_is_as_small_as_it_is(ahead: float) -> None:
+    found = predict(torch.tensor([[ahead, 0.0, 0.0]]), None, torch.tensor([4]), make_config(num_slots=1))
+    rest = math.exp(-ahead)
+    exact = math.log1p(2 * rest) + 2 * rest / (1 + 2 * rest) * ahead
+    float_step = 1.2e-7  # log p(best) is no finer near 1
+    assert float(found.entropy) == pytest.approx(exact, rel=1e-5, abs=2 * float_step)
+
+
+def test_equal_items_are_ranked_in_their_order_however_many_are_kept() -> None:
+    logits = torch.tensor([[1.0, 2.0, 2.0, 2.0, 2.0, 1.0]])
+    few = predict(logits.clone(), None, torch.tensor([7]), make_config(num_slots=2, num_candidates=1))
+    many = predict(logits.clone(), None, torch.tensor([7]), make_config(num_slots=2, num_candidates=6))
+    assert few.ranked.tolist() == [[2, 3, 4]]
+    assert many.ranked.tolist() == [[2, 3, 4, 5, 1, 6]]

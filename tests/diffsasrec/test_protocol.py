@@ -10,7 +10,7 @@ import pytest
 
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import DecodeConfig
-from diffsasrec.protocol import Protocol, comparable, read_protocol
+from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.split_records import SplitConfig
 
 RESULTS = sorted((Path(__file__).parents[2] / "results").glob("*.json"))
@@ -103,6 +103,29 @@ def test_differences_are_said_with_both_values() -> None:
     slower = dataclasses.replace(DECODED, decode={**to_dict(DecodeConfig()), "threshold": 0.5})
     assert comparable(DECODED, slower) == ["decoding's threshold: 0.9 / 0.5"]
     assert "decoding: none / threshold_decay, threshold 0.5" in comparable(PLAIN, slower)
+
+
+def test_a_decoding_has_a_name_of_all_that_makes_its_lists_another() -> None:
+    def name(**knobs) -> str:
+        return decoding_name(to_dict(DecodeConfig(**knobs)))
+
+    assert decoding_name(None) == ""
+    assert name() == name(num_candidates=99) == "threshold_decay num_slots=10"
+    assert name(threshold=0.5, rank_by="slot") == 'threshold_decay num_slots=10 rank_by="slot" threshold=0.5'
+    older = {"rule": "factor", "num_slots": 4, "factor": 2.0}  # knobs that came later are at their defaults
+    assert (
+        decoding_name(older)
+        == name(rule="factor", num_slots=4, factor=2.0)
+        == "factor num_slots=4 factor=2.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("knobs", "is_usual"),
+    [({}, True), ({"num_slots": 4}, True), ({"threshold": 0.5}, False), ({"rule": "left_to_right"}, False)],
+)
+def test_the_usual_decoding_may_have_any_number_of_slots(knobs: dict, is_usual: bool) -> None:
+    assert is_usual_decoding(decoding_name(to_dict(DecodeConfig(**knobs)))) is is_usual
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, DECODED, dataclasses.replace(PLAIN, filters=("5-core",))])

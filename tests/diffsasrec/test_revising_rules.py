@@ -37,7 +37,8 @@ def revision_draws(config: DecodeConfig, step: int) -> list[float]:
 def test_remask_empties_a_slot_for_sure_where_sigma_is_one_and_its_item_is_free_in_the_next_pass(
     remask_by: str,
 ) -> None:
-    config = make_config(rule="remask", num_slots=4, num_steps=4, eta=1.0, remask_by=remask_by, seed=2)
+    eta = {} if remask_by == "confidence" else {"eta": 1.0}
+    config = make_config(rule="remask", num_slots=4, num_steps=4, remask_by=remask_by, seed=2, **eta)
     trace = decode_one(table_logits(BY_HAND), config)
     # step 1: F = 1, n = 1, sigma_max = min(1, (1 - 2/4) / (1/4)) = 1, and the only filled slot has all the doubt:
     # slot 2 is emptied, two are filled. Slot 1 has 1 (.60/.95); slot 0 lost it (.30/.90), so slot 3 (.45/.95).

@@ -11,7 +11,7 @@ import pytest
 
 from diffsasrec.protocol import Protocol
 from diffsasrec.split_records import SplitConfig
-from diffsasrec.summary import Lists, head_items, summarise
+from diffsasrec.summary import Lists, head_items, per_user_figures, summarise
 
 PROTOCOL = Protocol(
     split=SplitConfig(),
@@ -35,9 +35,20 @@ LISTS = Lists(
 ROWS = pd.DataFrame({"rank": [2.0, 1.0], "first_slot_most_confident": [True, False], "steps": [3, 5]})
 
 
+def summed_up(lists: Lists, protocol: Protocol = PROTOCOL, *, features=None):
+    values = per_user_figures(
+        ROWS,
+        lists,
+        list_length=protocol.list_length,
+        future_length=protocol.future_length,
+        training_counts=COUNTS,
+        features=features,
+    )
+    return summarise(values, lists, protocol)
+
+
 def value_of(name: str, lists: Lists = LISTS, **options) -> float:
-    options = {"training_counts": COUNTS, "features": None, **options}
-    return summarise(ROWS, lists, options.pop("protocol", PROTOCOL), **options)[0][name]["value"]
+    return summed_up(lists, **options)[0][name]["value"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +73,7 @@ def test_a_figure_by_hand(name: str, value: float) -> None:
 
 def test_every_mean_over_users_has_an_interval_around_it() -> None:
     features = np.eye(12, dtype=bool)
-    figures, curves = summarise(ROWS, LISTS, PROTOCOL, training_counts=COUNTS, features=features)
+    figures, curves = summed_up(LISTS, features=features)
     for name, figure in figures.items():
         if name.startswith("Coverage"):
             assert figure["low"] is None
@@ -76,13 +87,13 @@ def test_every_mean_over_users_has_an_interval_around_it() -> None:
 def test_figures_against_several_targets_are_there_only_where_there_are_several() -> None:
     single = dataclasses.replace(LISTS, future=LISTS.future[:, :1])
     protocol = dataclasses.replace(PROTOCOL, future_length=1)
-    figures, _ = summarise(ROWS, single, protocol, training_counts=COUNTS, features=None)
+    figures, _ = summed_up(single, protocol)
     assert not [name for name in figures if name.startswith(("Set", "Slot", "Ordered"))]
 
 
 def test_a_list_without_confidence_has_no_calibration() -> None:
     silent = dataclasses.replace(LISTS, said=LISTS.said[:, :0], confidence=LISTS.confidence[:, :0])
-    figures, curves = summarise(ROWS, silent, PROTOCOL, training_counts=COUNTS, features=None)
+    figures, curves = summed_up(silent)
     assert "ECE" not in figures
     assert curves == {}
 

@@ -121,6 +121,12 @@ def test_the_rank_of_a_target_counts_from_one_and_is_zero_beyond_the_candidates(
     ]
 
 
+def test_the_items_of_pinned_slots_are_those_from_before_the_first_step() -> None:
+    trace = make_trace().user(0)
+    assert trace.pinned_items() == {}
+    assert dataclasses.replace(trace, filled_at=torch.tensor([[1, -1, 1]])).pinned_items() == {1: 3}
+
+
 def test_one_users_trace_ends_with_the_users_last_slot() -> None:
     alone = make_trace().user(0)
     assert (alone.num_users, alone.num_steps) == (1, 2)

@@ -42,6 +42,9 @@ def executed(tmp_path_factory):
         ]
         decoded = {"run": trained.run, "user": "7", "rule": "low_confidence", "num_slots": 3}
         jobs.append(plan("04_decode", decoded, runs_dir=runs, needs=[trained]))
+        studied = {"run": trained.run, "rules": "low_confidence,factor", "steps": "4,1", "stages": "1"}
+        studied |= {"max_users": 40, "report_users": 40}
+        jobs.append(plan("07_decoding_study", studied, runs_dir=runs, needs=[trained]))
         counted = run_experiment(recipe("toy", "popularity"), runs_dir=runs, progress="none")
         evaluate_run(counted, max_users=50, progress="none")
         both = {"runs": f"{trained.run},{counted.id}"}
@@ -90,7 +93,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     outcomes, runs = executed
     run = Run.open(runs, outcomes["02_train"].job.run)
     kept = {path.name for path in run.folder.glob("*.ipynb")}
-    assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb"}
+    assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb", "07_decoding_study.ipynb"}
     assert run in list_runs(runs)
     loose = {path.name.split("-")[0] for path in (runs / "_notebooks").iterdir()}
     assert loose == {"01_data", "05_compare", "06_published", "08_bridge", "locks"}

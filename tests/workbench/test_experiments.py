@@ -16,7 +16,7 @@ from diffsasrec.decoding import DecodeConfig
 from diffsasrec.models import MODELS
 from diffsasrec.models.sasrec import SASRec
 from diffsasrec.splits import SPLITS
-from diffsasrec.trace import DecodeTrace
+from diffsasrec.trace import PINNED, DecodeTrace
 from diffsasrec.training import TrainConfig
 from workbench import experiments
 from workbench.datasets import open_dataset
@@ -328,6 +328,29 @@ def test_a_decode_is_the_same_from_a_run_and_from_an_open_one_and_survives_a_fil
     loaded = run.load_trace(name)
     assert isinstance(loaded, DecodeTrace)
     assert loaded.about == first.about
+
+
+def test_pinned_and_forbidden_items_are_kept_to_and_told_and_name_another_trace(trained):
+    run = open_run(trained["diffsasrec"])
+    free = decode_user(run, 7)
+    unwanted = run.catalogue.item_id(int(free.recommendations().items[0, 0]))
+    trace = decode_user(run, 7, pinned={2: "126"}, forbidden_too=[unwanted])
+    assert run.catalogue.item_id(int(trace.steps[0].tokens[0, 1])) == 126
+    assert trace.filled_at[0].tolist()[1] == PINNED
+    assert run.catalogue.token_of(unwanted) not in trace.steps[-1].tokens[0].tolist()
+    assert (trace.about["pinned"], trace.about["forbidden_too"]) == ({"2": 126}, [unwanted])
+    assert (free.about["pinned"], free.about["forbidden_too"]) == ({}, [])
+    names = {trace_name(made) for made in (free, trace, decode_user(run, 7, pinned={2: 126}))}
+    assert len(names) == 3
+    assert trace.user(0).about == trace.about
+
+
+def test_a_seen_item_can_be_pinned_where_seen_items_may_be_recommended(trained):
+    seen = 106  # user 7 walks on from it
+    with pytest.raises(ValueError, match="it is in the history already"):
+        decode_user(trained["diffsasrec"], 7, pinned={1: seen})
+    trace = decode_user(trained["diffsasrec"], 7, pinned={1: seen}, filter_seen=False)
+    assert trace.about["pinned"] == {"1": seen}
 
 
 def test_a_user_with_nothing_held_out_is_decoded_from_all_there_is(trained):

@@ -110,6 +110,24 @@ def test_sure_is_the_same_end_of_the_scale_for_entropy_and_for_probability():
     assert scales["probability"][-1][1] == scales["entropy"][0][1]
 
 
+def test_a_pinned_slot_does_not_stretch_the_colours_and_is_said_to_be_pinned():
+    free = decoded()
+    pinned = decode(
+        lambda tokens: torch.zeros(len(tokens), 6, NUM_ITEMS),
+        free.history,
+        num_items=NUM_ITEMS,
+        pinned=torch.tensor([[0, 9, 0, 0, 0, 0]]),
+        user_seeds=torch.tensor([7]),
+        config=DecodeConfig(rule="low_confidence", num_slots=6),
+    )
+    figure = slot_step_matrix(pinned, titles=title)
+    assert figure.layout.coloraxis.cmax < 0.1
+    (texts,) = {
+        trace.hovertext[0] for trace in figure.data if trace.name == "kept" and trace.customdata[0][1] == 1
+    }
+    assert texts == "slot 2: pinned<br>Film 9"
+
+
 def test_an_unknown_value_of_the_matrix_names_the_known_ones():
     with pytest.raises(ValueError, match="probability, entropy, margin"):
         slot_step_matrix(decoded(), "confidence")

@@ -253,4 +253,9 @@ def test_a_pinned_item_is_said_to_be_pinned_and_a_changed_slot_to_be_changed():
     assert names == [["new", "kept"], ["changed", "kept"]]
     cards = board.slots(trace, 1, title, chosen=None, target=3)
     assert 'class="slot changed"' in cards
-    assert "<span>pinned</span>" in cards
+    assert "</span> pinned</span>" in cards
+    assert page.data["pinned"] == [-1, page.data["titles"].index(title(3))]
+    before = board.slots(trace, None, title, chosen=None, target=None)
+    assert before.count("nothing predicted yet") == 1
+    assert title(3) in before
+    assert board.candidates(trace, 0, 1, title, target=None).count("<tr") == 0

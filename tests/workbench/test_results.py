@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from workbench.results import as_markdown, comparison
+from workbench.results import as_markdown, comparison, keep_study
+from workbench.runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
 RESULTS = REPOSITORY / "results"
+STUDIES = sorted((RESULTS / "decoding").glob("*.json"))
 DATASETS = sorted({path.stem.rsplit("-", 1)[0] for path in RESULTS.glob("*.json")})
 
 
@@ -52,6 +55,38 @@ def write(folder: Path, *documents: dict) -> None:
     for document in documents:
         path = folder / f"{document['manifest']['recipe']}.json"
         path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def a_run(folder: Path) -> Run:
+    config = {"model": "diffsasrec", "split": {"name": "leave_last_k"}}
+    about = {"dataset": {"name": "toy", "fingerprint": "0" * 16}, "seed": 0, "status": "done"}
+    return Run.create(folder, "toy-diffsasrec", "a", {"config": config, **about})
+
+
+def test_a_study_is_kept_as_its_tables_alone(tmp_path: Path) -> None:
+    table = pd.DataFrame({"setting": ["a"], "NDCG@10": [0.25], "ECE": [float("nan")]})
+    path = keep_study(a_run(tmp_path), tmp_path / "kept", tables={"quality": table}, about={"part": "test"})
+    assert path.name == "toy-diffsasrec-leave-last-k.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["tables"] == {"quality": [{"setting": "a", "NDCG@10": 0.25, "ECE": None}]}
+    assert content["about"] == {"part": "test"}
+    assert set(content["judged by"]) >= {"git", "packages"}
+
+
+def test_rows_of_users_are_not_kept(tmp_path: Path) -> None:
+    table = pd.DataFrame({"user_id": [1], "rank": [2.0]})
+    with pytest.raises(ValueError, match="only aggregates are kept"):
+        keep_study(a_run(tmp_path), tmp_path, tables={"quality": table}, about={})
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_kept_study_names_its_parts_and_no_user(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert set(content) == {"format", "manifest", "about", "judged by", "tables"}
+    assert content["about"]["chosen on"] != content["about"]["judged on"]
+    assert "user_id" not in path.read_text(encoding="utf-8")
+    most = max(len(rows) for rows in content["tables"].values())
+    assert most < 1000  # settings, slots and steps; the data have more users
 
 
 def test_the_best_system_stands_first_with_its_interval_and_speed(tmp_path: Path) -> None:

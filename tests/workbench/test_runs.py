@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
+from diffsasrec.config import to_dict
+from diffsasrec.decode_config import DecodeConfig
+from diffsasrec.protocol import decoding_name
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from workbench import provenance
 from workbench.runs import PER_USER_COLUMNS, BrokenRun, Run, RunError, list_runs
@@ -256,6 +260,51 @@ def test_a_newer_result_takes_the_place_of_the_same_kind_alone(tmp_path):
     assert len(table) == 9
     is_replaced = (table["part"] == "test") & table["filter_seen"]
     assert set(table[is_replaced]["rank"]) == {7.0}
+
+
+def decoded(num_steps, rank):
+    """Return a decoded result, and its rows, of a number of steps."""
+    decode = to_dict(DecodeConfig(rule="low_confidence", num_steps=num_steps))
+    made = result(recommend="diffusion", value=rank)
+    made["protocol"]["decode"] = decode
+    return made, user_rows(recommend="diffusion", rank=rank).assign(decoding=decoding_name(decode))
+
+
+def test_results_of_other_decodings_stand_side_by_side(tmp_path):
+    run = make(tmp_path)
+    for num_steps, rank in ((None, 1.0), (2, 2.0), (5, 3.0), (2, 4.0)):
+        figures, rows = decoded(num_steps, rank)
+        run.add_results([figures], rows)
+    values = [each["figures"]["HR@10"]["value"] for each in run.metrics()["results"]]
+    assert values == [1.0, 3.0, 4.0]  # the second of two steps took the place of the first
+    ranks = run.per_user().groupby("decoding")["rank"].unique()
+    assert {name: rank.tolist() for name, rank in ranks.items()} == {
+        "low_confidence num_slots=10": [1.0],
+        "low_confidence num_slots=10 num_steps=2": [4.0],
+        "low_confidence num_slots=10 num_steps=5": [3.0],
+    }
+
+
+def test_rows_of_an_older_version_are_those_of_the_decoding_that_its_figures_name(tmp_path):
+    run = make(tmp_path)
+    figures, rows = decoded(2, 1.0)
+    del figures["protocol"]["decode"]["plan_eta"]  # a knob that came later
+    run.add_results([figures, result()], pd.concat([rows, user_rows().assign(decoding="")]))
+    old = pd.read_parquet(run.folder / "per_user.parquet").drop(columns="decoding")
+    data = old.to_parquet(index=False)
+    (run.folder / "per_user.parquet").write_bytes(data)
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    (run.folder / "metrics.json").write_text(json.dumps(metrics | {"per_user": digest}))
+    table = run.per_user()
+    assert tuple(table.columns) == PER_USER_COLUMNS
+    assert table.groupby("recommend")["decoding"].unique().map(list).to_dict() == {
+        "diffusion": ["low_confidence num_slots=10 num_steps=2"],
+        "topk": [""],
+    }
+    more, more_rows = decoded(5, 3.0)
+    run.add_results([more], more_rows)
+    assert run.per_user()["rank"].tolist() == [1.0] * 6 + [3.0] * 3
 
 
 def test_figures_of_other_weights_are_dropped(tmp_path):

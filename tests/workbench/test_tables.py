@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
+from diffsasrec.protocol import decoding_name
 from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
+from workbench.runs import Run
 from workbench.tables import (
     for_people,
     group_table,
+    of_one_kind,
     over_seeds,
     paired_difference,
     paired_differences,
@@ -67,9 +72,48 @@ def test_results_are_rows_and_people_see_the_figures_they_asked_for(run):
     table = results_table(run)
     assert set(table["recommend"]) == {"topk", "diffusion", "any_slot"}
     shown = for_people(table, ["HR@5"])
-    assert list(shown.columns) == ["system", "part", "recommend", "filter_seen", "users", "HR@5"]
+    assert list(shown.columns) == ["system", "part", "recommend", "filter_seen", "decoding", "users", "HR@5"]
     value, low, high = table.loc[0, ["HR@5", "HR@5 low", "HR@5 high"]]
     assert shown.loc[0, "HR@5"] == f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def several(tmp_path, *decodes):
+    """Return a run whose results were decoded in these ways, in this order."""
+    made = Run.create(tmp_path, "toy-x", "a", decoded_manifest())
+    for value, decode in enumerate(decodes):
+        protocol = {"filter_seen": True, "decode": decode and to_dict(decode)}
+        figures = {"HR@10": {"value": float(value), "low": 0.0, "high": 9.0}}
+        result = {"part": "test", "recommend": "diffusion", "protocol": protocol, "figures": figures}
+        rows = {"part": "test", "recommend": "diffusion", "filter_seen": True}
+        rows |= {"decoding": decoding_name(protocol["decode"]), "rank": float(value)}
+        made.add_results([result], pd.DataFrame(rows, index=range(2)))
+    return made
+
+
+def decoded_manifest():
+    dataset = {"name": "toy", "fingerprint": "0" * 16}
+    return {"config": {"model": "x"}, "dataset": dataset, "seed": 0, "status": "done", "created": "2030"}
+
+
+LOW, FAST = DecodeConfig(rule="low_confidence"), DecodeConfig(rule="low_confidence", num_steps=2)
+
+
+def test_each_decoding_of_a_run_is_a_result_of_its_own(tmp_path):
+    table = results_table(several(tmp_path, LOW, FAST, LOW))
+    assert table["decoding"].tolist() == [
+        "low_confidence num_slots=10 num_steps=2",
+        "low_confidence num_slots=10",
+    ]
+    assert table["HR@10"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("decodes", "shown"), [((DecodeConfig(), FAST, LOW), 0), ((LOW, FAST), 1)])
+def test_the_usual_decoding_stands_for_a_run_else_the_one_judged_last(tmp_path, decodes, shown):
+    run = several(tmp_path, *decodes)
+    (row,) = runs_table([run], recommend="diffusion").to_dict("records")
+    assert row["HR@10"] == shown
+    rows = of_one_kind(run.per_user(), recommend="diffusion")
+    assert rows["rank"].tolist() == [float(shown)] * 2
 
 
 def test_a_difference_is_paired_by_user():
@@ -97,6 +141,20 @@ def test_a_trace_is_a_row_per_step_and_slot(decoded):
     assert (table.loc[table["state"] == "masked", "item"] == "").all()
     assert (table.loc[table["step"] == 3, "item"] != "").all()
     assert table["rank of the truth"].between(0, 5).all()
+
+
+def test_the_best_candidate_of_a_slot_is_never_an_item_that_another_slot_holds(decoded):
+    opened, trace = decoded
+    first = trace.steps[0]
+    taken = int(first.tokens[0, trace.unmask_order()[0, 0]])
+    rivals = first.candidates.clone()
+    rivals[..., 0], rivals[..., 1] = taken, taken % opened.dataset.interactions.num_items + 1
+    contested = dataclasses.replace(
+        trace, steps=(dataclasses.replace(first, candidates=rivals), *trace.steps[1:])
+    )
+    table = trace_table(contested, opened.dataset.title).set_index(["step", "state"])
+    assert (table.loc[(1, "masked"), "best candidate"] == opened.dataset.title(int(rivals[0, 0, 1]))).all()
+    assert table.loc[[(1, "new")], "best candidate"].tolist() == [opened.dataset.title(taken)]
 
 
 def test_a_trace_as_json_says_what_every_slot_was_and_considered(decoded):

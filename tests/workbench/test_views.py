@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sys
@@ -14,12 +15,14 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from diffsasrec.checkpoint import WEIGHTS
-from diffsasrec.decode_config import RULES, DecodeConfig
+from diffsasrec.config import from_dict
+from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
 from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.knob_table import knobs_of
 from workbench.runs import BrokenRun, Run, list_runs
-from workbench.views import board, example, page, sources
+from workbench.views import board, example, page, pins, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("", "runs", "learn")
@@ -422,12 +425,15 @@ def test_markdown_shows_outside_text_as_it_is():
     assert page.plain("two\nlines\u202e") == "two lines "
 
 
-def test_the_example_holds_every_rule_for_every_person_and_keeps_its_promises():
+def test_the_example_holds_rules_that_there_are_for_every_person_and_keeps_its_promises():
     content = example.load()
-    assert set(content.traces) == set(RULES)
+    assert "threshold_decay" in content.traces
+    assert set(content.traces) <= set(
+        RULES
+    )  # it is recorded by a command of its own, not with every new rule
     fates = set()
     for rule, batch in content.traces.items():
-        assert batch.config == {**DecodeConfig(rule=rule).__dict__, "num_candidates": 10}
+        assert from_dict(DecodeConfig, batch.config) == DecodeConfig(rule=rule, num_candidates=10)
         for index, person in enumerate(content.people):
             trace = batch.user(index)
             items = trace.steps[-1].tokens[0].tolist()
@@ -478,6 +484,227 @@ def test_an_emptied_slot_and_an_empty_candidate_are_drawn():
     emptied[0, 1] = True
     step = type(last)(**{**vars(last), "remasked": emptied, "unmasked": last.unmasked & ~emptied})
     changed = type(trace)(**{**vars(trace), "steps": (*trace.steps[:-1], step)})
-    html = board.slots(changed, changed.num_steps - 1, str, chosen=None, target=None)
-    assert 'class="slot emptied"' in html
-    assert "↺" in html
+    cards = board.slots(changed, changed.num_steps - 1, str, chosen=None, target=None)
+    assert 'class="slot emptied"' in cards
+    assert "↺" in cards
+
+
+def decoding_of(app: AppTest) -> dict:
+    """Return the config of the trace on the page, from the panel Provenance, with what is pinned and forbidden."""
+    assert not app.exception
+    return json.loads(app.get("json")[-1].proto.body)
+
+
+def another_config(rule: str, **changes) -> DecodeConfig:
+    """Return a config of the rule in which no knob that it reads has its default."""
+    values = {"rule": rule, "num_slots": 5, "temperature": 0.123, **changes}
+    for name in (name for name in knobs_of(rule, changes.get("inner")) if name not in values):
+        default = getattr(DecodeConfig(), name)
+        if name in NAMES:
+            values[name] = next(option for option in NAMES[name] if option != default)
+        elif isinstance(default, bool):
+            values[name] = not default
+        else:
+            values[name] = 3 if default is None or isinstance(default, int) else 0.123
+    return DecodeConfig(**values)
+
+
+CONFIGS = [
+    *(another_config(rule) for rule in RULES if rule != "blocks"),
+    *(another_config("blocks", inner=inner) for inner in NAMES["inner"]),
+]
+
+
+def as_address(config: DecodeConfig) -> dict[str, str]:
+    own = ("rule", *knobs_of(config.rule, config.inner))
+    return {
+        name: str(value).lower() for name, value in vars(config).items() if name in own and value is not None
+    }
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.rule}-{config.inner}")
+def test_a_config_in_the_address_is_the_config_of_the_decode(opened, runs, config):
+    app = opened(runs, panel="Provenance", user="7", **as_address(config))
+    assert not [*app.warning, *app.error, *app.info]
+    assert from_dict(DecodeConfig, decoding_of(app)) == config
+
+
+def address_of(app: AppTest) -> dict[str, str]:
+    """Return what a browser writes into the address: the value of every widget that is bound to it."""
+    kinds = (app.selectbox, app.number_input, app.toggle, app.slider, app.text_input, app.get("button_group"))
+    bound = [widget for kind in kinds for widget in kind if widget.proto.query_param_key]
+    values = {widget.proto.query_param_key: widget.value for widget in bound}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in values.items()
+        if value not in (None, "", [])
+    }
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.rule}-{config.inner}")
+def test_the_address_of_a_page_whose_every_knob_was_changed_gives_the_same_config(opened, runs, config):
+    app = opened(runs, panel="Provenance", user="7", rule=config.rule)
+    if config.rule == "blocks":
+        app.selectbox(key="inner").set_value(config.inner).run()
+    widgets = {widget.key: widget for widget in [*app.number_input, *app.toggle, *app.selectbox]}
+    for name in as_address(config):
+        if name not in ("rule", "inner"):
+            widgets[name].set_value(getattr(config, name))
+    app.button(key="FormSubmitter:knobs-Decode").click().run()
+    assert from_dict(DecodeConfig, decoding_of(app)) == config
+    again = opened(runs, **address_of(app))
+    assert not [*again.warning, *again.error]
+    assert from_dict(DecodeConfig, decoding_of(again)) == config
+
+
+def test_a_number_of_the_address_is_taken_to_its_last_digit_or_refused(opened, runs):
+    app = opened(runs, panel="Provenance", threshold="0.123456789")
+    assert app.number_input(key="threshold").value == 0.123456789
+    assert decoding_of(app)["threshold"] == 0.123456789
+    app = opened(runs, panel="Provenance", num_slots="3.5")
+    assert "num slots “3\\.5”, which is no whole number from 1 to 50" in app.warning[0].value
+
+
+def test_a_knob_of_the_address_that_the_rule_does_not_read_is_said_once(opened, runs):
+    app = opened(runs, rule="low_confidence", threshold="0.5")
+    assert "threshold in the address has no effect with the rule low\\_confidence" in app.warning[0].value
+    app.selectbox(key="rule").set_value("margin").run()
+    assert not app.warning
+
+
+@pytest.mark.filterwarnings("ignore:top_k and top_p")
+def test_a_knob_that_is_set_and_has_no_effect_is_said_on_the_page(opened, runs):
+    app = opened(runs, top_k="3")
+    assert "top\\_k and top\\_p have no effect at temperature 0" in app.info[0].value
+
+
+def unseen(runs: Path, count: int) -> list[tuple[str, str]]:
+    """Return ids and titles of items that user 7 has not seen, each title the beginning of one item's alone."""
+    source = sources.RunSource(next(run for run in list_runs(runs) if "diffsasrec" in run.id))
+    seen = set(source.person("7").tokens.tolist())
+    found = []
+    for token in range(1, len(source.counts) + 1):
+        title = source.title(token)
+        if token not in seen and source.catalogue.token_of(title) == token:
+            found.append((str(source.item_id(token)), title))
+    return found[:count]
+
+
+def laid_down(app: AppTest) -> dict:
+    """Return what the trace says of its pinned and forbidden items."""
+    content = decoding_of(app)
+    return {name: content[name] for name in ("pinned", "forbidden_too") if name in content}
+
+
+def test_an_item_is_found_pinned_forbidden_and_set_free_again(opened, runs):
+    (first, first_title), (second, second_title) = unseen(runs, 2)
+    app = opened(runs, user="7", slot="2", num_slots="5", panel="Provenance")
+    assert laid_down(app) == {}
+    app.text_input(key="find").set_value(first_title.upper()).run()
+    assert app.radio(key="found").options[0].replace("\\", "") == first_title
+    assert app.selectbox(key="pin-slot").value == 2
+    app.button(key="do-pin").click().run()
+    assert app.text_input(key="pin").value == f"2={first}"
+    assert laid_down(app) == {"pinned": {"2": int(first)}}
+    assert app.text_input(key="find").value == ""
+
+    app.text_input(key="find").set_value(second).run()
+    app.button(key="do-forbid").click().run()
+    assert laid_down(app) == {"pinned": {"2": int(first)}, "forbidden_too": [int(second)]}
+    assert second_title in texts(app).replace("\\", "")
+
+    app.text_input(key="find").set_value(second).run()
+    app.button(key="do-pin").click().run()
+    assert app.text_input(key="pin").value == f"2={second}"  # the slot's other item gives way
+    assert "is pinned and forbidden" in app.warning[0].value
+    app.button(key="unforbid-0").click().run()
+    assert laid_down(app) == {"pinned": {"2": int(second)}}
+    assert not app.warning
+    app.button(key="clear-constraints").click().run()
+    assert laid_down(app) == {}
+
+
+def test_a_pinned_item_is_in_its_slot_from_the_start_and_said_to_be_pinned(opened, runs):
+    ((item, title),) = unseen(runs, 1)
+    for step in ("0", "1"):
+        app = opened(runs, user="7", num_slots="5", pin=f"3={item}", step=step, slot="3")
+        assert not [*app.exception, *app.warning, *app.error]
+        (body,) = [part.proto.body for part in app.get("html") if 'aria-label="slots"' in part.proto.body]
+        card = body.split("<li ")[-3]
+        assert f"<bdi>{html.escape(title)}</bdi>" in card
+        assert "pinned" in card
+        assert "%" not in card
+    assert "the model was not asked for this slot" in texts(app)
+    assert "1 more is pinned" in texts(opened(runs, user="7", pin=f"3={item}", step="0"))
+
+
+def test_a_link_with_pins_and_forbidden_items_gives_the_same_decode_by_id_and_by_title(opened, runs):
+    (first, first_title), (second, second_title), (third, _) = unseen(runs, 3)
+    address = {"user": "7", "num_slots": "5", "panel": "Provenance"}
+    by_id = opened(runs, **address, pin=f"4={first}, 1={second}", forbid=third)
+    by_title = opened(runs, **address, pin=f'4={first_title},"1={second_title}"', forbid=f" {third},")
+    expected = {"pinned": {"1": int(second), "4": int(first)}, "forbidden_too": [int(third)]}
+    assert laid_down(by_id) == laid_down(by_title) == expected
+    assert laid_down(opened(runs, **address_of(by_id))) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"pin": "nonsense"}, "a pin is SLOT\\=ITEM"),
+        ({"pin": "6=1001"}, "there is no slot 6"),
+        ({"pin": "1=@seen"}, "in the history already"),
+        ({"pin": "1=@free,2=@free"}, "an item stands once in a list"),
+        ({"pin": "1=@free", "forbid": "@free"}, "is pinned and forbidden"),
+        ({"forbid": "no such thing"}, "unknown item"),
+        ({"pin": "1=<script>alert(1)</script>"}, "unknown item"),
+    ],
+)
+def test_a_pin_that_cannot_be_is_said_and_the_rest_is_decoded(opened, runs, address, words):
+    ((free, _),) = unseen(runs, 1)
+    source = sources.RunSource(next(run for run in list_runs(runs) if "diffsasrec" in run.id))
+    seen = str(source.item_id(int(source.person("7").tokens[0])))
+    given = {key: text.replace("@free", free).replace("@seen", seen) for key, text in address.items()}
+    app = opened(runs, user="7", num_slots="5", **given)
+    assert not [*app.exception, *app.error]
+    assert words in app.warning[0].value
+    assert "Decoded without" in app.warning[0].value
+    assert charts(app)
+
+
+def test_forbidding_what_could_not_come_is_said(opened, runs):
+    source = sources.RunSource(next(run for run in list_runs(runs) if "diffsasrec" in run.id))
+    seen = str(source.item_id(int(source.person("7").tokens[0])))
+    app = opened(runs, user="7", num_slots="5", forbid=seen, panel="Provenance")
+    assert "has no effect\\: it is in the history already" in app.info[0].value
+    assert laid_down(app) == {}
+
+
+def test_pins_outlive_knobs_that_contradict_each_other(opened, runs):
+    ((item, _),) = unseen(runs, 1)
+    app = opened(runs, user="7", num_slots="3", rule="low_confidence", num_steps="8", pin=f"1={item}")
+    assert app.error
+    assert app.text_input(key="pin").value == f"1={item}"
+
+
+def test_the_recorded_example_cannot_be_pinned_and_says_so(opened, tmp_path):
+    app = opened(tmp_path, pin="1=1001")
+    assert not app.exception
+    assert "to pin or to forbid an item needs a run" in app.warning[0].value
+    assert not [widget for widget in app.text_input if widget.key == "pin"]
+
+
+def test_a_search_offers_few_items_and_none_before_a_letter_is_typed(opened, runs):
+    app = opened(runs, user="7")
+    assert not app.radio
+    app.text_input(key="find").set_value("e").run()
+    assert len(app.radio(key="found").options) == 8
+    app.text_input(key="find").set_value("nothing like it").run()
+    assert not app.radio
+    assert "No title and no id has this in it." in texts(app)
+
+
+def test_texts_with_commas_and_quotation_marks_survive_the_address():
+    for given in ([], ["3=5"], ["1=a,b", "2=it's"], ['1="quoted"', "x"]):
+        assert pins._split(pins._join(given)) == given
+    assert pins._split(" 3=5 ,, 4=6") == ["3=5", "4=6"]

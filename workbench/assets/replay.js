@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const lastStep = data.steps.length;
+const start = data.pinned.some((item) => item >= 0) ? "all others masked" : "all masked";
 let step = 0;
 let slot = 0;
 let timer = null;
@@ -68,12 +69,20 @@ function buildSlots() {
 
 function drawSlot(index) {
   const parts = cards[index];
+  if (data.pinned[index] >= 0) {
+    parts.card.className = `slot kept${index === slot ? " chosen" : ""}`;
+    parts.glyph.textContent = data.glyphs[data.states.indexOf("kept")];
+    parts.state.textContent = "pinned";
+    starred(parts.name, data.pinned[index]);
+    parts.score.textContent = "from the start, not by the model";
+    return;
+  }
   const [state, item, share, score] = step ? data.steps[step - 1][index] : [0, -1, null, null];
   const name = data.states[state];
   parts.card.className = `slot ${name}${index === slot ? " chosen" : ""}`;
   parts.glyph.textContent = data.glyphs[state];
   parts.state.textContent = name;
-  parts.when.textContent = name !== "kept" ? "" : data.filled_at[step - 1][index] ? `step ${data.filled_at[step - 1][index]}` : "pinned";
+  parts.when.textContent = name === "kept" ? `step ${data.filled_at[step - 1][index]}` : "";
   if (share === null) {
     parts.name.textContent = "nothing predicted yet";
     parts.share.textContent = parts.score.textContent = "";
@@ -89,8 +98,13 @@ function drawSlot(index) {
 
 function drawCandidates() {
   const box = byId("candidates");
+  if (data.pinned[slot] >= 0) {
+    byId("candidates-title").textContent = `Slot ${slot + 1}: pinned`;
+    box.replaceChildren(make("p", "", "The model was not asked for this slot."));
+    return;
+  }
   byId("candidates-title").textContent = step
-    ? `Candidates of slot ${slot + 1} at step ${step}` : `Slot ${slot + 1}: all slots are masked`;
+    ? `Candidates of slot ${slot + 1} at step ${step}` : `Slot ${slot + 1}: ${start}`;
   if (!step) {
     box.replaceChildren(make("p", "", "Go to the first step to see what the model predicts."));
     return;
@@ -130,7 +144,7 @@ function drawCandidates() {
 function draw() {
   for (let index = 0; index < data.num_slots; index++) drawSlot(index);
   byId("scrub").value = step;
-  byId("clock").textContent = step ? `step ${step} of ${lastStep}` : "start: all masked";
+  byId("clock").textContent = step ? `step ${step} of ${lastStep}` : `start: ${start}`;
   drawCandidates();
 }
 

@@ -34,7 +34,7 @@ class ListedItem(NamedTuple):
     genres: str
     share: float  # the model's probability
     slot: int
-    step: int
+    step: int | None  # None: pinned
     popularity: int
     popularity_rank: int
     is_seen: bool
@@ -100,16 +100,29 @@ def slots(
     trace: DecodeTrace, step: int | None, titles: TitleOf, *, chosen: int | None, target: int | None
 ) -> str:
     """Return the K slots after a step (None: before the first one) as cards."""
+    pinned, every_slot = trace.pinned_items(), range(trace.num_slots)
     if step is None:
-        cards = [_empty_slot(slot, chosen=chosen) for slot in range(trace.num_slots)]
+        cards = {slot: _empty_slot(slot, chosen=chosen) for slot in every_slot}
     else:
         states = [SLOT_STATES[code] for code in trace.slot_states()[step, 0].tolist()]
         items, shares = (each[step, 0].tolist() for each in trace.leading_items())
-        cards = [
-            _slot(trace, step, slot, titles, state=state, held=held, mark=_mark(slot, chosen), target=target)
-            for slot, (state, held) in enumerate(zip(states, zip(items, shares, strict=True), strict=True))
-        ]
-    return f'<ol class="slots" aria-label="slots">{"".join(cards)}</ol>'
+        cards = {
+            slot: _slot(
+                trace,
+                step,
+                slot,
+                titles,
+                state=states[slot],
+                held=(items[slot], shares[slot]),
+                mark=_mark(slot, chosen),
+                target=target,
+            )
+            for slot in every_slot
+            if slot not in pinned
+        }
+    for slot, token in pinned.items():
+        cards[slot] = _pinned_slot(slot, titles(token), mark=_mark(slot, chosen), is_target=token == target)
+    return f'<ol class="slots" aria-label="slots">{"".join(cards[slot] for slot in every_slot)}</ol>'
 
 
 def candidates(
@@ -119,6 +132,8 @@ def candidates(
 
     The target has a row of its own below the others where it stands further down.
     """
+    if slot in trace.pinned_items():
+        return f'<p class="name">{STATE_GLYPHS["kept"]} Pinned: the model was not asked for this slot.</p>'
     at_step = trace.steps[step]
     state = SLOT_STATES[int(trace.slot_states()[step, 0, slot])]
     taken = int(at_step.tokens[0, slot]) if state in ("new", "kept") else None
@@ -153,13 +168,16 @@ def listed(items: Sequence[ListedItem]) -> str:
         star = f'<span class="star">{TARGET_GLYPH}</span> ' if item.is_target else ""
         title, genres = html.escape(_cut(item.title)), html.escape(_cut(item.genres))
         seen = "yes" if item.is_seen else "no"
+        width, share, step = f"{100 * item.share:.1f}%", percent(item.share), str(item.step)
+        if item.step is None:
+            width, share, step = "0", "", "pinned"
         rows.append(
             f'<tr class="{"is-target" if item.is_target else ""}"><td class="number">{item.place}</td>'
             f'<td class="item"><span>{star}<bdi>{title}</bdi></span></td>'
             f'<td class="item"><span><bdi>{genres}</bdi></span></td>'
-            f'<td class="share"><div class="meter"><i style="width:{100 * item.share:.1f}%"></i></div></td>'
-            f'<td class="number">{percent(item.share)}</td><td class="number">{item.slot}</td>'
-            f'<td class="number">{item.step}</td><td class="number">{item.popularity:,}</td>'
+            f'<td class="share"><div class="meter"><i style="width:{width}"></i></div></td>'
+            f'<td class="number">{share}</td><td class="number">{item.slot}</td>'
+            f'<td class="number">{step}</td><td class="number">{item.popularity:,}</td>'
             f'<td class="number">{item.popularity_rank:,}</td><td class="mark">{seen}</td></tr>'
         )
     return f'<div class="wide"><table class="candidates listed"><tr>{head}</tr>{"".join(rows)}</table></div>'
@@ -183,6 +201,16 @@ def _empty_slot(slot: int, *, chosen: int | None) -> str:
     return (
         f'<li class="slot masked{_mark(slot, chosen)}"><span class="head"><span><b>{slot + 1}</b> {glyph} masked'
         '</span></span><span class="name">nothing predicted yet</span></li>'
+    )
+
+
+def _pinned_slot(slot: int, title: str, *, mark: str, is_target: bool) -> str:
+    star = f'<span class="star">{TARGET_GLYPH}</span> ' if is_target else ""
+    return (
+        f'<li class="slot kept{mark}"><span class="head"><span><b>{slot + 1}</b> '
+        f'<span class="glyph">{STATE_GLYPHS["kept"]}</span> pinned</span></span>'
+        f'<span class="name">{star}<bdi>{html.escape(_cut(title))}</bdi></span>'
+        '<span class="foot"><span>from the start, not by the model</span></span></li>'
     )
 
 
@@ -220,8 +248,7 @@ def _slot(
 
 def _when_filled(trace: DecodeTrace, step: int, slot: int) -> str:
     """Return the last step up to ``step`` at which the slot was filled, in words."""
-    filled = [index for index in range(step + 1) if bool(trace.steps[index].unmasked[0, slot])]
-    return f"step {filled[-1] + 1}" if filled else "pinned"
+    return f"step {max(index for index in range(step + 1) if bool(trace.steps[index].unmasked[0, slot])) + 1}"
 
 
 def _cut(text: str) -> str:

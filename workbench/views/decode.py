@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
-from workbench.views import board, knobs, panels
+from workbench.views import board, knobs, panels, pins
 from workbench.views.case import Case
 from workbench.views.page import chart, check_address, frame, is_dark, list_broken, plain, say_no_runs
 from workbench.views.sources import EXAMPLE, Shelf, Source, shelf
@@ -53,8 +53,15 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
         run_id = _choose_run(found, messages)
         source = found.source(run_id)
         user_id = _choose_user(source, messages)
-        config = knobs.choose(source, messages)
-    return Case(source, source.person(user_id), source.decode(user_id, config), run_id)
+        person, place = source.person(user_id), st.container()
+        num_slots = source.default_config().num_slots
+        try:
+            config = knobs.choose(source, messages)
+            num_slots = config.num_slots
+        finally:  # a widget that is not drawn would forget what it holds
+            with place:
+                constraints = pins.choose(source, person, num_slots=num_slots, messages=messages)
+    return Case(source, person, source.decode(user_id, config, constraints), run_id)
 
 
 def _choose_run(found: Shelf, messages: DeltaGenerator) -> str:
@@ -186,7 +193,8 @@ def _show_steps(case: Case) -> None:
         st.caption(_MATRIX_LEGEND)
     with right:
         if step is None:
-            st.caption("All slots are masked. Step 1 shows what the model predicts.")
+            all_ = "All slots that are not pinned" if trace.pinned_items() else "All slots"
+            st.caption(f"{all_} are masked. Step 1 shows what the model predicts.")
         else:
             st.subheader(f"Slot {slot + 1} at step {step + 1}", anchor=False)
             table = board.candidates(trace, step, slot, source.title, target=target)
@@ -200,8 +208,8 @@ def _choose_step(case: Case) -> tuple[int | None, int]:
     for key, largest in (("step", last), ("slot", trace.num_slots)):
         if st.session_state.get(key, 0) > largest:
             st.session_state[key] = largest
-    check_address("step", limits=(0, last))
-    check_address("slot", limits=(1, trace.num_slots))
+    check_address("step", limits=(0, last), is_whole=True)
+    check_address("slot", limits=(1, trace.num_slots), is_whole=True)
     with st.container(horizontal=True, vertical_alignment="center", key="stepper"):
         for name, icon, shortcut, to in (
             ("first", "first_page", None, lambda _: 0),
@@ -256,7 +264,9 @@ def _jump_to_cell() -> None:
 def _step_in_words(case: Case, step: int | None) -> str:
     trace, source = case.trace, case.source
     if step is None:
-        return f"**Start.** {trace.num_slots} masked slots wait behind the history."
+        num_pinned = len(trace.pinned_items())
+        pinned = f", {num_pinned} more {'is' if num_pinned == 1 else 'are'} pinned" if num_pinned else ""
+        return f"**Start.** {trace.num_slots - num_pinned} masked slots wait behind the history{pinned}."
     at_step = trace.steps[step]
     filled = at_step.unmasked[0].nonzero().flatten().tolist()
     open_states = [SLOT_STATES.index(state) for state in OPEN_STATES]

@@ -1,83 +1,23 @@
-"""The rule and its knobs: widgets from the fields of ``DecodeConfig``, so that a new rule needs no code here."""
+"""The rule and its knobs: widgets from the fields of ``DecodeConfig``, so that a new rule needs no code here.
+
+What a widget says and how far it goes stands in ``workbench.knob_table``.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Container
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
-from workbench.views.page import check_address
+from workbench.knob_table import knob, knobs_of
+from workbench.views.page import check_address, in_url, plain
 from workbench.views.sources import Source
 
-_FOR_EVERY_RULE = ("temperature", "top_k", "top_p", "guidance", "seed", "rank_by", "num_candidates")
 _CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
-_LIMITS: dict[str, tuple[float, float]] = {
-    "num_slots": (1, 50),
-    "num_steps": (1, 50),
-    "threshold": (0.01, 1.0),
-    "decay": (0.01, 0.99),
-    "max_steps": (1, 100),
-    "block_size": (1, 50),
-    "choice_temperature": (0.0, 100.0),
-    "gamma": (0.0, 100.0),
-    "factor": (0.0, 1000.0),
-    "eta": (0.0, 1.0),
-    "plan_eta": (0.0, 100.0),
-    "fill_threshold": (0.01, 1.0),
-    "edit_threshold": (0.01, 1.0),
-    "beam_width": (1, 32),
-    "temperature": (0.0, 10.0),
-    "top_k": (1, 1000),
-    "top_p": (0.01, 1.0),
-    "guidance": (0.0, 10.0),
-    "seed": (0, 2**31 - 1),
-    "num_candidates": (1, 200),
-}
-_WORDS: dict[str, tuple[str, str]] = {
-    "num_slots": ("slots K", "Length of the list."),
-    "num_steps": ("steps S", "Forward passes (in blocks: those of a block); empty is one slot a step."),
-    "threshold": ("threshold τ", "The probability that a slot needs to be filled."),
-    "decay": ("decay of τ", "The factor on the threshold while no slot reaches it."),
-    "max_steps": ("most steps", "The last of them fills what is left."),
-    "decay_is_a_step": ("an attempt that fills nothing is a step", "Show every lowering of the threshold."),
-    "keep_tau": ("τ stays lowered", "As published; otherwise it returns to its start."),
-    "block_size": ("slots of a block", "A block is filled before the next one begins."),
-    "inner": ("rule inside a block", "Its own knobs keep their defaults here."),
-    "choice_temperature": ("noise on the order", "0 is none; the noise fades with the steps."),
-    "gamma": ("entropy bound γ", "Nats that slots filled together may have beside the largest."),
-    "factor": ("factor f", "The larger, the more slots are filled at once."),
-    "eta": ("share emptied η", "The larger, the more filled slots are emptied; 0 is none."),
-    "remask_by": (
-        "chance to be emptied",
-        "Capped, rescaled, or by how unsure the slot was (then without η).",
-    ),
-    "plan_eta": (
-        "weight of filled slots η",
-        "On their log probability: the larger, the sooner they are emptied.",
-    ),
-    "fill_threshold": ("threshold of empty slots", "The probability that an empty slot needs to be filled."),
-    "edit_threshold": (
-        "threshold of changes",
-        "The probability that another item needs to replace a filled one.",
-    ),
-    "beam_width": ("hypotheses W", "Lists that are followed at once; one is low confidence."),
-    "temperature": ("temperature", "0 takes the most probable item, above it samples."),
-    "top_k": ("top k", "Sample from that many most probable items; needs a temperature, empty is all."),
-    "top_p": ("top p", "Sample from the fewest items of that probability; needs a temperature."),
-    "guidance": ("guidance w", "Away from what the model says without the history; costs a second pass."),
-    "seed": ("seed", "The same seed gives the same run."),
-    "rank_by": (
-        "list ordered by",
-        "Confidence at commit, the order of the slots, or the confidence in a last look.",
-    ),
-    "num_candidates": (
-        "candidates kept",
-        "How far down the held-out item is followed; changes nothing else.",
-    ),
-}
 
 
 def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
@@ -90,16 +30,25 @@ def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
     if source.is_fixed:
         st.caption("This example is recorded: other knobs need a run.")
         return DecodeConfig(rule=rule)
-    names = ("num_slots", *RULES[rule].knobs, *_FOR_EVERY_RULE)
+    values = {}
+    if "inner" in RULES[rule].knobs:  # outside the form: it decides which knobs stand in it
+        values["inner"] = _draw("inner", default.inner, messages)
+    names = knobs_of(rule, values.get("inner"))
+    _say_what_is_not_read(rule, names, messages)
     with st.form("knobs", border=True):
-        values = {name: _knob(name, getattr(default, name), messages) for name in names}
+        values |= {
+            name: _draw(name, getattr(default, name), messages) for name in names if name not in values
+        }
         st.form_submit_button("Decode", type="primary", width="stretch")
-    return DecodeConfig(rule=rule, **values)
+    config = DecodeConfig(rule=rule, **values)
+    for words in config.without_effect():
+        messages.info(f"{plain(words)}.")
+    return config
 
 
-def _knob(name: str, default: Any, messages: DeltaGenerator) -> Any:
+def _draw(name: str, default: Any, messages: DeltaGenerator) -> Any:
     """Draw the widget that fits a field and return its value."""
-    words, help_ = _WORDS.get(name, (name.replace("_", " "), ""))
+    words, help_, low, high = knob(name)
     options: dict[str, Any] = {"key": name, "bind": "query-params", "help": help_ or None}
     if isinstance(default, bool):
         check_address(name, ("true", "false"), messages=messages)
@@ -108,9 +57,19 @@ def _knob(name: str, default: Any, messages: DeltaGenerator) -> Any:
         named = NAMES[name]
         check_address(name, named, messages=messages)
         return st.selectbox(words, named, index=named.index(default), **options)
-    low, high = _LIMITS.get(name, (None, None))
-    check_address(name, limits=(low, high), messages=messages)
-    if isinstance(default, float):
-        return st.number_input(words, low, high, default, step=0.05, format="%.2f", **options)
+    is_whole = not isinstance(default, float)
+    check_address(name, limits=(low, high), is_whole=is_whole, messages=messages)
+    if not is_whole:
+        return st.number_input(words, low, high, default, step=0.05, format="%.10g", **options)
     low, high = (None if limit is None else int(limit) for limit in (low, high))
     return st.number_input(words, low, high, default, step=1, **options)
+
+
+def _say_what_is_not_read(rule: str, offered: Container[str], messages: DeltaGenerator) -> None:
+    """Say which knobs of the address the rule does not read: once, as later ones are left over from another rule."""
+    if st.session_state.setdefault("address-is-read", False):
+        return
+    st.session_state["address-is-read"] = True
+    for field in dataclasses.fields(DecodeConfig):
+        if field.name not in ("rule", *offered) and in_url(field.name) is not None:  # type: ignore[misc]
+            messages.warning(f"{plain(field.name)} in the address has no effect with the rule {plain(rule)}.")

@@ -59,6 +59,7 @@ def check_address(
     known: Iterable[str] = (),
     *,
     limits: tuple[float | None, float | None] | None = None,
+    is_whole: bool = False,
     messages: DeltaGenerator | None = None,
 ) -> None:
     """Say when the address gives a key what is not among ``known``, or no number within ``limits``.
@@ -66,22 +67,25 @@ def check_address(
     To be called before the widget is drawn: that falls back to its default and clears the address.
     """
     given = in_url(key)
-    if given is None or (given in known if limits is None else _lies_within(given, limits)):
+    if given is None or (given in known if limits is None else _lies_within(given, limits, is_whole)):
         return
     there = "which is not there"
     if limits is not None:
         low, high = limits
-        there = f"which is no number from {low} to {high}" if high is not None else "which is no number"
+        number = "which is no whole number" if is_whole else "which is no number"
+        there = f"{number} from {low} to {high}" if high is not None else number
     words = (
         f"The address asks for {key.replace('_', ' ')} “{plain(given[:60])}”, {there}: showing the default."
     )
     (messages or st).warning(words)
 
 
-def _lies_within(given: str, limits: tuple[float | None, float | None]) -> bool:
+def _lies_within(given: str, limits: tuple[float | None, float | None], is_whole: bool) -> bool:
     try:
         value = float(given[:40])
     except ValueError:
+        return False
+    if is_whole and not value.is_integer():
         return False
     low, high = limits
     return (low is None or value >= low) and (high is None or value <= high)

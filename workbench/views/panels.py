@@ -50,7 +50,7 @@ def _show_list(case: Case) -> None:
                 genres=source.genres(token),
                 share=share,
                 slot=slot + 1,
-                step=int(trace.filled_at[0, slot]) + 1,
+                step=int(trace.filled_at[0, slot]) + 1 or None,
                 popularity=source.popularity(token),
                 popularity_rank=1 + int((source.counts > source.popularity(token)).sum()),
                 is_seen=token in seen,
@@ -122,7 +122,10 @@ def _show_provenance(case: Case) -> None:
         key="provenance",
         alt="provenance",
     )
-    for name, value in {**nested, "decoding": case.trace.config}.items():
+    laid_down = {
+        name: case.trace.about[name] for name in ("pinned", "forbidden_too") if case.trace.about.get(name)
+    }
+    for name, value in {**nested, "decoding": {**case.trace.config, **laid_down}}.items():
         st.caption(name)
         st.json(value, expanded=False)
 

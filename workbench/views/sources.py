@@ -27,6 +27,8 @@ from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
+from workbench.constraints import Constraints
+from workbench.datasets.catalogue import Catalogue
 from workbench.experiments import SHORTEST_HISTORY, OpenRun, decode_user, default_decode_config, open_run
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
@@ -79,9 +81,14 @@ class Source(ABC):
     def rules(self) -> list[str]:
         """Return the rules that can be shown."""
 
+    @property
     @abstractmethod
-    def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
-        """Return the user's reverse process."""
+    def catalogue(self) -> Catalogue:
+        """The items as people name them."""
+
+    @abstractmethod
+    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
+        """Return the user's reverse process, with the pinned items in their slots and without the forbidden ones."""
 
     @abstractmethod
     def default_config(self) -> DecodeConfig:
@@ -152,9 +159,13 @@ class RunSource(Source):
     def rules(self) -> list[str]:
         return list(RULES)
 
-    def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
-        hash_ = self._opened.checkpoint.hash
-        return _decode(self.run.id, hash_, user_id, to_dict(config), self._opened)
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._opened.catalogue
+
+    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
+        hash_, laid_down = self._opened.checkpoint.hash, constraints.about()
+        return _decode(self.run.id, hash_, user_id, to_dict(config), laid_down, self._opened)
 
     def default_config(self) -> DecodeConfig:
         return default_decode_config(self._opened.checkpoint.model)
@@ -226,7 +237,11 @@ class ExampleSource(Source):
     def default_config(self) -> DecodeConfig:
         return from_dict(DecodeConfig, next(iter(self._content.traces.values())).config)
 
-    def decode(self, user_id: str, config: DecodeConfig) -> DecodeTrace:
+    @property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(Vocabulary.from_items(self._content.item_ids), self._content.titles)
+
+    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
         return self._content.traces[config.rule].user(self.index_of(user_id))
 
     def title(self, token: int) -> str:
@@ -297,9 +312,20 @@ def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[
 
 
 @st.cache_data(max_entries=256, show_spinner="Decoding …")
-def _decode(run_id: str, checkpoint: str, user_id: str, config: dict[str, Any], _run: OpenRun) -> DecodeTrace:
-    """Return one user's decode, in main memory."""
-    trace = decode_user(_run, user_id, from_dict(DecodeConfig, config)).user(0)
+def _decode(
+    run_id: str,
+    checkpoint: str,
+    user_id: str,
+    config: dict[str, Any],
+    laid_down: dict[str, Any],
+    _run: OpenRun,
+) -> DecodeTrace:
+    """Return one user's decode, in main memory; ``laid_down`` holds pins and forbidden items as a trace tells them."""
+    pinned = {int(slot): item for slot, item in laid_down["pinned"].items()}
+    decode_config = from_dict(DecodeConfig, config)
+    trace = decode_user(
+        _run, user_id, decode_config, pinned=pinned, forbidden_too=laid_down["forbidden_too"]
+    ).user(0)
     steps = tuple(
         DecodeStep(**{name: tensor.cpu() for name, tensor in vars(step).items()}) for step in trace.steps
     )

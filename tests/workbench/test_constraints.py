@@ -1,0 +1,83 @@
+"""What may be pinned and forbidden, and what the decoder and the trace are told of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffsasrec.sequences import Forbidden
+from diffsasrec.vocabulary import Vocabulary
+from workbench.constraints import Constraints, read_pins
+from workbench.datasets.catalogue import Catalogue
+
+FILMS = Catalogue(Vocabulary.from_items([10, 20, 30, 40]), ["Alien", "Brazil", "Casablanca", "Dune"])
+
+
+def laid_down(pinned=None, forbidden=(), *, num_slots=3, seen=frozenset({4})):
+    return Constraints(FILMS, num_slots, seen).with_all(pinned or {}, forbidden)
+
+
+def test_pins_and_forbidden_items_become_tokens_for_the_decoder():
+    made = laid_down({3: "bra", 1: 10}, ["30"])
+    assert made.pinned_tokens().tolist() == [[1, 0, 2]]
+    items, offsets = made.added_to(Forbidden(torch.tensor([4]), torch.tensor([0, 1])))
+    assert (items.tolist(), offsets.tolist()) == ([3, 4], [0, 2])
+    assert made.added_to(None).items.tolist() == [3]
+    assert made.about() == {"pinned": {"1": 10, "3": 20}, "forbidden_too": [30]}
+
+
+def test_without_any_the_decoder_gets_what_it_got_before():
+    seen = Forbidden(torch.tensor([4]), torch.tensor([0, 1]))
+    assert laid_down().pinned_tokens() is None
+    assert laid_down().added_to(seen) is seen
+    assert laid_down().added_to(None) is None
+
+
+@pytest.mark.parametrize(
+    ("pinned", "forbidden", "message"),
+    [
+        ({4: 10}, [], r"there is no slot 4 to pin '10' to: slots are 1 to 3"),
+        ({0: 10}, [], r"there is no slot 0"),
+        ({1: "Alein"}, [], r"unknown item 'Alein': the nearest is 'Alien' with the id 10"),
+        ({1: 10, 2: "alien"}, [], r"'Alien' is pinned to slot 1 and to slot 2: an item stands once"),
+        ({1: 40}, [], r"'Dune' cannot be pinned: it is in the history already"),
+        ({1: 10}, [10], r"'Alien' is pinned and forbidden"),
+        ({}, ["Dun e"], r"unknown item 'Dun e'"),
+        ({1: 10, 2: 20, 3: 30}, [], r"all 3 slots would be pinned: leave at least one"),
+    ],
+)
+def test_what_cannot_be_laid_down_is_refused(pinned, forbidden, message):
+    with pytest.raises(ValueError, match=message):
+        laid_down(pinned, forbidden)
+
+
+def test_a_slot_that_has_an_item_takes_no_second_one():
+    with pytest.raises(ValueError, match="slot 2 is pinned twice, to 'Alien' and to 'Brazil'"):
+        laid_down({2: 10}).pin(2, 20)
+    with pytest.raises(ValueError, match="'Alien' is pinned and forbidden"):
+        laid_down({}, [10]).pin(1, 10)
+
+
+def test_forbidding_what_could_not_come_anyhow_warns():
+    with pytest.warns(UserWarning, match="forbidding 'Dune' has no effect: it is in the history already"):
+        laid_down({}, [40])
+    assert laid_down({}, [10, "Alien"]).forbidden == (1,)
+
+
+def test_pins_are_read_from_text():
+    assert read_pins(["3=1193", " 1 = The Big = Sleep "]) == {3: "1193", 1: "The Big = Sleep"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["3"], "a pin is SLOT=ITEM with the number of a slot, as in 3=1193, got '3'"),
+        (["three=1"], "a pin is SLOT=ITEM"),
+        (["-1=5"], "a pin is SLOT=ITEM"),
+        (["3="], "a pin is SLOT=ITEM"),
+        (["3=a", "03=b"], "slot 3 is pinned twice, to 'a' and to 'b'"),
+    ],
+)
+def test_a_pin_of_another_form_is_refused(texts, message):
+    with pytest.raises(ValueError, match=message):
+        read_pins(texts)
