@@ -185,6 +185,15 @@ def test_a_deep_link_opens_run_user_step_slot_rule_and_seed(opened, runs):
     assert app.number_input(key="seed").value == 5
 
 
+def test_a_run_of_block_diffusion_is_stepped_through_like_any_other(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    config = recipe("toy", "block_diffusion", **TINY)
+    run = run_experiment(config, runs_dir=tmp_path / "runs", progress="none")
+    app = opened(tmp_path / "runs", run=run.id, user="7", rule="low_confidence", num_slots="5", step="5")
+    assert (list(app.error), list(app.warning)) == ([], [])
+    assert "**Step 5 of 5:**" in texts(app)
+
+
 def test_a_run_on_filtered_data_without_dates_is_opened_by_its_address(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
     rows = [(user, (user + place) % 20, place) for user in range(40) for place in range(12)]
