@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from diffsasrec.backbone import Block, Transformer
-from diffsasrec.reading import Reading, SlotReader
+from diffsasrec.reading import Reading, SlotReader, warn_of_refresh
 from diffsasrec.vocabulary import PAD_ID
 
 Kept = dict[str, torch.Tensor]  # what is kept of a group of users, a row for each of them
@@ -206,12 +206,12 @@ class BidirectionalReading(TransformerReading):
 class BidirectionalReader(SlotReader):
     """A transformer in which all positions see each other, as something to decode."""
 
-    def __init__(self, transformer: Transformer, *, refresh: int = 1) -> None:
-        self.transformer, self.refresh = transformer, refresh
+    def __init__(self, transformer: Transformer) -> None:
+        self.transformer = transformer
 
-    def read(self, history: torch.Tensor, *, num_slots: int) -> BidirectionalReading:
+    def read(self, history: torch.Tensor, *, num_slots: int, refresh: int = 1) -> BidirectionalReading:
         """Return the reading of histories (B, L) with K slots to come."""
-        return BidirectionalReading(self.transformer, history, num_slots=num_slots, refresh=self.refresh)
+        return BidirectionalReading(self.transformer, history, num_slots=num_slots, refresh=refresh)
 
 
 class CausalReader(SlotReader):
@@ -220,8 +220,9 @@ class CausalReader(SlotReader):
     def __init__(self, transformer: Transformer) -> None:
         self.transformer = transformer
 
-    def read(self, history: torch.Tensor, *, num_slots: int) -> CausalReading:
+    def read(self, history: torch.Tensor, *, num_slots: int, refresh: int = 1) -> CausalReading:
         """Return the reading of histories (B, L) with K slots to come."""
+        warn_of_refresh(refresh, "a causal history is read once anyway")
         return CausalReading(self.transformer, history, num_slots=num_slots)
 
 

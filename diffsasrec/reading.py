@@ -7,6 +7,7 @@ Letters: B users, M users of a pass, L history length, K slots, R slots that are
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
@@ -49,8 +50,17 @@ class SlotReader(ABC):
     """A model that reads histories once."""
 
     @abstractmethod
-    def read(self, history: torch.Tensor, *, num_slots: int) -> Reading:
-        """Return the reading of histories (B, L) long, left-padded, with K slots to come."""
+    def read(self, history: torch.Tensor, *, num_slots: int, refresh: int = 1) -> Reading:
+        """Return the reading of histories (B, L) long, left-padded, with K slots to come.
+
+        ``refresh`` is for how many steps what depends on the slots may be kept; where nothing does, it warns.
+        """
+
+
+def warn_of_refresh(refresh: int, why: str) -> None:
+    """Warn where somebody asks for a prefix cache that this model does not have."""
+    if refresh > 1:
+        warnings.warn(f"refresh={refresh} has no effect here: {why}", stacklevel=3)
 
 
 class Rereader(SlotReader):
@@ -59,8 +69,9 @@ class Rereader(SlotReader):
     def __init__(self, logits_of: LogitsOf) -> None:
         self.logits_of = logits_of
 
-    def read(self, history: torch.Tensor, *, num_slots: int) -> Reading:
+    def read(self, history: torch.Tensor, *, num_slots: int, refresh: int = 1) -> Reading:
         """Return the histories as they are."""
+        warn_of_refresh(refresh, "the model is given its history anew at every step")
         return _Unread(self.logits_of, history)
 
 

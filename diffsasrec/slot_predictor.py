@@ -61,10 +61,9 @@ class SlotPredictor:
         bias = torch.zeros(len(history), mask_id + 1, device=history.device)
         bias[user.to(history.device), Vocabulary.to_token(column).to(history.device)] = NOT_ALLOWED
         reader = model if isinstance(model, SlotReader) else Rereader(model)
-        without = None
-        if config.guidance:
-            without = reader.read(history.where(history == PAD_ID, mask_id), num_slots=num_slots)
-        return cls(reader.read(history, num_slots=num_slots), without, bias, user_seeds, config)
+        asked = {"num_slots": num_slots, "refresh": config.refresh}
+        without = reader.read(history.where(history == PAD_ID, mask_id), **asked) if config.guidance else None
+        return cls(reader.read(history, **asked), without, bias, user_seeds, config)
 
     @property
     def num_items(self) -> int:

@@ -80,7 +80,7 @@ class DiffSASRec(SequentialModel):
             ValueError: K does not leave room for a single item of the history.
         """
         return decode(
-            BidirectionalReader(self.transformer, refresh=config.refresh),
+            BidirectionalReader(self.transformer),
             self._history_before(config.num_slots, history),
             num_items=self.num_items,
             forbidden=forbidden,

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.decoding import DecodeConfig, decode
-from diffsasrec.history_cache import BidirectionalReader, BidirectionalReading, CausalReading
+from diffsasrec.history_cache import BidirectionalReader, BidirectionalReading, CausalReader, CausalReading
 from diffsasrec.models import build_model
 
 NUM_ITEMS, NUM_SLOTS = 30, 4
@@ -186,3 +186,11 @@ def test_more_positions_than_there_are_embeddings_of_is_an_error() -> None:
     transformer = make_transformer("bidirectional")
     with pytest.raises(ValueError, match="25 positions are not between 1 and max_length=24"):
         BidirectionalReading(transformer, torch.ones(1, 21, dtype=torch.long), num_slots=NUM_SLOTS)
+
+
+def test_a_causal_history_needs_no_prefix_cache_and_says_so() -> None:
+    reader = CausalReader(make_transformer("causal"))
+    with pytest.warns(
+        UserWarning, match="refresh=2 has no effect here: a causal history is read once anyway"
+    ):
+        reader.read(torch.ones(1, 3, dtype=torch.long), num_slots=NUM_SLOTS, refresh=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from diffsasrec.reading import NOT_ALLOWED, Rereader
@@ -42,3 +43,8 @@ def test_half_precision_becomes_float_and_minus_infinity_a_number() -> None:
     (found,) = read(logits, [[True, False], [False, False]])
     assert found.dtype == torch.float32
     assert found.tolist() == [[torch.tensor(NOT_ALLOWED).item(), 0, 0]]
+
+
+def test_a_prefix_cache_that_there_is_not_warns() -> None:
+    with pytest.warns(UserWarning, match="refresh=4 has no effect here: the model is given its history anew"):
+        Rereader(lambda tokens: tokens).read(torch.ones(1, 1), num_slots=1, refresh=4)
