@@ -29,8 +29,9 @@ from diffsasrec.interactions import Interactions
 from diffsasrec.masking import draw_times, mask_probability, mask_tokens
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import Loss, SequentialModel
-from diffsasrec.sequences import Batch, TrainingBatches
+from diffsasrec.sequences import Batch
 from diffsasrec.splits import Split, SplitConfig, make_split
+from diffsasrec.training_batches import TrainingBatches
 from diffsasrec.training_records import TrainConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 

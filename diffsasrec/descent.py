@@ -12,14 +12,15 @@ import torch
 
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.ranks import Ranks
 from diffsasrec.training_records import TrainConfig
 
 
 class Descent:
-    """AdamW with a linear warm-up and clipped gradients, on all weights of a model."""
+    """AdamW with a linear warm-up and clipped gradients, on all weights of a model; the same step in all ranks."""
 
-    def __init__(self, model: SequentialModel, config: TrainConfig) -> None:
-        self.model, self.config = model, config
+    def __init__(self, model: SequentialModel, config: TrainConfig, *, ranks: Ranks | None = None) -> None:
+        self.model, self.config, self.ranks = model, config, ranks or Ranks()
         self._optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -27,17 +28,20 @@ class Descent:
     def step(self, loss: torch.Tensor, *, num_before: int) -> float:
         """Make one step down the gradient, the first of a stage with ``num_before`` = 0; return the loss.
 
+        With several ranks ``loss`` is this one's part; the loss returned and the gradient are the sums over all.
+
         Raises:
             NotANumberError: the loss or its gradient is NaN or infinite; the weights are as before.
         """
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NotANumberError("loss")
         warmth = min(1.0, (num_before + 1) / max(1, self.config.warmup_steps))
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * warmth
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if loss.requires_grad:  # a rank without a row has nothing to add
+            loss.backward()
+        value = self.ranks.add_up(loss.detach()[None], list(self.model.parameters())).item()
+        if not math.isfinite(value):
+            raise NotANumberError("loss")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         if not math.isfinite(norm):
             raise NotANumberError("gradient")

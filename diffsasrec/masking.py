@@ -9,13 +9,14 @@ from __future__ import annotations
 import torch
 
 from diffsasrec.cross_entropy import linear_cross_entropy
+from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.vocabulary import Vocabulary
 
 MASK_EPSILON = 1e-3  # eps: no sequence is masked with a smaller probability, so 1 / p stays finite
 
 
 def draw_times(num_sequences: int, *, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-    """Return t ~ U(0, 1) per sequence, (B,) float: stratified, one draw in each of B equal parts.
+    """Return t ~ U(0, 1) per sequence of a whole batch, (W,) float: stratified, one draw in each of W equal parts.
 
     Each t alone is uniform; together they cover (0, 1) evenly, which lowers the variance of the loss
     (low-discrepancy sampling, Kingma et al. 2021). Their order is shuffled.
@@ -37,21 +38,27 @@ def mask_tokens(
     probability: torch.Tensor,
     mask_id: int,
     generator: torch.Generator,
+    places: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Replace each maskable item by MASK with its sequence's probability.
+    """Replace each maskable item by MASK with its sequence's probability, or its own.
 
     Args:
         tokens: (B, L) long.
         maskable: (B, L) bool, True where an item may be masked; never at PAD.
-        probability: (B,) float, p of each sequence.
+        probability: (B,) float, p of each sequence, or (B, L), of each item.
         mask_id: the token of MASK.
-        generator: draws the masks, on the CPU.
+        generator: gives the seed, one number; draws are then counted by place and position from the right.
+        places: (B,) long, each row's place in the whole batch, of which other processes may have other rows; None is
+            0..B-1. So a row has the same masks whoever has it.
 
     Returns:
         The noised tokens (B, L) long, and masked (B, L) bool, True where MASK was put.
     """
-    draw = torch.rand(tokens.shape, generator=generator).to(tokens.device)
-    masked = maskable & (draw < probability[:, None])
+    if places is None:
+        places = torch.arange(len(tokens), device=tokens.device)
+    from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=tokens.device)
+    draw = uniform(draw_seed(generator), places[:, None], from_right)
+    masked = maskable & (draw < (probability if probability.dim() > 1 else probability[:, None]))
     return tokens.masked_fill(masked, mask_id), masked
 
 

@@ -30,6 +30,11 @@ def user_seeds(user_ids: Iterable[object]) -> torch.Tensor:
     return torch.tensor([user_seed(user_id) for user_id in user_ids], dtype=torch.long)
 
 
+def draw_seed(generator: torch.Generator) -> int:
+    """Return a seed for the draws below: one number of the generator, however many draws follow."""
+    return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
 def uniform(seed: int, *counters: torch.Tensor) -> torch.Tensor:
     """Return a draw from the open interval (0, 1) for every combination of counters.
 

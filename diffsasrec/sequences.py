@@ -15,12 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.interactions import Interactions
-from diffsasrec.randomness import uniform
 from diffsasrec.splits import Part, Split
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
-
-_POOL = 32  # batches whose windows are sorted by length together
-_SHIFT, _ORDER, _BATCH_ORDER = 0, 1, 2  # what a draw is for
 
 
 class Forbidden(NamedTuple):
@@ -28,6 +24,13 @@ class Forbidden(NamedTuple):
 
     items: torch.Tensor  # (M,) long tokens
     offsets: torch.Tensor  # (B + 1,) long
+
+
+class Whole(NamedTuple):
+    """A batch that several processes share: where one's rows stand in it, and how long all W rows are."""
+
+    places: torch.Tensor  # (B,) long
+    lengths: torch.Tensor  # (W,) long
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,83 +42,21 @@ class Batch:
     timestamps: torch.Tensor  # (B, L) long seconds, 0 where padded
     lengths: torch.Tensor  # (B,) long, real items in the history
     user: torch.Tensor  # (B,) long user row
+    shared: Whole | None = None  # None: no other process has rows of this batch
 
     def __len__(self) -> int:
         return len(self.history)
 
+    @property
+    def whole(self) -> Whole:
+        """What losses divide by and draws count by: the batch over all processes."""
+        return self.shared or Whole(torch.arange(len(self), device=self.history.device), self.lengths)
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in vars(self).items()})
-
-
-class TrainingBatches:
-    """The training sequences of a split as windows, anew for each epoch.
-
-    Every sequence longer than ``window`` is cut, from its right end, into pieces of ``window`` items after a
-    first piece of random length, so that the cuts move from epoch to epoch and every item trains. Pieces of
-    one item are dropped. Batches hold windows of similar length and are padded to the longest only.
-
-    An epoch is a pure function of (seed, number of the epoch). All epochs have equally many batches, so that
-    the epoch of a step is known without counting; a batch holds ``batch_size`` windows or a few less.
-    """
-
-    def __init__(self, split: Split, *, window: int, batch_size: int, seed: int) -> None:
-        if window < 2:
-            raise ValueError(f"window must be at least 2 items, got {window}: one item teaches no order")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        lengths = split.train_end - split.train_start
-        if not np.any(lengths >= 2):
-            raise ValueError("no training sequence has two items: use a data set with longer histories")
-        self.window, self.batch_size, self.seed = window, batch_size, seed
-        self._split = split
-        self._lengths = lengths
-        self.num_batches = -(-self._most_windows() // batch_size)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, counted from 0."""
-        rows, start, end = self._windows(number)
-        lengths = end - start
-        bounds = np.arange(self.num_batches + 1) * len(rows) // self.num_batches
-        order = np.argsort(self._draw(number, _ORDER, len(rows)), kind="stable")
-        pool = (np.searchsorted(bounds, np.arange(len(rows)), side="right") - 1) // _POOL
-        order = order[np.lexsort((lengths[order], pool))]
-        for batch in np.argsort(self._draw(number, _BATCH_ORDER, self.num_batches), kind="stable"):
-            chosen = order[bounds[batch] : bounds[batch + 1]]
-            if len(chosen) > 0:
-                yield _gather(self._split.interactions, rows[chosen], start[chosen], end[chosen])
-
-    def _windows(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return user row, start and end of every window of two items or more: three (windows,) arrays."""
-        lengths, window = self._lengths, self.window
-        draws = self._draw(number, _SHIFT, len(lengths))
-        shift = (np.floor(draws * window) * (lengths > window)).astype(np.int64)  # length of the last piece
-        num_windows = -(-(lengths - shift) // window) + (shift > 0)
-        sequence = np.repeat(np.arange(len(lengths)), num_windows)
-        from_right = np.arange(len(sequence)) - np.repeat(np.cumsum(num_windows) - num_windows, num_windows)
-        first_end = self._split.train_end + np.where(shift > 0, window - shift, 0)
-        end = first_end[sequence] - from_right * window
-        start = np.maximum(end - window, self._split.train_start[sequence])
-        end = np.minimum(end, self._split.train_end[sequence])
-        long_enough = end - start >= 2
-        return self._split.train_rows[sequence][long_enough], start[long_enough], end[long_enough]
-
-    def _most_windows(self) -> int:
-        """Return a number of windows that no epoch exceeds, but for a chance below one in a billion.
-
-        Beside its m - 1 whole windows a sequence has r items, r in 1..window. A shift of 1..r-1 cuts it into m + 1
-        pieces, any other into m; a shift of 1 and one of r-1 make a piece of one item, which is dropped.
-        """
-        lengths = self._lengths[self._lengths >= 2]
-        whole = -(-lengths // self.window)
-        rest = lengths - (whole - 1) * self.window
-        more = np.where(lengths > self.window, (rest - 3) / self.window, 0.0)  # one less where negative
-        likely = more.sum() + 6.0 * np.sqrt((np.abs(more) * (1.0 - np.abs(more))).sum())
-        return int(whole.sum()) + min(int(np.ceil(likely)), int(np.count_nonzero(more > 0)))
-
-    def _draw(self, number: int, purpose: int, count: int) -> NDArray[np.float64]:
-        """Return ``count`` draws from (0, 1) that depend on the seed, the epoch and the purpose alone."""
-        return uniform(self.seed, torch.tensor(number), torch.tensor(purpose), torch.arange(count)).numpy()
+        tensors = {name: each.to(device) for name, each in vars(self).items() if name != "shared"}
+        shared = self.shared and Whole(*(each.to(device) for each in self.shared))
+        return replace(self, **tensors, shared=shared)
 
 
 def evaluation_batches(
@@ -136,7 +77,7 @@ def evaluation_batches(
     for low in range(0, len(order), batch_size):
         here = part.take(order[low : low + batch_size])
         start = np.maximum(here.start, here.end - max_length)
-        batch = _gather(split.interactions, here.rows, start, here.end)
+        batch = gather(split.interactions, here.rows, start, here.end)
         target = _future(split.interactions, here.target, here.future_end)
         yield replace(batch, target=target), forbidden_of(split.interactions, here.start, here.end)
 
@@ -152,7 +93,7 @@ def history_of(
     if not first < end <= last:
         raise ValueError(f"the history of user row {row} must end in {first + 1}..{last}, got {end}")
     start = max(int(first), end - max_length)
-    return _as_long(interactions.tokens[start:end])[None], _as_long(interactions.timestamps[start:end])[None]
+    return as_long(interactions.tokens[start:end])[None], as_long(interactions.timestamps[start:end])[None]
 
 
 def forbidden_of(interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]) -> Forbidden:
@@ -162,7 +103,7 @@ def forbidden_of(interactions: Interactions, start: NDArray[np.int64], end: NDAr
     distinct = np.unique(users * width + interactions.tokens[positions])
     counts = np.bincount(distinct // width, minlength=len(start))
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Forbidden(_as_long(distinct % width), _as_long(offsets))
+    return Forbidden(as_long(distinct % width), as_long(offsets))
 
 
 def forbidden_pairs(
@@ -199,23 +140,23 @@ def pad_left(sequences: Sequence[NDArray], length: int) -> torch.Tensor:
     starts = np.concatenate([[0], ends[:-1]]) if len(sequences) > 0 else ends
     flat = np.concatenate([PAD_ID * np.ones(1, dtype=np.int64), *sequences])[1:]
     padded, _ = _pad(flat, np.maximum(starts, ends - length), ends, length)
-    return _as_long(padded)
+    return as_long(padded)
 
 
-def _gather(
+def gather(
     interactions: Interactions, rows: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> Batch:
     """Return the ranges ``flat[start:end]`` as a batch without targets, padded to the longest."""
     lengths = end - start
-    width = int(lengths.max())
+    width = int(lengths.max(initial=1))
     history, index = _pad(interactions.tokens, start, end, width)
     timestamps = np.where(history != PAD_ID, interactions.timestamps[index], 0)
     return Batch(
-        history=_as_long(history),
+        history=as_long(history),
         target=torch.zeros((len(rows), 0), dtype=torch.long),
-        timestamps=_as_long(timestamps),
-        lengths=_as_long(lengths),
-        user=_as_long(rows),
+        timestamps=as_long(timestamps),
+        lengths=as_long(lengths),
+        user=as_long(rows),
     )
 
 
@@ -223,7 +164,7 @@ def _future(interactions: Interactions, target: NDArray[np.int64], end: NDArray[
     """Return what each user does from the target on, padded on the right to the longest: (B, T) long."""
     index = target[:, None] + np.arange(int((end - target).max()))
     is_real = index < end[:, None]
-    return _as_long(np.where(is_real, interactions.tokens[np.where(is_real, index, 0)], PAD_ID))
+    return as_long(np.where(is_real, interactions.tokens[np.where(is_real, index, 0)], PAD_ID))
 
 
 def _pad(
@@ -245,6 +186,6 @@ def _positions(
     return which, np.arange(len(which)) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
 
 
-def _as_long(values: NDArray) -> torch.Tensor:
+def as_long(values: NDArray) -> torch.Tensor:
     """Return a copy as a long tensor, also of a read-only memory map."""
     return torch.from_numpy(np.array(values, dtype=np.int64))

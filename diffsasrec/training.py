@@ -1,7 +1,9 @@
 """Training from start to end, in epochs and stages. It sees the training and validation parts, never the test part.
 
-An epoch is a pure function of (seed, epoch, weights): the order of windows, the masks and the dropout are seeded
-anew at its start. So resuming needs no more than what ``last/`` holds from the end of an epoch.
+An epoch is a pure function of (seed, epoch, weights): the order of windows and the dropout are seeded anew at its
+start, the masks at every step. So resuming needs no more than what ``last/`` holds from the end of an epoch.
+
+Several processes (``ranks``) make the same steps on shares of each batch; the first one judges, decides and writes.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from diffsasrec.descent import Descent
 from diffsasrec.evaluation import evaluate
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.sequences import TrainingBatches
+from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split
+from diffsasrec.training_batches import TrainingBatches
 from diffsasrec.training_records import (
     BEST,
     HISTORY,
@@ -49,6 +52,7 @@ def fit(
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingResult:
     """Train ``model`` and leave ``best/``, ``last/`` and ``history.jsonl`` in ``folder``.
 
@@ -60,6 +64,7 @@ def fit(
     Args:
         on_progress: called after each step.
         on_evaluation: called with each row of ``history.jsonl``.
+        ranks: the processes that train together, each calling this with the same arguments; None is this one alone.
 
     Raises:
         ValueError: a model without gradients, no such stage, or a ``last/`` of another configuration.
@@ -68,23 +73,21 @@ def fit(
         raise ValueError(f"{type(model).__name__} has nothing to train: call count(split) instead")
     if config.fine_tune and "fine_tune" not in model.objectives():
         raise ValueError(f"{type(model).__name__} has no fine-tuning stage: set fine_tune to false")
-    return _Trainer(model, split.without_test(), config, folder, on_progress, on_evaluation).run(resume)
+    trainer = _Trainer(model, split.without_test(), config, folder, ranks or Ranks())
+    trainer.on_progress, trainer.on_evaluation = on_progress, on_evaluation
+    return trainer.run(resume)
 
 
 class _Trainer:
     """One call of ``fit``."""
 
     def __init__(
-        self,
-        model: SequentialModel,
-        split: Split,
-        config: TrainConfig,
-        folder: Path,
-        on_progress: Callable[[Progress], None] | None,
-        on_evaluation: Callable[[dict[str, Any]], None] | None,
+        self, model: SequentialModel, split: Split, config: TrainConfig, folder: Path, ranks: Ranks
     ) -> None:
         self.model, self.split, self.config, self.folder = model, split, config, folder
-        self.on_progress, self.on_evaluation = on_progress, on_evaluation
+        self.on_progress: Callable[[Progress], None] | None = None
+        self.on_evaluation: Callable[[dict[str, Any]], None] | None = None
+        self.ranks = ranks
         self.device = next(model.parameters()).device
         self.stages = config.stages
         vocabulary, targets = split.interactions.vocabulary, split.target_hash("validation")
@@ -92,10 +95,10 @@ class _Trainer:
             [to_dict(model.config), config.lasting(), vocabulary.fingerprint(), targets]
         )
         self.batches = TrainingBatches(
-            split, window=model.window, batch_size=config.batch_size, seed=config.seed
+            split, window=model.window, batch_size=config.batch_size, seed=config.seed, ranks=ranks
         )
         self.state = TrainingState()
-        self.descent = Descent(model, config)
+        self.descent = Descent(model, config, ranks=ranks)
         self.best_weights: Weights | None = None
         self.started = 0.0
 
@@ -104,7 +107,8 @@ class _Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
-        keep_rows(self.folder, until_step=self.state.step if self.state.epoch else -1)
+        if self.ranks.is_first:
+            keep_rows(self.folder, until_step=self.state.step if self.state.epoch else -1)
         self.started = time.perf_counter() - self.state.seconds
         stopped = "finished"
         try:
@@ -116,7 +120,9 @@ class _Trainer:
             stopped = "nan"
         except KeyboardInterrupt:
             stopped = "interrupted"
-            if self.best_weights is None:  # nothing was evaluated yet: what there is can be looked at
+            if (
+                self.best_weights is None and self.ranks.is_first
+            ):  # nothing was evaluated yet: what there is can be looked at
                 save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
@@ -147,17 +153,19 @@ class _Trainer:
         state = self.state
         objective = self.model.objectives()[self.stages[state.stage]]
         seed = int(config_hash([self.config.seed, state.epoch]), 16) % 2**63
-        generator = torch.Generator().manual_seed(seed)
         total = 0.0
         self.model.train()
-        with torch.random.fork_rng():  # dropout draws from the global generator
-            torch.manual_seed(seed)
+        with torch.random.fork_rng():  # dropout draws from the global generator, in each rank its own
+            torch.manual_seed((seed + self.ranks.rank) % 2**63)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
-                loss = objective(batch.to(self.device), generator=generator).value
+                generator = torch.Generator().manual_seed(int(config_hash([seed, index]), 16) % 2**63)
+                loss = torch.zeros((), device=self.device)  # of a rank without a row in this batch
+                if len(batch) > 0:
+                    loss = objective(batch.to(self.device), generator=generator).value
                 total += self.descent.step(loss, num_before=state.stage_step)
                 state.step += 1
                 state.stage_step += 1
-                state.real_items += int(batch.lengths.sum())
+                state.real_items += int(batch.whole.lengths.sum())
                 self._report(index, total / index)
                 if self._is_out_of_time():
                     return total / index, False
@@ -165,37 +173,45 @@ class _Trainer:
 
     def _evaluate(self, train_loss: float) -> None:
         """Judge the weights on validation, keep them if they are the best, and note it in the history."""
-        state = self.state
-        evaluation = evaluate(
-            self.model,
-            self.split,
-            "validation",
-            num_recommendations=min(10, self.split.interactions.num_items),
-            max_users=self.config.max_validation_users,
-        )
-        figures: dict[str, Any] = {name: figure["value"] for name, figure in evaluation.figures.items()}
+        state, ranks = self.state, self.ranks
+        figures: dict[str, Any] = ranks.told_by_first(self._figures() if ranks.is_first else {})
         selection: float = figures.get(SELECTION_FIGURE, figures["HR@1"])  # @10 needs ten items
         if state.gains(selection):
             self.best_weights = {
                 name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
             }
-            save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
+            self._save_best()
         row = state.counts(self.stages[state.stage], self._seconds())
         row |= {"train_loss": train_loss, "figures": figures}
-        append_row(self.folder, row)
+        if ranks.is_first:
+            append_row(self.folder, row)
         if self.on_evaluation is not None:
             self.on_evaluation(row)
+
+    def _figures(self) -> dict[str, Any]:
+        """Return the figures of the weights on validation."""
+        length, most = min(10, self.split.interactions.num_items), self.config.max_validation_users
+        evaluation = evaluate(
+            self.model, self.split, "validation", num_recommendations=length, max_users=most
+        )
+        return {name: figure["value"] for name, figure in evaluation.figures.items()}
 
     def _enter_stage(self, stage: int) -> None:
         """Start a later stage from the best weights, with a fresh optimiser."""
         self.state.enter(stage)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
-        self.descent = Descent(self.model, self.config)
+        self.descent = Descent(self.model, self.config, ranks=self.ranks)
+
+    def _save_best(self) -> None:
+        if self.ranks.is_first:
+            save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
 
     def _save_last(self) -> None:
         """Write all that resuming needs; ``trainer.pt`` alone is read back, so it is written last."""
         self.state.seconds = self._seconds()
+        if not self.ranks.is_first:
+            return
         save_checkpoint(self.folder / LAST, self.model, self.split.interactions.vocabulary)
         Resumable(
             identity=self.identity,
@@ -212,7 +228,7 @@ class _Trainer:
             self.state, self.best_weights = saved.state, saved.best_weights
             if self.best_weights is not None:
                 self.model.load_state_dict(self.best_weights)
-                save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
+                self._save_best()
             self.model.load_state_dict(saved.weights)
             self.descent.load_state_dict(saved.optimizer)
 
@@ -223,7 +239,12 @@ class _Trainer:
             self.on_progress(Progress(stage, state.epoch, *counts, state.best_figure))
 
     def _is_out_of_time(self) -> bool:
-        return self._seconds() >= self.config.seconds_until_end_of(self.stages[self.state.stage])
+        if self.config.max_minutes is None:
+            return False
+        limit = self.config.seconds_until_end_of(self.stages[self.state.stage])
+        return self.ranks.told_by_first(
+            self._seconds() >= limit
+        )  # by one clock: all stop after the same step
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started

@@ -43,9 +43,7 @@ class BlockDiffusionConfig:
     w_diffusion: float = 1.0  # weight of the noised stream's masked cross entropy
     least_masked: float = MASK_EPSILON  # eps: the smallest mask probability of a block
     noised_blocks: int | None = None  # blocks of a window that are restored in a step; None is all
-    clean_first: bool = (
-        False  # pre-training is the clean stream's alone; needs the fine-tuning stage, which is both's
-    )
+    clean_first: bool = False  # pre-training is the clean stream's alone, the fine-tuning stage is both's
     ranked_by: str = (
         "causal"  # what ranks the next item: the causal stream | the first slot | the mean of both
     )
@@ -93,7 +91,7 @@ class BlockDiffusion(SequentialModel):
         """Return the mean cross entropy of the next item in the clean stream: SASRec+, which draws nothing."""
         tokens, has_next = batch.history, batch.history[:, :-1] != PAD_ID
         hidden = self.transformer(tokens[:, :-1], from_right=_from_right(tokens)[:-1])
-        prediction = self._predict(hidden[has_next], tokens[:, 1:][has_next])
+        prediction = self._predict(hidden[has_next], tokens[:, 1:][has_next], batch)
         return Loss(prediction, {"prediction": prediction.detach()})
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
@@ -105,7 +103,7 @@ class BlockDiffusion(SequentialModel):
         config, tokens = self.config, batch.history
         is_real, from_right = tokens != PAD_ID, _from_right(tokens)
         block = self._draw_blocks(from_right, generator=generator)
-        noised, masked, weight = self._noise(tokens, is_real, block, generator=generator)
+        noised, masked, weight = self._noise(batch, is_real, block, generator=generator)
         at = self._choose_noised(block, generator=generator)
         hidden = self.transformer(
             torch.cat([tokens[:, :-1], noised[:, at]], dim=1),
@@ -113,13 +111,13 @@ class BlockDiffusion(SequentialModel):
             allowed=clean_and_noised(is_real, block, at),
         )
         num_clean, has_next, is_masked = tokens.shape[1] - 1, is_real[:, :-1], masked[:, at]
-        prediction = self._predict(hidden[:, :num_clean][has_next], tokens[:, 1:][has_next])
+        prediction = self._predict(hidden[:, :num_clean][has_next], tokens[:, 1:][has_next], batch)
         restoration = masked_cross_entropy(
             hidden[:, num_clean:][is_masked],
             self.transformer.item_weight,
             tokens[:, at][is_masked],
             weight=weight[:, at][is_masked],
-            normalizer=is_real[:, at].sum(),
+            normalizer=(batch.whole.lengths[:, None] > from_right[at]).sum(),  # real items that may be masked
         )
         value = config.w_ar * prediction + config.w_diffusion * restoration
         return Loss(value, {"prediction": prediction.detach(), "restoration": restoration.detach()})
@@ -144,29 +142,32 @@ class BlockDiffusion(SequentialModel):
         return torch.isin(block, chosen).nonzero().squeeze(1)
 
     def _noise(
-        self, tokens: torch.Tensor, is_real: torch.Tensor, block: torch.Tensor, *, generator: torch.Generator
+        self, batch: Batch, is_real: torch.Tensor, block: torch.Tensor, *, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the noised tokens, which of them are masked, and 1 / p of each: (B, L) each.
 
         t is drawn for each block, stratified over all blocks of the batch.
         """
-        num_rows, num_blocks = len(tokens), int(block[0]) + 1
-        times = draw_times(num_rows * num_blocks, generator=generator, device=tokens.device)
+        places, lengths = batch.whole
+        num_blocks = int(block[0]) + 1
+        times = draw_times(len(lengths) * num_blocks, generator=generator, device=block.device)
         probability = mask_probability(times, epsilon=self.config.least_masked)
-        probability = probability.view(num_rows, num_blocks)[:, block]  # (B, L)
+        probability = probability.view(len(lengths), num_blocks)[places][:, block]  # (B, L)
         noised, masked = mask_tokens(
-            tokens.reshape(-1, 1),  # one p for each item
-            maskable=is_real.reshape(-1, 1),
-            probability=probability.flatten(),
+            batch.history,
+            maskable=is_real,
+            probability=probability,
             mask_id=self.mask_id,
             generator=generator,
+            places=places,
         )
-        return noised.view_as(tokens), masked.view_as(tokens), 1 / probability
+        return noised, masked, 1 / probability
 
-    def _predict(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross entropy of the next items ``targets`` (M,) from the clean states (M, D)."""
+    def _predict(self, hidden: torch.Tensor, targets: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the sum of the next items' cross entropies, by their number in the whole batch; ``hidden`` (M, D)."""
         columns = Vocabulary.to_column(targets)
-        row_weight = hidden.new_full(columns.shape, 1 / max(1, len(columns)))
+        num_predictions = int((batch.whole.lengths - 1).sum().clamp(min=1))
+        row_weight = hidden.new_full(columns.shape, 1 / num_predictions)
         return linear_cross_entropy(hidden, self.transformer.item_weight, columns, row_weight=row_weight)
 
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 import torch
 
 from diffsasrec.backbone import BackboneConfig, Transformer
+from diffsasrec.config import unknown_name
 from diffsasrec.decoding import DecodeConfig, any_slot, decode
 from diffsasrec.history_cache import BidirectionalReader
 from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
 from diffsasrec.models.base import Loss, Objective, SequentialModel
+from diffsasrec.randomness import draw_seed, uniform
+from diffsasrec.sampled_losses import sampled_softmax
 from diffsasrec.sequences import Batch, Forbidden
 from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
+
+LOSSES = ("ce", "sampled_softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,14 @@ class DiffSASRecConfig:
     num_heads: int = 2
     dropout: float = 0.2
     fine_tune_slots: int = 10  # K: the fine-tuning stage masks among the last 1..K items
+    loss: str = "ce"  # ce: whole catalogue | sampled_softmax
+    num_negatives: int = 1024  # of sampled_softmax, shared by a batch
 
     def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise unknown_name("loss", self.loss, LOSSES)
+        if self.num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, got {self.num_negatives}")
         if not 1 <= self.fine_tune_slots < self.max_length:
             raise ValueError(
                 f"fine_tune_slots must be between 1 and max_length - 1 = {self.max_length - 1}, "
@@ -54,6 +65,7 @@ class DiffSASRec(SequentialModel):
         super().__init__(config, num_items)
         self.mask_id = Vocabulary.mask_id_of(num_items)
         self.transformer = Transformer(config.backbone(), num_items)
+        self._loss_of = {"ce": self._cross_entropy, "sampled_softmax": self._sampled_softmax}[config.loss]
 
     def slot_logits(self, tokens: torch.Tensor, *, num_slots: int) -> torch.Tensor:
         """Return the logits (B, K, N) of the last K positions of tokens (B, L + K)."""
@@ -119,13 +131,19 @@ class DiffSASRec(SequentialModel):
         """Return sum of CE / p over the masked items, by the number of real items (LLaDA's equation 3)."""
         tokens = batch.history
         is_real = tokens != PAD_ID
-        times = draw_times(len(tokens), generator=generator, device=tokens.device)
-        probability = mask_probability(times)
+        places, lengths = batch.whole
+        times = draw_times(len(lengths), generator=generator, device=tokens.device)
+        probability = mask_probability(times)[places]
         noised, masked = mask_tokens(
-            tokens, maskable=is_real, probability=probability, mask_id=self.mask_id, generator=generator
+            tokens,
+            maskable=is_real,
+            probability=probability,
+            mask_id=self.mask_id,
+            generator=generator,
+            places=places,
         )
         weight = (1 / probability)[:, None].expand_as(tokens)[masked]
-        return self._restore(noised, tokens, masked, weight, is_real.sum())
+        return self._restore(noised, tokens, masked, weight, lengths.sum(), generator)
 
     def fine_tune_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return LLaDA's supervised loss: history clean, the next R in 1..K items masked with probability p.
@@ -136,23 +154,30 @@ class DiffSASRec(SequentialModel):
         least one item of history.
         """
         tokens = batch.history
-        num_rows, device = len(tokens), tokens.device
+        places, lengths = batch.whole
+        device = tokens.device
         most = (batch.lengths - 1).clamp(max=self.config.fine_tune_slots)
-        draw = torch.rand(num_rows, generator=generator).to(device)
+        draw = uniform(draw_seed(generator), places)
         num_answers = (draw * most).long() + 1  # R, (B,)
         from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=device)
         is_answer = from_right < num_answers[:, None]
-        probability = mask_probability(draw_times(num_rows, generator=generator, device=device))
+        times = draw_times(len(lengths), generator=generator, device=device)
+        probability = mask_probability(times)[places]
         noised, masked = mask_tokens(
-            tokens, maskable=is_answer, probability=probability, mask_id=self.mask_id, generator=generator
+            tokens,
+            maskable=is_answer,
+            probability=probability,
+            mask_id=self.mask_id,
+            generator=generator,
+            places=places,
         )
-        fallback = (torch.rand(num_rows, generator=generator).to(device) * num_answers).long()
+        fallback = (uniform(draw_seed(generator), places) * num_answers).long()
         none_masked = ~masked.any(dim=1)
         masked = masked | (none_masked[:, None] & (from_right == fallback[:, None]))
         noised = noised.masked_fill(masked, self.mask_id)
         chance = probability + (1 - probability) ** num_answers / num_answers
         weight = (1 / (chance * num_answers))[:, None].expand_as(tokens)[masked]
-        return self._restore(noised, tokens, masked, weight, num_rows)
+        return self._restore(noised, tokens, masked, weight, len(lengths), generator)
 
     def _restore(
         self,
@@ -161,10 +186,29 @@ class DiffSASRec(SequentialModel):
         masked: torch.Tensor,
         weight: torch.Tensor,
         normalizer: torch.Tensor | float,
+        generator: torch.Generator,
     ) -> Loss:
         """Return the weighted loss of restoring the masked items; logits are computed for those alone."""
         hidden = self.transformer(noised)[masked]  # (M, D)
-        value = masked_cross_entropy(
-            hidden, self.transformer.item_weight, tokens[masked], weight=weight, normalizer=normalizer
-        )
+        value = self._loss_of(hidden, tokens[masked], weight / normalizer, generator)
         return Loss(value, {"restoration": value.detach()})
+
+    def _cross_entropy(
+        self, hidden: torch.Tensor, items: torch.Tensor, weight: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the weighted cross entropy of hidden (M, D) over the whole catalogue."""
+        item_weight = self.transformer.item_weight
+        return masked_cross_entropy(hidden, item_weight, items, weight=weight, normalizer=1.0)
+
+    def _sampled_softmax(
+        self, hidden: torch.Tensor, items: torch.Tensor, weight: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the same over a sample of the catalogue."""
+        return sampled_softmax(
+            hidden,
+            self.transformer.item_weight,
+            Vocabulary.to_column(items),
+            row_weight=weight,
+            num_negatives=self.config.num_negatives,
+            generator=generator,
+        )

@@ -1,7 +1,9 @@
 """SASRec (Kang and McAuley 2018): a causal transformer that predicts the next item at every position.
 
 With ``loss="ce"``, cross entropy over the whole catalogue, it is the strong baseline called SASRec+; with
-``loss="bce"`` it is the original, one sampled negative per positive. Letters: B, L, N as in base.py, M predictions.
+``loss="bce"`` it is the original, one sampled negative per positive. ``sampled_softmax`` and ``gbce`` are for
+catalogues that are too large for the first and want more negatives than the second.
+Letters: B, L, N as in base.py, M predictions.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.sampled_losses import gbce, sampled_softmax
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
-LOSSES = ("ce", "bce")
+LOSSES = ("ce", "bce", "sampled_softmax", "gbce")
 _NEGATIVE_TRIES = 10
 
 
@@ -31,11 +34,17 @@ class SASRecConfig:
     num_blocks: int = 2
     num_heads: int = 2
     dropout: float = 0.2
-    loss: str = "ce"  # ce: whole catalogue | bce: one negative per positive
+    loss: str = "ce"  # ce: whole catalogue | bce: one negative per positive | sampled_softmax | gbce
+    num_negatives: int = 1024  # of sampled_softmax and gbce, shared by a batch
+    calibration: float = 0.75  # t of gbce: 0 is plain binary cross entropy, 1 fully calibrated
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
+        if self.num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, got {self.num_negatives}")
+        if not 0 <= self.calibration <= 1:
+            raise ValueError(f"calibration must be between 0 and 1, got {self.calibration}")
         self.backbone()
 
     def backbone(self) -> BackboneConfig:
@@ -51,7 +60,12 @@ class SASRec(SequentialModel):
     def __init__(self, config: SASRecConfig, num_items: int) -> None:
         super().__init__(config, num_items)
         self.transformer = Transformer(config.backbone(), num_items)
-        self._loss_at = {"ce": self._cross_entropy, "bce": self._binary_cross_entropy}[config.loss]
+        self._loss_at = {
+            "ce": self._cross_entropy,
+            "bce": self._binary_cross_entropy,
+            "sampled_softmax": self._sampled_softmax,
+            "gbce": self._gbce,
+        }[config.loss]
 
     @property
     def window(self) -> int:
@@ -67,28 +81,56 @@ class SASRec(SequentialModel):
         inputs, targets = batch.history[:, :-1], batch.history[:, 1:]
         is_real = inputs != PAD_ID
         hidden = self.transformer(inputs)[is_real]  # (M, D)
-        value = self._loss_at(hidden, targets, is_real, generator)
+        num_predictions = (batch.whole.lengths - 1).sum().clamp(min=1)
+        value = self._loss_at(hidden, targets, is_real, generator) / num_predictions
         return Loss(value, {"prediction": value.detach()})
 
     def _cross_entropy(
         self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Return the mean cross entropy over the whole catalogue."""
+        """Return the sum over real positions of the cross entropy over the whole catalogue."""
         columns = Vocabulary.to_column(targets[is_real])
-        row_weight = hidden.new_full(columns.shape, 1 / max(1, len(columns)))
+        row_weight = hidden.new_ones(columns.shape)
         return linear_cross_entropy(hidden, self.transformer.item_weight, columns, row_weight=row_weight)
+
+    def _sampled_softmax(
+        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the same over a sample of the catalogue."""
+        return sampled_softmax(
+            hidden,
+            self.transformer.item_weight,
+            Vocabulary.to_column(targets[is_real]),
+            row_weight=hidden.new_ones(len(hidden)),
+            num_negatives=self.config.num_negatives,
+            generator=generator,
+        )
+
+    def _gbce(
+        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the sum of the generalised binary cross entropy."""
+        return gbce(
+            hidden,
+            self.transformer.item_weight,
+            Vocabulary.to_column(targets[is_real]),
+            row_weight=hidden.new_ones(len(hidden)),
+            num_negatives=self.config.num_negatives,
+            calibration=self.config.calibration,
+            generator=generator,
+        )
 
     def _binary_cross_entropy(
         self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Return -log s(positive) - log(1 - s(negative)), the negative not among the window's items."""
+        """Return the sum of -log s(positive) - log(1 - s(negative)), the negative not among the window's items."""
         negatives = draw_negatives(targets, num_items=self.num_items, generator=generator)[is_real]
         weight = self.transformer.item_embedding.weight
         positive_logit = (hidden * weight[targets[is_real]]).sum(-1)
         negative_logit = (hidden * weight[negatives]).sum(-1)
         has_negative = negatives != PAD_ID
         losses = functional.softplus(-positive_logit) + functional.softplus(negative_logit) * has_negative
-        return losses.mean()
+        return losses.sum()
 
 
 def draw_negatives(items: torch.Tensor, *, num_items: int, generator: torch.Generator) -> torch.Tensor:

@@ -19,9 +19,9 @@ from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import build_model
 from diffsasrec.models.base import Loss, SequentialModel
-from diffsasrec.sequences import TrainingBatches
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training import Progress, TrainConfig, TrainingResult, fit
+from diffsasrec.training_batches import TrainingBatches
 
 MODEL = {"max_length": 12, "width": 16, "num_blocks": 1, "num_heads": 2, "dropout": 0.3}
 CONFIG = TrainConfig(max_epochs=4, batch_size=32, learning_rate=3e-3, warmup_steps=4, patience=50)
@@ -186,7 +186,9 @@ def test_another_seed_gives_other_numbers(uninterrupted, cycle_split: Split, tmp
     assert differ(other, model)
 
 
-def test_every_epoch_draws_its_own_masks_and_dropout(cycle_split: Split, tmp_path: Path) -> None:
+def test_every_step_draws_its_own_masks_and_every_epoch_its_own_dropout(
+    cycle_split: Split, tmp_path: Path
+) -> None:
     model, seeds = make(), []
     original = model.loss
 
@@ -196,7 +198,8 @@ def test_every_epoch_draws_its_own_masks_and_dropout(cycle_split: Split, tmp_pat
 
     model.loss = listening
     fit(model, cycle_split, CONFIG, folder=tmp_path)
-    assert len({masks for masks, _ in seeds}) == len({dropout for _, dropout in seeds}) == CONFIG.max_epochs
+    assert len({masks for masks, _ in seeds}) == len(seeds)
+    assert len({dropout for _, dropout in seeds}) == CONFIG.max_epochs
 
 
 def test_training_does_not_move_the_global_generator(cycle_split: Split, tmp_path: Path) -> None:

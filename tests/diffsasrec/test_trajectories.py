@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from diffsasrec.models import MODELS, build_model
-from diffsasrec.sequences import TrainingBatches
 from diffsasrec.splits import Split
+from diffsasrec.training_batches import TrainingBatches
 
 RECORD = Path(__file__).with_name("trajectories.json")
 NUM_STEPS = 50
@@ -23,6 +23,12 @@ SMALL = {"max_length": 12, "width": 16, "num_blocks": 2, "num_heads": 2, "dropou
 CASES = {
     "sasrec": ("sasrec", SMALL, "pretrain"),
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}, "pretrain"),
+    "sasrec-sampled-softmax": (
+        "sasrec",
+        SMALL | {"loss": "sampled_softmax", "num_negatives": 16},
+        "pretrain",
+    ),
+    "sasrec-gbce": ("sasrec", SMALL | {"loss": "gbce", "num_negatives": 16}, "pretrain"),
     "diffsasrec": ("diffsasrec", SMALL | {"fine_tune_slots": 4}, "pretrain"),
     "diffsasrec-fine-tune": ("diffsasrec", SMALL | {"fine_tune_slots": 4}, "fine_tune"),
     "block_diffusion": ("block_diffusion", SMALL | {"block_size": 5}, "pretrain"),

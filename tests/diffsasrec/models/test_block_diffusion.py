@@ -176,7 +176,7 @@ def test_blocks_of_a_row_are_masked_to_different_degrees_and_together_evenly() -
     block = torch.arange(11, -1, -1) // 4
     for seed in range(10):
         _, _, weight = model._noise(
-            batch.history, batch.history != 0, block, generator=torch.Generator().manual_seed(seed)
+            batch, batch.history != 0, block, generator=torch.Generator().manual_seed(seed)
         )
         assert bool((weight.view(2, 3, 4) == weight.view(2, 3, 4)[..., :1]).all())  # one p a block
         times = (1 / weight[:, ::4] - 1e-3) / (1 - 1e-3)
@@ -216,7 +216,7 @@ def test_the_loss_of_an_item_is_worked_out_by_reading_its_past_and_its_block_alo
     noised, is_real = tokens[:, LENGTH - 1 :], batch.history != 0
     generator = torch.Generator().manual_seed(5)
     block = model._draw_blocks(torch.arange(11, -1, -1), generator=generator)
-    _, masked, weight = model._noise(batch.history, is_real, block, generator=generator)
+    _, masked, weight = model._noise(batch, is_real, block, generator=generator)
     total = 0.0
     for row in range(2):
         for number in block.unique().tolist():
