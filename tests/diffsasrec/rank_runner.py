@@ -20,7 +20,7 @@ from diffsasrec.training import Progress, TrainConfig, fit
 from tests.conftest import cycle_table
 
 SIZE = {"max_length": 12, "width": 16, "num_blocks": 1, "num_heads": 2, "dropout": 0.0}
-OWN = {"sasrec": {}, "diffsasrec": {"fine_tune_slots": 4}}
+OWN = {"sasrec": {}, "diffsasrec": {"fine_tune_slots": 4}, "block_diffusion": {"block_size": 4}}
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def assert_same_training(one: Path, other: Path) -> None:
             torch.testing.assert_close(value, right[name], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("model", ["sasrec", "diffsasrec"])
+@pytest.mark.parametrize("model", ["sasrec", "diffsasrec", "block_diffusion"])
 def test_two_processes_give_the_losses_of_one(model: str, tmp_path: Path) -> None:
     alone, both = run(tmp_path / "alone", model), run(tmp_path / "both", model, num_ranks=2)
     assert (alone.returncode, both.returncode) == (0, 0), both.stderr
