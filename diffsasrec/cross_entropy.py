@@ -23,7 +23,7 @@ def linear_cross_entropy(
         columns: (M,) long, the true column of each row.
         row_weight: (M,) float; no gradient flows into it.
     """
-    return _LinearCrossEntropy.apply(hidden, item_weight, columns, row_weight)
+    return _LinearCrossEntropy.apply(hidden.to(item_weight.dtype), item_weight, columns, row_weight)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -21,6 +21,10 @@ _PATIENCE = timedelta(hours=6)  # one rank judges and writes while the others wa
 Told = TypeVar("Told")
 
 
+class RankLostError(RuntimeError):
+    """Another process of this training ended, so this one cannot go on."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among those that train together; alone, it is the first of one."""
@@ -45,7 +49,8 @@ class Ranks:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([values, *(gradient.flatten() for gradient in gradients)])
-        distributed.all_reduce(flat)
+        with _company():
+            distributed.all_reduce(flat)
         parts = flat.split([len(values), *(gradient.numel() for gradient in gradients)])
         for gradient, part in zip(gradients, parts[1:], strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -56,7 +61,8 @@ class Ranks:
         if self.num_ranks == 1:
             return value
         box = [value]
-        distributed.broadcast_object_list(box, src=0)
+        with _company():
+            distributed.broadcast_object_list(box, src=0)
         return box[0]
 
 
@@ -64,16 +70,29 @@ class Ranks:
 def joined(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started, if it did, over gloo on a CPU and NCCL on GPUs; leave at the end.
 
-    Each GPU process must have set its device before.
+    ``device`` is this process's own: on a machine with several GPUs that of its ``local_rank``.
     """
     if not is_shared():
         yield Ranks()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _company() -> Iterator[None]:
+    """Say in one sentence that a message found nobody."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError(
+            "another process of this training ended; the same command goes on from the last whole epoch"
+        ) from error
 
 
 def is_shared() -> bool:

@@ -2,7 +2,6 @@
 
 An epoch is a pure function of (seed, epoch, weights): the order of windows and the dropout are seeded anew at its
 start, the masks at every step. So resuming needs no more than what ``last/`` holds from the end of an epoch.
-
 Several processes (``ranks``) make the same steps on shares of each batch; the first one judges, decides and writes.
 """
 
@@ -21,6 +20,7 @@ from diffsasrec.descent import Descent
 from diffsasrec.evaluation import evaluate
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.precision import training_precision
 from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches
@@ -62,8 +62,7 @@ def fit(
     checkpoint: ``stopped`` of the result says which it was.
 
     Args:
-        on_progress: called after each step.
-        on_evaluation: called with each row of ``history.jsonl``.
+        on_progress, on_evaluation: called after each step, and with each row of ``history.jsonl``.
         ranks: the processes that train together, each calling this with the same arguments; None is this one alone.
 
     Raises:
@@ -161,7 +160,8 @@ class _Trainer:
                 generator = torch.Generator().manual_seed(int(config_hash([seed, index]), 16) % 2**63)
                 loss = torch.zeros((), device=self.device)  # of a rank without a row in this batch
                 if len(batch) > 0:
-                    loss = objective(batch.to(self.device), generator=generator).value
+                    with training_precision(self.device):
+                        loss = objective(batch.to(self.device), generator=generator).value
                 total += self.descent.step(loss, num_before=state.stage_step)
                 state.step += 1
                 state.stage_step += 1

@@ -44,14 +44,15 @@ dropout: Optional[float] = None  # share of values dropped while training
 batch_size: Optional[int] = None  # windows in a batch
 learning_rate: Optional[float] = None  # of AdamW, after the warm-up
 fine_tune: Optional[bool] = None  # diffsasrec and block_diffusion: whether there is a second stage
+num_processes: int = 1  # above 1, so many train together, beside the notebook, on shares of each batch
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
 # %% [markdown]
 # ## The plan
 
 # %%
-from workbench import blocks, figures
-from workbench.experiments import recipe, run_experiment
+from workbench import blocks, figures, processes
+from workbench.experiments import recipe
 
 folder = blocks.begin(runs_dir)
 config = recipe(
@@ -81,7 +82,7 @@ blocks.show_config(config)
 # kept. You can stop the cell at any time: what was best until then stays usable, and running it again goes on.
 
 # %%
-run = run_experiment(config, runs_dir=folder, notebook="02_train")
+run = processes.train(config, num_processes=num_processes, runs_dir=folder, notebook="02_train")
 print(f"run {run.id} in {run.folder}")
 
 # %% [markdown]

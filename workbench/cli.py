@@ -142,9 +142,12 @@ def train(
     ] = False,
     runs: RunsOption = None,
 ) -> int:
-    """Train a model, or return the run that did, and print its id."""
+    """Train a model, or return the run that did, and print its id.
+
+    Several processes train together under torchrun: torchrun --nproc-per-node=2 -m workbench.cli train ...
+    """
     _log_progress()
-    from workbench.experiments import recipe, run_experiment
+    from workbench.experiments import recipe, run_in_ranks
 
     settings = _settings(set_)
     for name, value in (("seed", seed), ("max_minutes", max_minutes)):
@@ -153,7 +156,9 @@ def train(
                 f"{name} is given twice: --{name.replace('_', '-')} {value}, --set {name}={settings[name]}"
             )
     config = recipe(dataset, model, **settings)
-    run = run_experiment(config, runs_dir=runs, force=force, resume_stale=resume_stale)
+    run = run_in_ranks(config, runs_dir=runs, force=force, resume_stale=resume_stale)
+    if run is None:  # the first of several processes speaks for all
+        return DONE
     print(run.id)
     message = (run.manifest.get("training") or {}).get("message", "nothing to train: counted")
     if run.status != "done":

@@ -33,6 +33,7 @@ from diffsasrec.evaluation import Evaluation, evaluate
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
+from diffsasrec.ranks import Ranks, joined, local_rank
 from diffsasrec.sequences import forbidden_of, history_of
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import DecodeTrace
@@ -188,6 +189,7 @@ def run_experiment(
     resume_stale: bool = False,
     notebook: str | None = None,
     progress: str | None = None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Train what ``config`` says and return the run; one that is finished already is returned as it is.
 
@@ -199,11 +201,13 @@ def run_experiment(
         resume_stale: go on with an unfinished run of the same configuration, though the code has changed since.
         notebook: the name of the notebook that asks; its source is part of the key.
         progress: one of ``PROGRESS_MODES``; None chooses.
+        ranks: this is the first of several processes; the others are in ``follow_experiment``.
 
     Raises:
         ValueError, FileNotFoundError: the configuration or the data cannot be used; no file was touched.
         TrainingError: the loss became NaN; the last good checkpoint stays.
     """
+    ranks = ranks or Ranks()
     config = config.completed()
     dataset = open_dataset(config.dataset)
     split = make_split(dataset.interactions, config.split)
@@ -213,6 +217,7 @@ def run_experiment(
     run = _found(folder, config, manifest, resume_stale)
     if run is not None and run.manifest["status"] == "done" and not force:
         logger.info("the run %s is finished already", run.id)
+        ranks.told_by_first(_NO_WORK)
         return run
     if run is None:
         key = run_key(config, dataset.fingerprint, notebook=notebook)
@@ -220,16 +225,54 @@ def run_experiment(
     with run.locked():
         run = Run.open(folder, run.id)  # another process may have finished it a moment ago
         if run.manifest["status"] == "done" and not force:
+            ranks.told_by_first(_NO_WORK)
             return run
         if force or not resume:
             run = run.emptied()
         started = time.perf_counter()
         run = run.updated(**manifest, status="running", error=None)
         with _accounted(run), _Reporter(progress) as reporter:
-            result = _train(model, split, config, run.folder, resume=resume and not force, reporter=reporter)
+            work = _Work(run.folder, resume=resume and not force)
+            result = _train(model, split, config, work, reporter=reporter, ranks=ranks)
             if result is None or result.stopped not in ("nan", "interrupted"):
                 _judge_validation(run, model, split, reporter, features=item_features(dataset.items))
         return _ended(run, result, started)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the first rank tells the others."""
+
+    folder: Path | None  # of the run to train; None: it needs no training
+    resume: bool = False
+
+
+_NO_WORK = _Work(None)
+
+
+def run_in_ranks(config: ExperimentConfig, **options: Any) -> Run | None:
+    """Do ``run_experiment`` with all processes that torchrun started, or in this one; None in all but the first."""
+    with joined(_device()) as ranks:
+        if ranks.is_first:
+            return run_experiment(config, **options, ranks=ranks)
+        return follow_experiment(config, ranks)
+
+
+def follow_experiment(config: ExperimentConfig, ranks: Ranks) -> None:
+    """Make the steps of the first rank's ``run_experiment``, which holds the run, judges and writes."""
+    config = config.completed()
+    work = ranks.told_by_first(_NO_WORK)
+    if work.folder is not None:
+        dataset = open_dataset(config.dataset)
+        split = make_split(dataset.interactions, config.split)
+        fit(
+            _built(config, dataset),
+            split,
+            config.train,
+            folder=work.folder,
+            resume=work.resume,
+            ranks=ranks,
+        )
 
 
 def evaluate_run(
@@ -491,7 +534,7 @@ def _experiment_hash(config: ExperimentConfig, fingerprint: str) -> str:
 
 
 def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _built(config: ExperimentConfig, dataset: Dataset) -> SequentialModel:
@@ -543,16 +586,25 @@ def _train(
     model: SequentialModel,
     split: Split,
     config: ExperimentConfig,
-    folder: Path,
+    work: _Work,
     *,
-    resume: bool,
     reporter: _Reporter,
+    ranks: Ranks,
 ) -> TrainingResult | None:
-    """Leave the best weights in the model and in ``folder``; None for a model that only counts."""
+    """Leave the best weights in the model and in the run's folder; None for a model that only counts."""
+    folder = work.folder
+    assert folder is not None
+    ranks.told_by_first(work if model.trainable else _NO_WORK)
     if model.trainable:
         try:
             return fit(
-                model, split, config.train, folder=folder, resume=resume, on_progress=reporter.training
+                model,
+                split,
+                config.train,
+                folder=folder,
+                resume=work.resume,
+                on_progress=reporter.training,
+                ranks=ranks,
             )
         except CheckpointError as error:
             raise CheckpointError(f"{error}: the same command with --force does so") from error

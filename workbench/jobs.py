@@ -118,6 +118,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     values.pop("runs_dir", None)
     after = tuple(job.key for job in needs)
     if source.stem == TRAINING:
+        values.pop("num_processes", None)  # by how many, not what
         config = experiments.recipe(**values)
         fingerprint = open_dataset(config.dataset).fingerprint
         key = experiments.run_key(config, fingerprint, notebook=source.stem)
