@@ -607,6 +607,9 @@ def _log_progress() -> None:
 
 
 def _say(words: str) -> None:
+    """Print a line for people, after all that was printed before it: the two streams may end in one file."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     print(words, file=sys.stderr, flush=True)
 
 

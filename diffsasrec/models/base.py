@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from diffsasrec.config import unknown_name
-from diffsasrec.decoding import DecodeConfig, checked_history
+from diffsasrec.decoding import DecodeConfig, any_slot, checked_history, decode
 from diffsasrec.metrics import checked_scores
+from diffsasrec.reading import SlotReader
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
@@ -85,14 +86,46 @@ class SequentialModel(nn.Module, ABC):
         config: DecodeConfig,
         pinned: torch.Tensor | None = None,
     ) -> DecodeTrace:
-        """Return the reverse process behind each history; only for models with ``diffusion`` among their ways."""
-        raise unknown_name(f"way to recommend of {type(self).__name__}", "diffusion", self.ways)
+        """Return the reverse process of K slots behind each history (B, L): its last items that leave them room.
+
+        Raises:
+            ValueError: a model without ``diffusion`` among its ways, or K that leaves no room for a single item.
+        """
+        return decode(
+            self.slot_reader(),
+            self.history_before(config.num_slots, history),
+            num_items=self.num_items,
+            forbidden=forbidden,
+            pinned=pinned,
+            user_seeds=user_seeds,
+            config=config,
+        )
 
     def any_slot(
         self, history: torch.Tensor, *, forbidden: Forbidden | None, num_slots: int
     ) -> Recommendations:
-        """Return the items that are likeliest in any of K masked slots; only for models with that way."""
-        raise unknown_name(f"way to recommend of {type(self).__name__}", "any_slot", self.ways)
+        """Return the items that are likeliest in any of K masked slots behind each history (B, L); errors as above."""
+        return any_slot(
+            self.slot_reader(),
+            self.history_before(num_slots, history),
+            num_items=self.num_items,
+            num_slots=num_slots,
+            forbidden=forbidden,
+        )
+
+    def slot_reader(self) -> SlotReader:
+        """Return what decoding asks for the logits of masked slots; only for models that have such."""
+        raise unknown_name(f"way to recommend of {type(self).__name__}", "diffusion", self.ways)
+
+    def history_before(self, num_slots: int, history: torch.Tensor) -> torch.Tensor:
+        """Return the latest items (B, max_length - K at most) that are read before K slots."""
+        room = self.max_length - num_slots
+        if room < 1:
+            raise ValueError(
+                f"num_slots must be between 1 and {self.max_length - 1}, for max_length={self.max_length} holds "
+                f"history and slots, got {num_slots}"
+            )
+        return history[:, -room:]
 
     @torch.no_grad()
     def recommend(

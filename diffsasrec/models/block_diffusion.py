@@ -18,12 +18,10 @@ from diffsasrec.attention_patterns import clean_and_noised, history_and_slots
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
-from diffsasrec.decoding import DecodeConfig, any_slot, decode
 from diffsasrec.history_cache import CausalReader
 from diffsasrec.masking import MASK_EPSILON, draw_times, mask_probability, mask_tokens, masked_cross_entropy
 from diffsasrec.models.base import Loss, Objective, SequentialModel
-from diffsasrec.sequences import Batch, Forbidden
-from diffsasrec.trace import DecodeTrace, Recommendations
+from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 RANKED_BY = ("causal", "slot", "both")
@@ -176,7 +174,7 @@ class BlockDiffusion(SequentialModel):
 
     def continuing_logits(self, history: torch.Tensor, *, num_left: int) -> torch.Tensor:
         """Return what the clean stream says (B, N) of the next item, ``num_left`` positions kept free behind it."""
-        history = self._history_before(num_left, history)
+        history = self.history_before(num_left, history)
         hidden = self.transformer(history, from_right=_from_right(history) + num_left)
         return self.transformer.item_logits(hidden[:, -1])
 
@@ -190,7 +188,7 @@ class BlockDiffusion(SequentialModel):
         return self.continuing_logits(history, num_left=1)
 
     def _slot_scores(self, history: torch.Tensor) -> torch.Tensor:
-        history = self._history_before(1, history)
+        history = self.history_before(1, history)
         mask = history.new_full((len(history), 1), self.mask_id)
         return self.slot_logits(torch.cat([history, mask], dim=1), num_slots=1).squeeze(1)
 
@@ -198,51 +196,9 @@ class BlockDiffusion(SequentialModel):
         causal, slot = self._causal_scores(history), self._slot_scores(history)
         return (causal.log_softmax(dim=1) + slot.log_softmax(dim=1)) / 2
 
-    def decode(
-        self,
-        history: torch.Tensor,
-        *,
-        forbidden: Forbidden | None,
-        user_seeds: torch.Tensor,
-        config: DecodeConfig,
-        pinned: torch.Tensor | None = None,
-    ) -> DecodeTrace:
-        """Return the reverse process of one block of K slots behind each history (B, L); its last L - K items are read.
-
-        Raises:
-            ValueError: K does not leave room for a single item of the history.
-        """
-        return decode(
-            CausalReader(self.transformer),
-            self._history_before(config.num_slots, history),
-            num_items=self.num_items,
-            forbidden=forbidden,
-            pinned=pinned,
-            user_seeds=user_seeds,
-            config=config,
-        )
-
-    def any_slot(
-        self, history: torch.Tensor, *, forbidden: Forbidden | None, num_slots: int
-    ) -> Recommendations:
-        """Return the items that are likeliest in any of K masked slots behind each history (B, L)."""
-        return any_slot(
-            CausalReader(self.transformer),
-            self._history_before(num_slots, history),
-            num_items=self.num_items,
-            num_slots=num_slots,
-            forbidden=forbidden,
-        )
-
-    def _history_before(self, num_slots: int, history: torch.Tensor) -> torch.Tensor:
-        """Return the latest items (B, max_length - K at most) that are read before K slots."""
-        room = self.max_length - num_slots
-        if room < 1:
-            raise ValueError(
-                f"num_slots must be between 1 and {self.max_length - 1}, for max_length={self.max_length} holds "
-                f"history and slots, got {num_slots}"
-            )
-        return history[:, -room:]
+    def slot_reader(self) -> CausalReader:
+        """Return the network as what reads a history once."""
+        return CausalReader(self.transformer)
 
 
 def _from_right(tokens: torch.Tensor) -> torch.Tensor:

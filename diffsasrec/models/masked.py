@@ -13,14 +13,12 @@ import torch
 
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
-from diffsasrec.decoding import DecodeConfig, any_slot, decode
 from diffsasrec.history_cache import BidirectionalReader
 from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
 from diffsasrec.models.base import Loss, Objective, SequentialModel
 from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.sampled_losses import sampled_softmax
-from diffsasrec.sequences import Batch, Forbidden
-from diffsasrec.trace import DecodeTrace, Recommendations
+from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 LOSSES = ("ce", "sampled_softmax")
@@ -77,51 +75,9 @@ class DiffSASRec(SequentialModel):
         tokens = torch.cat([history, mask], dim=1)[:, -self.max_length :]
         return self.slot_logits(tokens, num_slots=1).squeeze(1)
 
-    def decode(
-        self,
-        history: torch.Tensor,
-        *,
-        forbidden: Forbidden | None,
-        user_seeds: torch.Tensor,
-        config: DecodeConfig,
-        pinned: torch.Tensor | None = None,
-    ) -> DecodeTrace:
-        """Return the reverse process of K slots behind each history (B, L): its last L - K items are read.
-
-        Raises:
-            ValueError: K does not leave room for a single item of the history.
-        """
-        return decode(
-            BidirectionalReader(self.transformer),
-            self._history_before(config.num_slots, history),
-            num_items=self.num_items,
-            forbidden=forbidden,
-            pinned=pinned,
-            user_seeds=user_seeds,
-            config=config,
-        )
-
-    def any_slot(
-        self, history: torch.Tensor, *, forbidden: Forbidden | None, num_slots: int
-    ) -> Recommendations:
-        """Return the items that are likeliest in any of K masked slots behind each history (B, L)."""
-        return any_slot(
-            BidirectionalReader(self.transformer),
-            self._history_before(num_slots, history),
-            num_items=self.num_items,
-            num_slots=num_slots,
-            forbidden=forbidden,
-        )
-
-    def _history_before(self, num_slots: int, history: torch.Tensor) -> torch.Tensor:
-        """Return the latest items (B, max_length - K at most) that are read before K slots."""
-        room = self.max_length - num_slots
-        if room < 1:
-            raise ValueError(
-                f"num_slots must be between 1 and {self.max_length - 1}, for max_length={self.max_length} holds "
-                f"history and slots, got {num_slots}"
-            )
-        return history[:, -room:]
+    def slot_reader(self) -> BidirectionalReader:
+        """Return the network as what reads a history once."""
+        return BidirectionalReader(self.transformer)
 
     def objectives(self) -> dict[str, Objective]:
         """Return pre-training and the suffix fine-tuning that may follow it."""
