@@ -11,7 +11,6 @@ Run with `make bench`, or alone: `python benchmarks/decoding.py [--run RUN --run
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import published_form
@@ -192,15 +192,21 @@ def memory() -> None:
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
 
 
+def peak_memory() -> int:
+    """Return the most memory that this process has held, in KiB: not what it inherited, as ``ru_maxrss`` does."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
 def measure_memory(length: int, items: int) -> None:
     """Print the memory of this process before and while it decodes."""
     model = build_model("diffsasrec", SIZE | {"max_length": length}, items).eval()
     history = torch.randint(1, items + 1, (64, length - 10))
     users = Users(history, [np.unique(row - 1).tolist() for row in history.numpy()])
     decoded(model, users.first(1), DecodeConfig())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     decoded(model, users, DecodeConfig())
-    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    more = (peak_memory() - before) / 1024
     logits = 64 * 10 * items * 4 / 2**20
     print(
         f"length {length}, {items:,} items: {more:,.0f} MiB more for 64 users (B K V floats: {logits:,.0f} MiB)"
