@@ -123,13 +123,15 @@ class CausalReading(TransformerReading):
         hidden = self.transformer.embed(history, num_after=self.num_slots)
         allowed, is_causal = self.transformer.attention_pattern(history)
         kept = {"is_item": history != PAD_ID}
-        for number, block in enumerate(_blocks(self.transformer)):
-            query, key, value = block.project(hidden)
+        blocks = _blocks(self.transformer)
+        for number, block in enumerate(blocks):
+            key, value = block.project_keys(hidden)
             kept[f"key {number}"], kept[f"value {number}"] = self._with_room(key), self._with_room(value)
-            attended = functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=allowed, is_causal=is_causal
-            )
-            hidden = block.finish(hidden, attended)
+            if number + 1 < len(blocks):  # nobody looks at what the history has become after the last block
+                attended = functional.scaled_dot_product_attention(
+                    block.project_query(hidden), key, value, attn_mask=allowed, is_causal=is_causal
+                )
+                hidden = block.finish(hidden, attended)
         return kept
 
     def _states(self, number: int, rows: torch.Tensor, slots: torch.Tensor, step: int) -> torch.Tensor:

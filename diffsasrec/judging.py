@@ -74,7 +74,7 @@ def judge_list(model: SequentialModel, batch: Batch, asked: Asked, split: Split)
         batch.history.to(device),
         num_recommendations=asked.num_recommendations,
         way=asked.way,
-        forbidden=Forbidden(*(part.to(device) for part in asked.forbidden)) if asked.forbidden else None,
+        forbidden=asked.forbidden and asked.forbidden.to(device),
         user_seeds=user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device),
         decode_config=asked.decode_config and dataclasses.replace(asked.decode_config, num_candidates=1),
     )

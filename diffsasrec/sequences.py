@@ -25,6 +25,10 @@ class Forbidden(NamedTuple):
     items: torch.Tensor  # (M,) long tokens
     offsets: torch.Tensor  # (B + 1,) long
 
+    def to(self, device: torch.device | str) -> Forbidden:
+        """Return the same on a device."""
+        return Forbidden(self.items.to(device), self.offsets.to(device))
+
 
 class Whole(NamedTuple):
     """A batch that several processes share: where one's rows stand in it, and how long all W rows are."""

@@ -175,7 +175,7 @@ def regrets(opened: OpenRun, trace: DecodeTrace) -> NDArray[np.bool_]:
     row = interactions.user_row(trace.about["user_ids"][0])
     start, end, _ = held_out(opened.split, trace.about["part"], row)
     seen = forbidden_of(interactions, np.array([start]), np.array([end]))
-    forbidden = _moved(seen, trace.history.device) if trace.about["filter_seen"] else None
+    forbidden = seen.to(trace.history.device) if trace.about["filter_seen"] else None
     seeds = user_seeds(trace.about["user_ids"]).to(trace.history.device)
     return (
         last_look(opened.checkpoint.model, trace, forbidden=forbidden, user_seeds=seeds)
@@ -270,11 +270,7 @@ def _batches(
     options = {"max_length": opened.checkpoint.model.max_length, "batch_size": 128, "max_users": max_users}
     for batch, seen in evaluation_batches(split, split.part(part), **options):
         seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
-        yield dataclasses.replace(batch, history=batch.history.to(device)), _moved(seen, device), seeds
-
-
-def _moved(seen: Forbidden, device: torch.device) -> Forbidden:
-    return Forbidden(*(tensor.to(device) for tensor in seen))
+        yield dataclasses.replace(batch, history=batch.history.to(device)), seen.to(device), seeds
 
 
 def _told(

@@ -86,20 +86,9 @@ class DiffSASRec(SequentialModel):
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return sum of CE / p over the masked items, by the number of real items (LLaDA's equation 3)."""
         tokens = batch.history
-        is_real = tokens != PAD_ID
-        places, lengths = batch.whole
-        times = draw_times(len(lengths), generator=generator, device=tokens.device)
-        probability = mask_probability(times)[places]
-        noised, masked = mask_tokens(
-            tokens,
-            maskable=is_real,
-            probability=probability,
-            mask_id=self.mask_id,
-            generator=generator,
-            places=places,
-        )
+        noised, masked, probability = self._noise(batch, tokens != PAD_ID, generator=generator)
         weight = (1 / probability)[:, None].expand_as(tokens)[masked]
-        return self._restore(noised, tokens, masked, weight, lengths.sum(), generator)
+        return self._restore(noised, tokens, masked, weight, batch.whole.lengths.sum(), generator)
 
     def fine_tune_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return LLaDA's supervised loss: history clean, the next R in 1..K items masked with probability p.
@@ -111,22 +100,12 @@ class DiffSASRec(SequentialModel):
         """
         tokens = batch.history
         places, lengths = batch.whole
-        device = tokens.device
         most = (batch.lengths - 1).clamp(max=self.config.fine_tune_slots)
         draw = uniform(draw_seed(generator), places)
         num_answers = (draw * most).long() + 1  # R, (B,)
-        from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=device)
+        from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=tokens.device)
         is_answer = from_right < num_answers[:, None]
-        times = draw_times(len(lengths), generator=generator, device=device)
-        probability = mask_probability(times)[places]
-        noised, masked = mask_tokens(
-            tokens,
-            maskable=is_answer,
-            probability=probability,
-            mask_id=self.mask_id,
-            generator=generator,
-            places=places,
-        )
+        noised, masked, probability = self._noise(batch, is_answer, generator=generator)
         fallback = (uniform(draw_seed(generator), places) * num_answers).long()
         none_masked = ~masked.any(dim=1)
         masked = masked | (none_masked[:, None] & (from_right == fallback[:, None]))
@@ -134,6 +113,23 @@ class DiffSASRec(SequentialModel):
         chance = probability + (1 - probability) ** num_answers / num_answers
         weight = (1 / (chance * num_answers))[:, None].expand_as(tokens)[masked]
         return self._restore(noised, tokens, masked, weight, len(lengths), generator)
+
+    def _noise(
+        self, batch: Batch, maskable: torch.Tensor, *, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the noised tokens and which are masked, (B, L) each, and p of each sequence, (B,)."""
+        places, lengths = batch.whole
+        times = draw_times(len(lengths), generator=generator, device=maskable.device)
+        probability = mask_probability(times)[places]
+        noised, masked = mask_tokens(
+            batch.history,
+            maskable=maskable,
+            probability=probability,
+            mask_id=self.mask_id,
+            generator=generator,
+            places=places,
+        )
+        return noised, masked, probability
 
     def _restore(
         self,
