@@ -13,12 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from diffsasrec.attention import attention
+from diffsasrec.block import Block
 from diffsasrec.config import unknown_name
 from diffsasrec.dropout import Dropout
+from diffsasrec.rotary import turns
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 ATTENTION = ("causal", "bidirectional")
+POSITIONS = ("right", "left", "rotary")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,13 @@ class BackboneConfig:
     num_heads: int = 2
     dropout: float = 0.2
     attention: str = "causal"  # causal | bidirectional
+    positions: str = "right"  # learned, counted from the right end | from the first item: left | rotary
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTION:
             raise unknown_name("attention", self.attention, ATTENTION)
+        if self.positions not in POSITIONS:
+            raise unknown_name("positions", self.positions, POSITIONS)
         for name in ("max_length", "width", "num_blocks", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -43,11 +48,16 @@ class BackboneConfig:
                 f"width must be a multiple of num_heads={self.num_heads}, got {self.width}: "
                 f"take {self.width - self.width % self.num_heads or self.num_heads}"
             )
+        if self.positions == "rotary" and self.width // self.num_heads % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of features: width / num_heads must be even, got "
+                f"{self.width} / {self.num_heads}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
     @classmethod
-    def of(cls, settings: Any, *, attention: str) -> BackboneConfig:
+    def of(cls, settings: Any, *, attention: str, **others: Any) -> BackboneConfig:
         """Return the config of a model's transformer; ``settings`` has the fields of the same names."""
         return cls(
             max_length=settings.max_length,
@@ -56,13 +66,15 @@ class BackboneConfig:
             num_heads=settings.num_heads,
             dropout=settings.dropout,
             attention=attention,
+            **others,
         )
 
 
 class Transformer(nn.Module):
     """Tokens (B, L) to hidden states (B, L, D), and hidden states to logits over the real items.
 
-    Positions count from the right end, so that left padding of any length changes nothing.
+    Positions count from the right end, so that left padding of any length changes nothing. Once its features are known
+    (``set_item_features``), an item's vector, coming in and going out, is its embedding plus theirs.
     """
 
     def __init__(self, config: BackboneConfig, num_items: int) -> None:
@@ -71,9 +83,14 @@ class Transformer(nn.Module):
         self.num_items = num_items
         num_tokens = Vocabulary.mask_id_of(num_items) + 1
         self.item_embedding = nn.Embedding(num_tokens, config.width, padding_idx=PAD_ID)
-        self.position_embedding = nn.Embedding(config.max_length, config.width)
+        if config.positions != "rotary":
+            self.position_embedding = nn.Embedding(config.max_length, config.width)
+        self.feature_embedding: nn.Linear | None = None
         self.embedding_dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(
+            Block(config.width, num_heads=config.num_heads, dropout=config.dropout)
+            for _ in range(config.num_blocks)
+        )
         self.final_norm = nn.LayerNorm(config.width)
         self.apply(_initialize)
         with torch.no_grad():
@@ -85,6 +102,7 @@ class Transformer(nn.Module):
         *,
         from_right: torch.Tensor | None = None,
         allowed: torch.Tensor | None = None,
+        added: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the hidden states (B, L, D) of tokens (B, L) long, left-padded.
 
@@ -93,16 +111,27 @@ class Transformer(nn.Module):
                 the last at 0.
             allowed: (B or 1, 1, L, L) bool, True where a query may attend to a key, at least one a query; None: as
                 ``attention`` says, never to PAD.
+            added: (B, 1, D) or (B, L, D), what is added to the embeddings.
 
         Raises:
             ValueError: no position, or one beyond ``max_length``.
         """
         hidden = self.embed(tokens, from_right=from_right)
+        if added is not None:
+            hidden = hidden + added
+        angles = None
+        if self.config.positions == "rotary":
+            places = (
+                torch.arange(tokens.shape[1], 0, -1, device=tokens.device)
+                if from_right is None
+                else from_right
+            )
+            angles = turns(-places, self.config.width // self.config.num_heads)
         is_causal = False
         if allowed is None:
             allowed, is_causal = self.attention_pattern(tokens)
         for block in self.blocks:
-            hidden = block(hidden, allowed, is_causal)
+            hidden = block(hidden, allowed, is_causal, angles)
         return self.final_norm(hidden)
 
     def embed(
@@ -123,7 +152,29 @@ class Transformer(nn.Module):
                 f"{furthest} positions are not between 1 and max_length={self.config.max_length}: "
                 "give a history, and one of that length"
             )
-        return self.embedding_dropout(self.item_embedding(tokens) + self.position_embedding(from_right))
+        if self.feature_embedding is None:
+            hidden = self.item_embedding(tokens)
+        else:
+            hidden = functional.embedding(tokens, self.token_weight, padding_idx=PAD_ID)
+        if self.config.positions == "left":
+            hidden = hidden + self.position_embedding(((tokens != PAD_ID).cumsum(1) - 1).clamp(min=0))
+        elif self.config.positions == "right":
+            hidden = hidden + self.position_embedding(from_right)
+        return self.embedding_dropout(hidden)
+
+    def set_item_features(self, features: torch.Tensor) -> None:
+        """Say which of F features, genres for example, each of the N items has, (N, F) bool: they are learned too.
+
+        Raises:
+            ValueError: not as many rows as items.
+        """
+        if features.dim() != 2 or len(features) != self.num_items:
+            raise ValueError(
+                f"item features must have {self.num_items} rows, one an item, got {tuple(features.shape)}"
+            )
+        self.feature_embedding = nn.Linear(features.shape[1], self.config.width, bias=False)
+        self.feature_embedding.apply(_initialize)
+        self.register_buffer("item_features", features.bool())
 
     def item_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits (..., N) of hidden states (..., D): the output weights are the item embeddings."""
@@ -133,7 +184,17 @@ class Transformer(nn.Module):
     def item_weight(self) -> torch.Tensor:
         """The output weights (N, D): the embeddings of the real items, so PAD and MASK have no logit."""
         first = Vocabulary.to_token(0)
-        return self.item_embedding.weight[first : first + self.num_items]
+        return self.token_weight[first : first + self.num_items]
+
+    @property
+    def token_weight(self) -> torch.Tensor:
+        """The vector of every token, (N + 2, D): PAD, the items, MASK."""
+        weight = self.item_embedding.weight
+        if self.feature_embedding is None:
+            return weight
+        of_items = self.feature_embedding(self.item_features.to(weight.dtype))
+        first = Vocabulary.to_token(0)
+        return weight + functional.pad(of_items, (0, 0, first, len(weight) - first - self.num_items))
 
     def attention_pattern(self, tokens: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
         """Return (allowed (B, 1, L, L) or None where every key is seen, whether the kernel is causal).
@@ -151,68 +212,9 @@ class Transformer(nn.Module):
         return allowed | itself, False
 
 
-class Block(nn.Module):
-    """Attention and a feed-forward layer, each behind a layer norm and in front of a residual."""
-
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
-        self.num_heads = config.num_heads
-        self.dropout = config.dropout
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.query_key_value = nn.Linear(config.width, 3 * config.width)
-        self.attention_output = nn.Linear(config.width, config.width)
-        self.feed_forward_norm = nn.LayerNorm(config.width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(config.width, 4 * config.width),
-            nn.GELU(),
-            nn.Linear(4 * config.width, config.width),
-        )
-        self.residual_dropout = Dropout(config.dropout)
-
-    def forward(self, hidden: torch.Tensor, allowed: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
-        query, key, value = self.project(hidden)
-        attended = attention(
-            query,
-            key,
-            value,
-            allowed=allowed,
-            is_causal=is_causal,
-            dropout=self.dropout if self.training else 0.0,
-        )
-        return self.finish(hidden, attended)
-
-    def project(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return query, key and value, (B, H, L, D / H) each, of hidden states (B, L, D)."""
-        query, key, value = self._heads(self.attention_norm(hidden), slice(None))
-        return query, key, value
-
-    def project_keys(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return key and value alone: of positions that nobody asks any more."""
-        key, value = self._heads(self.attention_norm(hidden), slice(hidden.shape[-1], None))
-        return key, value
-
-    def project_query(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the query alone: where keys and values are known."""
-        (query,) = self._heads(self.attention_norm(hidden), slice(hidden.shape[-1]))
-        return query
-
-    def finish(self, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        """Return the hidden states (B, L, D) after the block; ``attended`` (B, H, L, D / H) is what they looked up."""
-        attended = self.attention_output(attended.transpose(1, 2).flatten(2))
-        hidden = hidden + self.residual_dropout(attended)
-        return hidden + self.residual_dropout(self.feed_forward(self.feed_forward_norm(hidden)))
-
-    def _heads(self, normed: torch.Tensor, rows: slice) -> tuple[torch.Tensor, ...]:
-        """Return some of query, key and value, by the rows of their common layer."""
-        layer = self.query_key_value
-        projected = functional.linear(normed, layer.weight[rows], layer.bias[rows])
-        split = projected.unflatten(-1, (-1, self.num_heads, normed.shape[-1] // self.num_heads))
-        return split.permute(2, 0, 3, 1, 4).unbind(0)
-
-
 def _initialize(module: nn.Module) -> None:
     """Draw weights from N(0, 0.02), biases 0, as transformers usually start."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -97,8 +97,9 @@ def _restored_model(folder: Path, content: dict, num_items: int) -> SequentialMo
             raise ValueError(
                 f"config.json says {content['num_items']} items, vocabulary.json has {num_items}"
             )
-        model = build_model(content["model"], content["config"], num_items)
         weights = load_file(folder / WEIGHTS)
+        name, config = content["model"], content["config"]
+        model = build_model(name, config, num_items, item_features=weights.get("transformer.item_features"))
         model.load_state_dict(weights)
     except SafetensorError as error:
         raise CheckpointError(

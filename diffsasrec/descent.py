@@ -6,6 +6,8 @@ When to stop, what to keep and what to write is decided in ``training``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,14 +17,23 @@ from diffsasrec.models.base import SequentialModel
 from diffsasrec.ranks import Ranks
 from diffsasrec.training_records import TrainConfig
 
+_AVERAGE = "average"  # in the state
+
 
 class Descent:
-    """AdamW with a linear warm-up and clipped gradients, on all weights of a model; the same step in all ranks."""
+    """AdamW with a linear warm-up and clipped gradients, on all weights of a model; the same step in all ranks.
+
+    With ``average_decay`` it keeps a moving average of the weights as well, which begins with the first ones: step n
+    of a stage counts for 1 - (1 + n) / (10 + n) of it, until that is less than 1 - decay.
+    """
 
     def __init__(self, model: SequentialModel, config: TrainConfig, *, ranks: Ranks | None = None) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
         self._optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self._average = (
+            [weight.detach().clone() for weight in model.parameters()] if config.average_decay else []
         )
 
     def step(self, loss: torch.Tensor, *, num_before: int) -> float:
@@ -46,12 +57,39 @@ class Descent:
         if not math.isfinite(norm):
             raise NotANumberError("gradient")
         self._optimizer.step()
+        if self._average:
+            decay = min(self.config.average_decay, (1 + num_before) / (10 + num_before))
+            for average, weight in zip(self._average, self.model.parameters(), strict=True):
+                average.lerp_(weight.detach(), 1 - decay)
         return value
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the model have the averaged weights meanwhile; without an average, its own."""
+        if not self._average:
+            yield
+            return
+        own = [weight.detach().clone() for weight in self.model.parameters()]
+        _copy(self._average, list(self.model.parameters()))
+        try:
+            yield
+        finally:
+            _copy(own, list(self.model.parameters()))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` goes on from."""
-        return self._optimizer.state_dict()
+        state = self._optimizer.state_dict()
+        return {**state, _AVERAGE: self._average} if self._average else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another descent stood."""
-        self._optimizer.load_state_dict(state)
+        optimizer = {name: value for name, value in state.items() if name != _AVERAGE}
+        self._optimizer.load_state_dict(optimizer)
+        if self._average:
+            _copy(state[_AVERAGE], self._average)
+
+
+@torch.no_grad()
+def _copy(values: Sequence[torch.Tensor], places: Sequence[torch.Tensor]) -> None:
+    for value, place in zip(values, places, strict=True):
+        place.copy_(value)

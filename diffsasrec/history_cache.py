@@ -18,7 +18,8 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-from diffsasrec.backbone import Block, Transformer
+from diffsasrec.backbone import Transformer
+from diffsasrec.block import Block
 from diffsasrec.reading import Reading, SlotReader, warn_of_refresh
 from diffsasrec.vocabulary import PAD_ID
 

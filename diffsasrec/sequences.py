@@ -56,6 +56,18 @@ class Batch:
         """What losses divide by and draws count by: the batch over all processes."""
         return self.shared or Whole(torch.arange(len(self), device=self.history.device), self.lengths)
 
+    def with_last(self, lengths: torch.Tensor, *, whole_lengths: torch.Tensor) -> Batch:
+        """Return the batch with the last ``lengths`` (B,) items of each history; ``whole_lengths`` (W,) of all."""
+        from_right = torch.arange(self.history.shape[1] - 1, -1, -1, device=self.history.device)
+        is_out = from_right >= lengths[:, None]
+        return replace(
+            self,
+            history=self.history.masked_fill(is_out, PAD_ID),
+            timestamps=self.timestamps.masked_fill(is_out, 0),
+            lengths=lengths,
+            shared=self.shared and self.shared._replace(lengths=whole_lengths),
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
         tensors = {name: each.to(device) for name, each in vars(self).items() if name != "shared"}

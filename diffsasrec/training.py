@@ -119,10 +119,8 @@ class _Trainer:
             stopped = "nan"
         except KeyboardInterrupt:
             stopped = "interrupted"
-            if (
-                self.best_weights is None and self.ranks.is_first
-            ):  # nothing was evaluated yet: what there is can be looked at
-                save_checkpoint(self.folder / BEST, self.model, self.split.interactions.vocabulary)
+            if self.best_weights is None:  # nothing was evaluated yet: what there is can be looked at
+                self._save_best()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
         return ending(stopped, self.state, config=self.config, seconds=self._seconds())
@@ -140,7 +138,8 @@ class _Trainer:
                 state.stage_epoch += 1
             is_due = state.stage_epoch % config.evaluate_every == 0 or state.stage_epoch == num_epochs
             if is_due or self._is_out_of_time():
-                self._evaluate(loss)
+                with self.descent.averaged():
+                    self._evaluate(loss)
             if is_whole:
                 self._save_last()
             if self._is_out_of_time():

@@ -34,6 +34,9 @@ class TrainConfig:
     weight_decay: float = 0.0  # AdamW; 0 is Adam
     warmup_steps: int = 100  # the learning rate grows linearly until then
     clip_norm: float = 1.0
+    average_decay: float = (
+        0.0  # of a moving average of the weights, which is judged and kept instead; 0 is none
+    )
     evaluate_every: int = 1  # epochs
     patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
     max_validation_users: int | None = None  # None is all of them
@@ -58,6 +61,8 @@ class TrainConfig:
             )
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be above 0, or None for no limit, got {self.max_minutes}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay must be at least 0 and below 1, got {self.average_decay}")
         if not 0 < self.fine_tune_share < 1:
             raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
 

@@ -163,6 +163,24 @@ def differences(table: pd.DataFrame) -> go.Figure:
     return finish(made, title="Decoding less its competitors, same users", height=180 + 70 * num_figures)
 
 
+def gains(table: pd.DataFrame, *, of: str, title: str) -> go.Figure:
+    """Return what each row ``of`` something gains, ``difference`` with its interval, the largest on top."""
+    rows = table.dropna(subset=["difference"]).sort_values("difference")
+    figure = go.Figure()
+    for index, (verdict, each) in enumerate(rows.groupby("verdict", sort=True)):
+        figure.add_scatter(
+            x=each["difference"],
+            y=each[of],
+            mode="markers",
+            name=str(verdict),
+            error_x=interval(each, "difference"),
+            marker={"size": 10, "color": _of(COLORS, index), "symbol": _of(SYMBOLS, index)},
+        )
+    figure.add_vline(x=0, line={"dash": "dot", "color": GREY})
+    figure.update_yaxes(categoryorder="array", categoryarray=list(rows[of]))
+    return finish(figure, title=title, height=140 + 26 * len(rows))
+
+
 def distance_to_the_truth(table: pd.DataFrame) -> go.Figure:
     """Return the total variation from the exact distribution over the epochs of a training, a line per ``what``."""
     made = go.Figure()

@@ -539,9 +539,14 @@ def _device() -> torch.device:
 
 def _built(config: ExperimentConfig, dataset: Dataset) -> SequentialModel:
     """Return the fresh model of a configuration, its weights drawn from the seed alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = build_model(config.model, config.model_config, dataset.interactions.num_items)
+    features = item_features(dataset.items) if config.model_config.get("item_features") else None
+    model = build_model(
+        config.model,
+        config.model_config,
+        dataset.interactions.num_items,
+        seed=config.seed,
+        item_features=None if features is None else torch.from_numpy(features),
+    )
     if config.train.fine_tune and "fine_tune" not in model.objectives():
         raise ValueError(f"{config.model} has no fine-tuning stage: leave fine_tune out")
     return model.to(_device())

@@ -142,8 +142,20 @@ def paired_difference(
 ) -> dict[str, float]:
     """Return by how much the second run's figure exceeds the first's on the same users, with a 95 % interval.
 
-    Both are ``per_user`` tables of one kind of result each. ``p`` is the share of bootstrap samples, doubled, in
-    which the difference has the other sign.
+    ``p`` is the share of bootstrap samples, doubled, in which the difference has the other sign.
+
+    Raises:
+        ValueError: what ``user_differences`` raises.
+    """
+    return mean_difference(user_differences(first, second, figure=figure), seed=seed)
+
+
+def user_differences(
+    first: pd.DataFrame, second: pd.DataFrame, *, figure: str = "NDCG@10"
+) -> NDArray[np.float64]:
+    """Return by how much the second run's figure exceeds the first's for each user, (B,), in the first's order.
+
+    Both are ``per_user`` tables of one kind of result each.
 
     Raises:
         ValueError: an unknown figure, or tables of different users or targets.
@@ -156,8 +168,7 @@ def paired_difference(
             f"the tables share {len(both)} of {len(first)} and {len(second)} users with their targets: "
             "compare runs of the same split, one kind of result at a time"
         )
-    difference = _values(both["rank_second"], figure) - _values(both["rank_first"], figure)
-    return mean_difference(difference, seed=seed)
+    return _values(both["rank_second"], figure) - _values(both["rank_first"], figure)
 
 
 def mean_difference(

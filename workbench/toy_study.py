@@ -111,9 +111,8 @@ def distances_over_training(
     if not epochs or min(epochs) < 1:
         raise ValueError(f"epochs must be numbers from 1 on, got {list(epochs)}")
     split = make_split(dataset.interactions, config.split)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = build_model(config.model, config.model_config, dataset.interactions.num_items)
+    num_items = dataset.interactions.num_items
+    model = build_model(config.model, config.model_config, num_items, seed=config.seed)
     rows: list[dict] = []
 
     def measure(epoch: int) -> None:

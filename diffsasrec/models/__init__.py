@@ -10,7 +10,7 @@ from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.baselines import Popularity, PopularityConfig, Random, RandomConfig
 from diffsasrec.models.block_diffusion import BlockDiffusion, BlockDiffusionConfig
-from diffsasrec.models.masked import DiffSASRec, DiffSASRecConfig
+from diffsasrec.models.masked import BERT4Rec, BERT4RecConfig, DiffSASRec, DiffSASRecConfig
 from diffsasrec.models.sasrec import SASRec, SASRecConfig
 
 MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
@@ -18,15 +18,20 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "popularity": (PopularityConfig, Popularity),
     "sasrec": (SASRecConfig, SASRec),
     "diffsasrec": (DiffSASRecConfig, DiffSASRec),
+    "bert4rec": (BERT4RecConfig, BERT4Rec),
     "block_diffusion": (BlockDiffusionConfig, BlockDiffusion),
 }
 
 
-def build_model(name: str, config: Any, num_items: int, *, seed: int = 0) -> SequentialModel:
+def build_model(
+    name: str, config: Any, num_items: int, *, seed: int = 0, item_features: torch.Tensor | None = None
+) -> SequentialModel:
     """Return a fresh model whose weights depend on ``seed`` alone; ``config`` is the dataclass or a dict of it.
 
+    ``item_features`` (N, F) bool is for models whose config asks for them; others do without.
+
     Raises:
-        ValueError: an unknown name or parameter, with the nearest one named.
+        ValueError: an unknown name or parameter, with the nearest one named; features that are missing.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise unknown_name("model", name, MODELS)
@@ -34,4 +39,11 @@ def build_model(name: str, config: Any, num_items: int, *, seed: int = 0) -> Seq
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         own_config = config if isinstance(config, config_class) else from_dict(config_class, config)
-        return model_class(own_config, num_items)
+        model = model_class(own_config, num_items)
+        if getattr(own_config, "item_features", False):
+            if item_features is None:
+                raise ValueError(
+                    "item_features=True needs items with categories: set it to false for this data set"
+                )
+            model.set_item_features(item_features)
+        return model

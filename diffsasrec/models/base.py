@@ -74,6 +74,10 @@ class SequentialModel(nn.Module, ABC):
         """Return the losses of the training stages, by name; ``pretrain`` is always there."""
         return {"pretrain": self.loss}
 
+    def set_item_features(self, features: torch.Tensor) -> None:
+        """Take which features each item has, (N, F) bool; only for models whose config asks for ``item_features``."""
+        raise ValueError(f"{type(self).__name__} knows items by their ids alone: leave item_features out")
+
     def count(self, split: Split) -> None:
         """Take what a model without gradients needs from the training part."""
 
@@ -92,7 +96,7 @@ class SequentialModel(nn.Module, ABC):
             ValueError: a model without ``diffusion`` among its ways, or K that leaves no room for a single item.
         """
         return decode(
-            self.slot_reader(),
+            self.slot_reader(config.num_slots),
             self.history_before(config.num_slots, history),
             num_items=self.num_items,
             forbidden=forbidden,
@@ -106,15 +110,15 @@ class SequentialModel(nn.Module, ABC):
     ) -> Recommendations:
         """Return the items that are likeliest in any of K masked slots behind each history (B, L); errors as above."""
         return any_slot(
-            self.slot_reader(),
+            self.slot_reader(num_slots),
             self.history_before(num_slots, history),
             num_items=self.num_items,
             num_slots=num_slots,
             forbidden=forbidden,
         )
 
-    def slot_reader(self) -> SlotReader:
-        """Return what decoding asks for the logits of masked slots; only for models that have such."""
+    def slot_reader(self, num_slots: int) -> SlotReader:
+        """Return what decoding asks for the logits of K masked slots; only for models that have such."""
         raise unknown_name(f"way to recommend of {type(self).__name__}", "diffusion", self.ways)
 
     def history_before(self, num_slots: int, history: torch.Tensor) -> torch.Tensor:

@@ -196,7 +196,7 @@ class BlockDiffusion(SequentialModel):
         causal, slot = self._causal_scores(history), self._slot_scores(history)
         return (causal.log_softmax(dim=1) + slot.log_softmax(dim=1)) / 2
 
-    def slot_reader(self) -> CausalReader:
+    def slot_reader(self, num_slots: int) -> CausalReader:
         """Return the network as what reads a history once."""
         return CausalReader(self.transformer)
 

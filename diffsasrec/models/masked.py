@@ -1,32 +1,50 @@
-"""DiffSASRec: masked diffusion over the items of a history, on a bidirectional SASRec backbone.
+"""DiffSASRec: masked diffusion over the items of a history, on a bidirectional SASRec backbone; and BERT4Rec.
 
 The forward process masks real items at random (masking.py), one network restores them all at once, and K masked
-slots behind a history are unmasked step by step (decoding.py). Source: LLaDA (Nie et al. 2025).
-Letters: B users, L positions, K slots, N real items, D width, M masked items.
+slots behind a history are unmasked step by step (decoding.py). Source: LLaDA (Nie et al. 2025). BERT4Rec (Sun et al.
+2019) is the corner of it where a fixed share is masked and every masked item weighs the same.
+Letters: B users, L positions, K slots, N real items, D width, M masked items, W sequences of the whole batch.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import nn
 
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
+from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.history_cache import BidirectionalReader
-from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
+from diffsasrec.masking import (
+    TIMES,
+    WEIGHTINGS,
+    Corruption,
+    draw_times,
+    mask_probability,
+    mask_suffix,
+    mask_tokens,
+    masked_cross_entropy,
+    restoration_weight,
+    shortened,
+)
 from diffsasrec.models.base import Loss, Objective, SequentialModel
 from diffsasrec.randomness import draw_seed, uniform
+from diffsasrec.reading import Rereader, SlotReader
 from diffsasrec.sampled_losses import sampled_softmax
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 LOSSES = ("ce", "sampled_softmax")
+LABELS = ("items", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffSASRecConfig:
-    """Size of the network, and how many slots the fine-tuning stage prepares it for."""
+    """Size of the network, how it is corrupted, and how many slots the fine-tuning stage prepares it for."""
 
     max_length: int = 50  # history and slots together
     width: int = 64
@@ -36,10 +54,25 @@ class DiffSASRecConfig:
     fine_tune_slots: int = 10  # K: the fine-tuning stage masks among the last 1..K items
     loss: str = "ce"  # ce: whole catalogue | sampled_softmax
     num_negatives: int = 1024  # of sampled_softmax, shared by a batch
+    times: str = "stratified"  # how t is drawn over a batch: stratified | independent
+    weighting: str = (
+        "elbo"  # of masked items: elbo, 1 / p | clipped, at most weight_limit | uniform, all alike
+    )
+    weight_limit: float = 10.0  # of clipped
+    mask_ratio: float | None = None  # a fixed share of the items is masked; None draws it, as diffusion does
+    suffix_share: float = 0.0  # share of pre-training sequences that are masked as in fine-tuning
+    random_lengths: float = 0.0  # share of pre-training sequences that are cut to a random length
+    condition_on_time: bool = False  # the network is told which share of its items is masked
+    positions: str = "right"  # learned, from the right end | learned, from the first item: left | rotary
+    labels: str = "items"  # what may be restored: items | tokens, MASK and PAD too, as in the published code
+    masks_padding: bool = False  # PAD is masked and restored like an item, as in the published code
+    item_features: bool = False  # features of an item (genres, categories) are embedded beside it
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise unknown_name("loss", self.loss, LOSSES)
+        options = {"loss": LOSSES, "times": TIMES, "weighting": WEIGHTINGS, "labels": LABELS}
+        for name, known in options.items():
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
         if self.num_negatives < 1:
             raise ValueError(f"num_negatives must be at least 1, got {self.num_negatives}")
         if not 1 <= self.fine_tune_slots < self.max_length:
@@ -47,11 +80,33 @@ class DiffSASRecConfig:
                 f"fine_tune_slots must be between 1 and max_length - 1 = {self.max_length - 1}, "
                 f"got {self.fine_tune_slots}"
             )
+        if not (self.weight_limit >= 1 and math.isfinite(self.weight_limit)):
+            raise ValueError(f"weight_limit must be at least 1, the smallest 1 / p, got {self.weight_limit}")
+        if self.mask_ratio is not None and not 0 < self.mask_ratio <= 1:
+            raise ValueError(f"mask_ratio must be above 0 and at most 1, or None, got {self.mask_ratio}")
+        for name in ("suffix_share", "random_lengths"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if (self.masks_padding or self.loss != "ce") and self.labels != (
+            "tokens" if self.masks_padding else "items"
+        ):
+            raise ValueError(
+                f"labels={self.labels!r} does not go with masks_padding={self.masks_padding} and loss={self.loss!r}: "
+                "PAD is restored among tokens, negatives are sampled among items"
+            )
         self.backbone()
 
     def backbone(self) -> BackboneConfig:
         """Return the config of the transformer."""
-        return BackboneConfig.of(self, attention="bidirectional")
+        return BackboneConfig.of(self, attention="bidirectional", positions=self.positions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BERT4RecConfig(DiffSASRecConfig):
+    """The same with a fixed mask ratio and plain cross entropy."""
+
+    mask_ratio: float | None = 0.2
+    weighting: str = "uniform"
 
 
 class DiffSASRec(SequentialModel):
@@ -63,11 +118,16 @@ class DiffSASRec(SequentialModel):
         super().__init__(config, num_items)
         self.mask_id = Vocabulary.mask_id_of(num_items)
         self.transformer = Transformer(config.backbone(), num_items)
+        if config.condition_on_time:
+            self.time_embedding = TimeEmbedding(config.width)
         self._loss_of = {"ce": self._cross_entropy, "sampled_softmax": self._sampled_softmax}[config.loss]
+
+    def set_item_features(self, features: torch.Tensor) -> None:
+        self.transformer.set_item_features(features)
 
     def slot_logits(self, tokens: torch.Tensor, *, num_slots: int) -> torch.Tensor:
         """Return the logits (B, K, N) of the last K positions of tokens (B, L + K)."""
-        return self.transformer.item_logits(self.transformer(tokens)[:, -num_slots:])
+        return self.transformer.item_logits(self._hidden(tokens)[:, -num_slots:])
 
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, N) of one MASK behind the history; its oldest items give way."""
@@ -75,82 +135,88 @@ class DiffSASRec(SequentialModel):
         tokens = torch.cat([history, mask], dim=1)[:, -self.max_length :]
         return self.slot_logits(tokens, num_slots=1).squeeze(1)
 
-    def slot_reader(self) -> BidirectionalReader:
-        """Return the network as what reads a history once."""
-        return BidirectionalReader(self.transformer)
+    def slot_reader(self, num_slots: int) -> SlotReader:
+        """Return the network as what reads a history once, where a filled slot does not change how it is read."""
+        if self.config.positions == "right" and not self.config.condition_on_time:
+            return BidirectionalReader(self.transformer)
+        return Rereader(partial(self.slot_logits, num_slots=num_slots))
 
     def objectives(self) -> dict[str, Objective]:
         """Return pre-training and the suffix fine-tuning that may follow it."""
         return {"pretrain": self.loss, "fine_tune": self.fine_tune_loss}
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
-        """Return sum of CE / p over the masked items, by the number of real items (LLaDA's equation 3)."""
-        tokens = batch.history
-        noised, masked, probability = self._noise(batch, tokens != PAD_ID, generator=generator)
-        weight = (1 / probability)[:, None].expand_as(tokens)[masked]
-        return self._restore(noised, tokens, masked, weight, batch.whole.lengths.sum(), generator)
+        """Return sum of CE / p over the masked items, by the number of real items (LLaDA's equation 3).
+
+        ``weighting`` may weigh them otherwise; ``suffix_share`` of the sequences have the loss below instead.
+        """
+        config = self.config
+        if config.random_lengths > 0:
+            batch = shortened(batch, share=config.random_lengths, generator=generator)
+        corruption = self._scattered(batch, generator=generator)
+        if config.suffix_share > 0:
+            is_suffix = uniform(draw_seed(generator), batch.whole.places)[:, None] < config.suffix_share
+            suffix = self._suffix(batch, generator=generator)
+            pairs = zip(suffix, corruption, strict=True)
+            corruption = Corruption(*(torch.where(is_suffix, *pair) for pair in pairs))
+        return self._restore(batch, corruption, generator=generator)
 
     def fine_tune_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
-        """Return LLaDA's supervised loss: history clean, the next R in 1..K items masked with probability p.
+        """Return LLaDA's supervised loss: history clean, the next R in 1..K items masked (``mask_suffix``)."""
+        return self._restore(batch, self._suffix(batch, generator=generator), generator=generator)
 
-        Sum of CE over the masked items, each divided by the probability that it is masked, by R; mean over
-        sequences. At least one item is masked: where none was drawn, one of the R, so that probability is
-        p + (1 - p)^R / R. (With 1 / p such a row would weigh up to a thousand times too much.) A row keeps at
-        least one item of history.
-        """
-        tokens = batch.history
+    def _scattered(self, batch: Batch, *, generator: torch.Generator) -> Corruption:
+        """Return masks anywhere in the sequences."""
+        config, tokens = self.config, batch.history
         places, lengths = batch.whole
-        most = (batch.lengths - 1).clamp(max=self.config.fine_tune_slots)
-        draw = uniform(draw_seed(generator), places)
-        num_answers = (draw * most).long() + 1  # R, (B,)
-        from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=tokens.device)
-        is_answer = from_right < num_answers[:, None]
-        noised, masked, probability = self._noise(batch, is_answer, generator=generator)
-        fallback = (uniform(draw_seed(generator), places) * num_answers).long()
-        none_masked = ~masked.any(dim=1)
-        masked = masked | (none_masked[:, None] & (from_right == fallback[:, None]))
-        noised = noised.masked_fill(masked, self.mask_id)
-        chance = probability + (1 - probability) ** num_answers / num_answers
-        weight = (1 / (chance * num_answers))[:, None].expand_as(tokens)[masked]
-        return self._restore(noised, tokens, masked, weight, len(lengths), generator)
-
-    def _noise(
-        self, batch: Batch, maskable: torch.Tensor, *, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the noised tokens and which are masked, (B, L) each, and p of each sequence, (B,)."""
-        places, lengths = batch.whole
-        times = draw_times(len(lengths), generator=generator, device=maskable.device)
-        probability = mask_probability(times)[places]
-        noised, masked = mask_tokens(
-            batch.history,
-            maskable=maskable,
-            probability=probability,
+        if config.mask_ratio is None:
+            times = draw_times(len(lengths), generator=generator, device=tokens.device, times=config.times)
+            probability = mask_probability(times)
+        else:
+            probability = torch.full(lengths.shape, config.mask_ratio, device=tokens.device)
+        _, masked = mask_tokens(
+            tokens,
+            maskable=torch.ones_like(tokens, dtype=torch.bool) if config.masks_padding else tokens != PAD_ID,
+            probability=probability[places],
             mask_id=self.mask_id,
             generator=generator,
             places=places,
         )
-        return noised, masked, probability
+        if config.masks_padding:
+            lengths = torch.full_like(lengths, tokens.shape[1])
+        weight = restoration_weight(
+            probability, lengths, weighting=config.weighting, limit=config.weight_limit
+        )
+        return Corruption(masked, weight[places][:, None].expand_as(tokens))
 
-    def _restore(
-        self,
-        noised: torch.Tensor,
-        tokens: torch.Tensor,
-        masked: torch.Tensor,
-        weight: torch.Tensor,
-        normalizer: torch.Tensor | float,
-        generator: torch.Generator,
-    ) -> Loss:
+    def _suffix(self, batch: Batch, *, generator: torch.Generator) -> Corruption:
+        """Return masks among the last items alone."""
+        most, times = self.config.fine_tune_slots, self.config.times
+        return mask_suffix(batch, most=most, mask_id=self.mask_id, generator=generator, times=times)
+
+    def _restore(self, batch: Batch, corruption: Corruption, *, generator: torch.Generator) -> Loss:
         """Return the weighted loss of restoring the masked items; logits are computed for those alone."""
-        hidden = self.transformer(noised)[masked]  # (M, D)
-        value = self._loss_of(hidden, tokens[masked], weight / normalizer, generator)
+        masked = corruption.masked
+        hidden = self._hidden(batch.history.masked_fill(masked, self.mask_id))[masked]  # (M, D)
+        value = self._loss_of(hidden, batch.history[masked], corruption.weight[masked], generator)
         return Loss(value, {"restoration": value.detach()})
+
+    def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the states (B, L, D) of tokens (B, L)."""
+        if not self.config.condition_on_time:
+            return self.transformer(tokens)
+        share = (tokens == self.mask_id).sum(1) / (tokens != PAD_ID).sum(1)
+        return self.transformer(tokens, added=self.time_embedding(share)[:, None])
 
     def _cross_entropy(
         self, hidden: torch.Tensor, items: torch.Tensor, weight: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Return the weighted cross entropy of hidden (M, D) over the whole catalogue."""
-        item_weight = self.transformer.item_weight
-        return masked_cross_entropy(hidden, item_weight, items, weight=weight, normalizer=1.0)
+        """Return the weighted cross entropy of hidden (M, D) over the whole catalogue, or over all tokens."""
+        if self.config.labels == "tokens":
+            return linear_cross_entropy(hidden, self.transformer.token_weight, items, row_weight=weight)
+        return masked_cross_entropy(
+            hidden, self.transformer.item_weight, items, weight=weight, normalizer=1.0
+        )
 
     def _sampled_softmax(
         self, hidden: torch.Tensor, items: torch.Tensor, weight: torch.Tensor, generator: torch.Generator
@@ -164,3 +230,21 @@ class DiffSASRec(SequentialModel):
             num_negatives=self.config.num_negatives,
             generator=generator,
         )
+
+
+class BERT4Rec(DiffSASRec):
+    """DiffSASRec under another corruption and weight: ``BERT4RecConfig`` says which."""
+
+
+class TimeEmbedding(nn.Module):
+    """The share of masked items as a vector: sines and cosines, then two layers (Ho et al. 2020)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.frequencies = 2 ** torch.linspace(0, 8, width // 2)
+        self.layers = nn.Sequential(nn.Linear(2 * (width // 2), width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, share: torch.Tensor) -> torch.Tensor:
+        """Return (B, D) of shares (B,) between 0 and 1."""
+        angles = share[:, None] * self.frequencies.to(share.device)
+        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))

@@ -78,7 +78,8 @@ def test_the_config_file_is_that_of_the_contract(folder: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_comes_back_with_the_same_bits(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    own = {"diffsasrec": {"fine_tune_slots": 3}, "block_diffusion": {"block_size": 3}}
+    slots = {"fine_tune_slots": 3}
+    own = {"diffsasrec": slots, "bert4rec": slots, "block_diffusion": {"block_size": 3}}
     config = {} if name in ("random", "popularity") else SMALL | own.get(name, {})
     model = build_model(name, config, 5)
     save_checkpoint(tmp_path / "a" / "b", model, VOCABULARY)  # folders are made
@@ -92,6 +93,17 @@ def test_every_model_comes_back_with_the_same_bits(name: str, tmp_path: Path) ->
     for key, value in model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[key], value), key
         assert loaded.model.state_dict()[key].dtype == value.dtype
+
+
+def test_a_model_that_knows_item_features_comes_back_with_them(tmp_path: Path) -> None:
+    features = torch.tensor([[True, False], [False, True], [True, True], [False, False], [False, True]])
+    config = SMALL | {"fine_tune_slots": 3, "item_features": True}
+    model = build_model("diffsasrec", config, 5, item_features=features)
+    save_checkpoint(tmp_path, model, VOCABULARY)
+    loaded = load_checkpoint(tmp_path).model
+    assert torch.equal(loaded.transformer.item_features, features)
+    history = torch.tensor([[1, 4, 2]])
+    assert torch.equal(loaded.next_item_logits(history), model.eval().next_item_logits(history))
 
 
 def test_the_hash_is_that_of_the_weights_file_and_moves_with_it(folder: Path) -> None:

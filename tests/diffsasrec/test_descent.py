@@ -63,3 +63,29 @@ def test_a_descent_goes_on_from_the_state_of_another() -> None:
     for number in range(2, 4):
         again.step((models[1].place ** 2).sum(), num_before=number)
     assert torch.equal(models[0].place, models[1].place)
+
+
+def test_the_average_of_the_weights_by_hand_is_there_while_it_is_asked_for_and_goes_on_from_a_state() -> None:
+    config = TrainConfig(learning_rate=0.1, warmup_steps=0, average_decay=0.15)
+    model, expected = Point(), torch.tensor([3.0, -4.0])
+    descent = Descent(model, config)
+    for number, decay in enumerate((0.1, 0.15, 0.15)):  # 1 / 10, then 2 / 11 is more than the limit
+        descent.step((model.place**2).sum(), num_before=number)
+        expected = decay * expected + (1 - decay) * model.place.detach()
+    own = model.place.detach().clone()
+    with descent.averaged():
+        torch.testing.assert_close(model.place.detach(), expected)
+    assert torch.equal(model.place.detach(), own)
+    again = Descent(model, config)
+    again.load_state_dict(descent.state_dict())
+    with again.averaged():
+        torch.testing.assert_close(model.place.detach(), expected)
+
+
+def test_without_an_average_the_model_has_its_own_weights() -> None:
+    model = Point()
+    descent = Descent(model, CONFIG)
+    descent.step((model.place**2).sum(), num_before=0)
+    own = model.place.detach().clone()
+    with descent.averaged():
+        assert torch.equal(model.place.detach(), own)

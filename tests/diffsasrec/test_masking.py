@@ -9,7 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffsasrec.masking import draw_times, mask_probability, mask_tokens, masked_cross_entropy
+from diffsasrec.masking import (
+    draw_times,
+    mask_probability,
+    mask_suffix,
+    mask_tokens,
+    masked_cross_entropy,
+    restoration_weight,
+    shortened,
+)
+from diffsasrec.sequences import Batch, Whole
 
 MASK = 9
 CPU = torch.device("cpu")
@@ -68,6 +77,17 @@ def test_the_order_of_times_is_shuffled() -> None:
     assert len(orders) > 20
 
 
+def test_independent_times_are_uniform_and_may_share_a_part() -> None:
+    times = draw_times(4000, generator=seeded(), device=CPU, times="independent")
+    assert float(times.mean()) == pytest.approx(0.5, abs=0.02)
+    assert len(set((times * 4000).long().tolist())) < 3000  # stratified times fall into 4000 different parts
+
+
+def test_an_unknown_way_to_draw_times_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown times 'stratifed': did you mean 'stratified'"):
+        draw_times(4, generator=seeded(), device=CPU, times="stratifed")
+
+
 # --- probabilities
 
 
@@ -75,6 +95,74 @@ def test_the_mask_probability_runs_from_epsilon_to_one() -> None:
     times = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
     # p = (1 - eps) t + eps with eps = 1e-3
     assert mask_probability(times).tolist() == pytest.approx([0.001, 0.5005, 1.0], abs=1e-12)
+
+
+# --- what a masked item weighs
+
+RATES, LENGTHS = torch.tensor([0.05, 0.5]), torch.tensor([4, 2])
+
+
+@pytest.mark.parametrize(
+    ("weighting", "expected"),
+    [
+        ("elbo", [20 / 6, 2 / 6]),  # 1 / p by six real items
+        ("clipped", [10 / 6, 2 / 6]),  # 20 is more than ten
+        ("uniform", [1 / 1.2, 1 / 1.2]),  # 4 x .05 + 2 x .5 items are expected to be masked
+    ],
+)
+def test_weights_of_masked_items_by_hand(weighting: str, expected: list[float]) -> None:
+    found = restoration_weight(RATES, LENGTHS, weighting=weighting, limit=10.0)
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_an_unknown_weighting_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown weighting 'elbow': did you mean 'elbo'"):
+        restoration_weight(RATES, LENGTHS, weighting="elbow")
+
+
+# --- masks among the last items, and shorter sequences
+
+
+def batch_of(*lengths: int, width: int = 8, shared: Whole | None = None) -> Batch:
+    """Return sequences of the items 1, 2, 3 ..., left-padded."""
+    history = torch.tensor([[0] * (width - length) + list(range(1, length + 1)) for length in lengths])
+    empty = torch.zeros((len(lengths), 0), dtype=torch.long)
+    return Batch(history, empty, history * 10, torch.tensor(lengths), torch.arange(len(lengths)), shared)
+
+
+def test_a_suffix_mask_leaves_the_history_clean_and_masks_at_least_one_of_the_last() -> None:
+    batch = batch_of(*[8] * 3000, *[2] * 1000)
+    masked, weight = mask_suffix(batch, most=3, mask_id=MASK, generator=seeded())
+    assert bool(masked.any(dim=1).all())
+    assert not bool(masked[:, :5].any())
+    assert not bool(masked[3000:, :7].any())  # of two items the first stays
+    # sum of weight over masked items has the expectation 1 / W per sequence, whatever R and p
+    assert float((masked * weight).sum()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_shortened_sequence_keeps_its_last_items_and_two_at_least() -> None:
+    batch = batch_of(*[8] * 2000, 2, 1)
+    short = shortened(batch, share=0.5, generator=seeded())
+    assert torch.equal(short.lengths, (short.history != 0).sum(1))
+    kept = short.lengths[:, None] > torch.arange(7, -1, -1)
+    assert torch.equal(short.history, batch.history * kept)
+    assert torch.equal(short.timestamps, batch.timestamps * kept)
+    assert short.lengths[-2:].tolist() == [2, 1]
+    counts = torch.bincount(short.lengths[:2000], minlength=9)
+    assert counts[:2].tolist() == [0, 0]
+    assert counts[2:8].tolist() == pytest.approx([1000 / 7] * 6, abs=50)  # r is uniform in 2..8
+    assert torch.equal(shortened(batch, share=0.0, generator=seeded()).history, batch.history)
+
+
+def test_who_shares_a_batch_shortens_and_weighs_the_same_rows() -> None:
+    whole = batch_of(8, 5, 7, 6)
+    alone = shortened(whole, share=0.9, generator=seeded(3))
+    places = torch.tensor([1, 3])
+    share = batch_of(5, 6, shared=Whole(places, whole.lengths))
+    mine = shortened(share, share=0.9, generator=seeded(3))
+    assert torch.equal(mine.history, alone.history[places])
+    assert torch.equal(mine.whole.lengths, alone.lengths)
+    assert alone.lengths.tolist() != [8, 5, 7, 6]
 
 
 # --- masks

@@ -31,6 +31,14 @@ CASES = {
     "sasrec-gbce": ("sasrec", SMALL | {"loss": "gbce", "num_negatives": 16}, "pretrain"),
     "diffsasrec": ("diffsasrec", SMALL | {"fine_tune_slots": 4}, "pretrain"),
     "diffsasrec-fine-tune": ("diffsasrec", SMALL | {"fine_tune_slots": 4}, "fine_tune"),
+    "bert4rec": ("bert4rec", SMALL | {"fine_tune_slots": 4}, "pretrain"),
+    "diffsasrec-variants": (
+        "diffsasrec",
+        SMALL
+        | {"fine_tune_slots": 4, "suffix_share": 0.5, "random_lengths": 0.5, "condition_on_time": True}
+        | {"times": "independent", "weighting": "clipped", "positions": "rotary"},
+        "pretrain",
+    ),
     "block_diffusion": ("block_diffusion", SMALL | {"block_size": 5}, "pretrain"),
 }
 

@@ -33,11 +33,14 @@ def executed(tmp_path_factory):
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         trained = plan("02_train", {"dataset": "toy", "model": "diffsasrec", **TINY}, runs_dir=runs)
         judged = {"run": trained.run, "max_users": 50}
+        ablated = {**TINY, "max_epochs": 2}
+        del ablated["num_heads"]
         jobs = [
             trained,
             plan("01_data", {"dataset": "toy", "max_users": 50}, runs_dir=runs),
             plan("03_evaluate", judged, runs_dir=runs, needs=[trained]),
             plan("06_published", {}, runs_dir=runs),
+            plan("11_ablation", {"variants": "suffix fine-tuning", "seeds": "0", **ablated}, runs_dir=runs),
             plan("08_bridge", {"block_sizes": "2,0", "num_draws": 1, **TINY}, runs_dir=runs),
         ]
         decoded = {"run": trained.run, "user": "7", "rule": "low_confidence", "num_slots": 3}
@@ -96,7 +99,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb", "07_decoding_study.ipynb"}
     assert run in list_runs(runs)
     loose = {path.name.split("-")[0] for path in (runs / "_notebooks").iterdir()}
-    assert loose == {"01_data", "05_compare", "06_published", "08_bridge", "locks"}
+    assert loose == {"01_data", "05_compare", "06_published", "08_bridge", "11_ablation", "locks"}
 
 
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):
@@ -139,6 +142,14 @@ def test_the_bridge_has_a_loss_for_every_block_size_and_for_both_ends(executed):
     assert names == ["prediction", "restoration", "sasrec, prediction", "diffsasrec, restoration"]
     recipes = [run.recipe for run in list_runs(runs) if run.manifest["notebook"] == "08_bridge"]
     assert sorted(recipes) == ["toy-block_diffusion"] * 2 + ["toy-diffsasrec", "toy-sasrec"]
+
+
+def test_the_ablation_has_a_run_per_variant_and_says_what_each_gains(executed):
+    outcomes, runs = executed
+    made = nbformat.read(outcomes["11_ablation"].output, as_version=4)
+    assert "suffix fine-tuning" in json.dumps(made.cells[-1].outputs)
+    trained = [run for run in list_runs(runs) if run.manifest["notebook"] == "11_ablation"]
+    assert sorted(run.manifest["config"]["train"]["fine_tune"] for run in trained) == [False, True]
 
 
 def test_a_finished_batch_is_skipped(executed):
