@@ -4,8 +4,9 @@ Histories are those of ML-1M where DIFFSASREC_DATA has it, else invented ones of
 takes depends on how sure the model is, so one is trained for a minute first; `--run RUN` takes a trained one. Both
 forms are measured in turn in one process: a ratio is one of medians. Users per second of every rule, the ratio and for
 how many users the lists differ, what the time is spent on, the most memory at two lengths, and all of ML-1M at once.
+Block diffusion of that size, which reads a history once and then its slots alone, stands beside the same form.
 
-Run with `make bench`, or alone: `python benchmarks/decoding.py [--run RUN --runs DIR]`.
+Run with `make bench`, or alone: `python benchmarks/decoding.py [--run RUN --block-run RUN --runs DIR]`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch.profiler import profile
 
 from diffsasrec.decoding import RULES, DecodeConfig
 from diffsasrec.models import build_model
+from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.masked import DiffSASRec
 from diffsasrec.sequences import Forbidden, pad_left
 from diffsasrec.trace import DecodeTrace
@@ -62,8 +64,8 @@ def people(rows: list[np.ndarray], num_slots: int) -> Users:
     return Users(history, [np.unique(row - 1).tolist() for row in rows])
 
 
-def trained(run: str | None, runs: str | None) -> tuple[DiffSASRec, list[np.ndarray]]:
-    """Return a model, and every test user's history."""
+def trained(run: str | None, runs: str | None, *, name: str) -> tuple[SequentialModel, list[np.ndarray]]:
+    """Return a model of that name, and every test user's history."""
     from workbench.experiments import open_run, recipe, run_experiment
     from workbench.paths import data_dir, runs_dir
     from workbench.runs import Run
@@ -72,11 +74,11 @@ def trained(run: str | None, runs: str | None) -> tuple[DiffSASRec, list[np.ndar
         draws = np.random.default_rng(0)
         lengths = np.clip(draws.lognormal(4.6, 1.0, size=6040), 20, 2000).astype(int)
         print("no ML-1M: invented histories, and a model that has learned nothing")
-        model = build_model("diffsasrec", SIZE, 3706)
+        model = build_model(name, SIZE, 3706)
         return model.eval(), [draws.permutation(3706)[:length] + 1 for length in lengths]
     with tempfile.TemporaryDirectory() as folder:
         if run is None:
-            config = recipe("ml-1m", "diffsasrec", max_minutes=1, **SIZE)
+            config = recipe("ml-1m", name, max_minutes=1, **SIZE)
             opened = open_run(run_experiment(config, runs_dir=folder, progress="none"))
         else:
             opened = open_run(Run.open(runs_dir(runs), run))
@@ -98,7 +100,7 @@ def seconds(*calls: Callable[[], object], rounds: int) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-def decoded(model: DiffSASRec, users: Users, config: DecodeConfig) -> DecodeTrace:
+def decoded(model: SequentialModel, users: Users, config: DecodeConfig) -> DecodeTrace:
     """Decode as everybody does."""
     seeds = torch.arange(len(users.history))
     return model.decode(users.history, forbidden=users.forbidden(), user_seeds=seeds, config=config)
@@ -150,6 +152,28 @@ def compare(model: DiffSASRec, everybody: Users, batch: int) -> None:
         f"threshold_decay, batch {batch}: {count / ours:,.1f} users/s, straightforward {count / theirs:,.1f}, "
         f"ratio {theirs / ours:.1f}; lists differ for {unlike} of {count} users, {unexplained} without a near-tie"
     )
+
+
+def block_diffusion(run: str | None, runs: str | None, model: DiffSASRec, everybody: Users) -> None:
+    """Print how fast block diffusion decodes beside the straightforward form of DiffSASRec.
+
+    ``threshold_decay`` takes as many steps as each model needs, so the ratio for a step of a user is printed too.
+    """
+    block, _ = trained(run, runs, name="block_diffusion")
+    config = DecodeConfig()
+    for batch in BATCHES[1:]:
+        users = everybody.first(batch)
+        ours, theirs = seconds(
+            lambda u=users: decoded(block, u, config), lambda u=users: plainly(model, u, config), rounds=3
+        )
+        ours_a_step, theirs_a_step = (
+            took / float((decoded(each, users, config).filled_at.amax(dim=1) + 1.0).mean())
+            for took, each in ((ours, block), (theirs, model))
+        )
+        print(
+            f"block diffusion, batch {batch}: {batch / ours:,.1f} users/s, straightforward DiffSASRec "
+            f"{batch / theirs:,.1f}, ratio {theirs / ours:.1f}, for a step {theirs_a_step / ours_a_step:.1f}"
+        )
 
 
 def rates(model: DiffSASRec, everybody: Users) -> None:
@@ -244,6 +268,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run")
+    parser.add_argument("--block-run")
     parser.add_argument("--runs")
     parser.add_argument("--memory", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -251,11 +276,13 @@ def main() -> None:
         measure_memory(*given.memory)
         return
     torch.manual_seed(0)
-    model, rows = trained(given.run, given.runs)
+    model, rows = trained(given.run, given.runs, name="diffsasrec")
+    assert isinstance(model, DiffSASRec)
     everybody = people(rows, DecodeConfig().num_slots)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(rows):,} users")
     for batch in BATCHES:
         compare(model, everybody, batch)
+    block_diffusion(given.block_run, given.runs, model, everybody)
     shares(model, everybody)
     everybody_at_once(model, everybody)
     memory()

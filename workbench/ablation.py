@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from diffsasrec.config import unknown_name
 from workbench.experiments import recipe, run_experiment
 from workbench.runs import Run
-from workbench.study_tables import MANY_SAMPLES, SURE
-from workbench.tables import holm, mean_difference, user_differences
+from workbench.tables import SURE, holm, mean_difference, user_differences
 
 BASE = "base"
 PRETRAINING = 0.4  # share of the epochs before the fine-tuning, where a variant has one
@@ -132,7 +131,7 @@ def _row(name: str, runs: Runs, figure: str) -> dict[str, Any]:
         return row
     by_seed = [_differences(runs[BASE][seed], run, figure) for seed, run in runs[name].items()]
     means = [float(each.mean()) for each in by_seed]
-    found = mean_difference(np.mean(by_seed, axis=0), num_samples=MANY_SAMPLES)
+    found = mean_difference(np.mean(by_seed, axis=0))
     return row | found | {"worst": min(means), "best": max(means)}
 
 

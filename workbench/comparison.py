@@ -19,6 +19,7 @@ from diffsasrec.protocol import decoding_name
 from diffsasrec.splits import PARTS
 from workbench.runs import Run, RunError, list_runs
 from workbench.tables import (
+    SURE,
     as_matrix,
     flattened,
     of_one_kind,
@@ -30,7 +31,6 @@ from workbench.tables import (
 )
 
 MAX_COMPARED = 8  # runs that are compared in pairs: 28 of them
-_SURE = 0.05  # a corrected p-value below it counts as a difference
 _OWN = ("name", "dataset", "model", "seed", "status", "seconds", "created", "protocol", "settings")
 
 
@@ -188,7 +188,7 @@ def comparison_in_words(board: pd.DataFrame, pairs: pd.DataFrame | None, *, way:
         & pairs["second"].isin([best["name"], second["name"]])
     ].iloc[0]
     verdict = "more than chance would give"
-    if not pair["p corrected"] < _SURE:
+    if not pair["p corrected"] < SURE:
         verdict = "which chance could have done: take neither for the better one"
     return (
         f"{words} Next comes {_called(second)} with {second[figure]:.4f}; on the same users the difference is "

@@ -17,7 +17,7 @@ from diffsasrec.config import unknown_name
 from diffsasrec.decode_analysis import FATES
 from diffsasrec.metrics import bootstrap_interval
 from workbench.decoding_study import Outcome
-from workbench.tables import holm, mean_difference
+from workbench.tables import SURE, holm, mean_difference
 
 FIGURES = (
     "HR@10",
@@ -28,8 +28,6 @@ FIGURES = (
     "OrderedMatch@10",
     "Diversity@10",
 )  # that a study compares, where lists are long enough and the split holds out several items
-MANY_SAMPLES = 10_000  # of a bootstrap whose p is corrected for many comparisons
-SURE = 0.05  # a corrected p-value below it counts as a difference
 MEANING = {
     "HR": "the next item is in the list",
     "NDCG": "the next item stands early in the list",
@@ -178,7 +176,7 @@ def rankings_table(outcomes: Sequence[Outcome], *, figure: str) -> pd.DataFrame:
         pairs = [(one, other) for place, one in enumerate(orders) for other in orders[place + 1 :]]
         for first, second in pairs:
             gain = outcome.values[second][figure] - outcome.values[first][figure]
-            found = mean_difference(gain, num_samples=MANY_SAMPLES)
+            found = mean_difference(gain)
             rows.append({"setting": outcome.setting.name, "first": first, "second": second, **found})
     table = pd.DataFrame(rows)
     return table.assign(**{"p corrected": holm(table["p"].to_numpy())}) if len(table) else table
@@ -231,7 +229,7 @@ def claims(
             known = ~np.isnan(own) & ~np.isnan(values[figure])
             row = {"figure": figure, "decoding": setting, "ranked by": ranking, "competitor": other}
             row |= {"own": float(own[known].mean()), "other": float(values[figure][known].mean())}
-            rows.append(row | mean_difference((own - values[figure])[known], num_samples=MANY_SAMPLES))
+            rows.append(row | mean_difference((own - values[figure])[known]))
     table = pd.DataFrame(rows)
     table["p corrected"] = holm(table["p"].to_numpy())
     is_sure = table["p corrected"] < SURE

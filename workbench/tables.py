@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
-from diffsasrec.metrics import NUM_SAMPLES, PER_USER, bootstrap_interval, bootstrap_means
+from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
 TitleOf = Callable[[int], str]
+SURE = 0.05  # a corrected p-value below it counts as a difference
+_MANY_SAMPLES = 10_000  # of a bootstrap whose p is corrected for many comparisons
 _HEAD_OR_TAIL = {True: "head: the 20 % of items that trained most", False: "tail: all other items"}
 GROUPINGS = {"history_length": "history", "target_is_head": "target"}  # column of per_user -> what it says
 
@@ -171,15 +173,13 @@ def user_differences(
     return _values(both["rank_second"], figure) - _values(both["rank_first"], figure)
 
 
-def mean_difference(
-    difference: NDArray[np.float64], *, seed: int = 0, num_samples: int = NUM_SAMPLES
-) -> dict[str, float]:
+def mean_difference(difference: NDArray[np.float64], *, seed: int = 0) -> dict[str, float]:
     """Return the mean of what one system has more than another for each user (B,), with its interval and p.
 
-    ``p`` is never below 2 / (num_samples + 1): who corrects for many comparisons needs more samples.
+    ``p`` is never below 2 / 10,001: a correction for fifty comparisons can still find a difference.
     """
-    low, high = bootstrap_interval(difference, seed=seed, num_samples=num_samples)
-    means = bootstrap_means(difference, seed=seed, num_samples=num_samples)
+    low, high = bootstrap_interval(difference, seed=seed, num_samples=_MANY_SAMPLES)
+    means = bootstrap_means(difference, seed=seed, num_samples=_MANY_SAMPLES)
     fewest = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (fewest + 1) / (len(means) + 1))  # never 0: more samples might have found one
     return {"difference": float(difference.mean()), "low": low, "high": high, "p": p}
