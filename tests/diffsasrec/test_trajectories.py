@@ -21,6 +21,7 @@ NUM_STEPS = 50
 SMALL = {"max_length": 12, "width": 16, "num_blocks": 2, "num_heads": 2, "dropout": 0.1}
 # name in the record -> model, config, objective
 CASES = {
+    "gru4rec": ("gru4rec", {"max_length": 12, "width": 16, "num_layers": 2, "dropout": 0.1}, "pretrain"),
     "sasrec": ("sasrec", SMALL, "pretrain"),
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}, "pretrain"),
     "sasrec-sampled-softmax": (
