@@ -17,6 +17,7 @@ from diffsasrec.models.baselines import (
     RandomConfig,
 )
 from diffsasrec.models.block_diffusion import BlockDiffusion, BlockDiffusionConfig
+from diffsasrec.models.diffurec import DiffuRec, DiffuRecConfig, DiffuRecSysV1Config, DiffuRecSysV2Config
 from diffsasrec.models.gru4rec import GRU4Rec, GRU4RecConfig
 from diffsasrec.models.masked import DiffSASRec, DiffSASRecConfig
 from diffsasrec.models.sasrec import SASRec, SASRecConfig
@@ -29,6 +30,9 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "sasrec": (SASRecConfig, SASRec),
     "diffsasrec": (DiffSASRecConfig, DiffSASRec),
     "block_diffusion": (BlockDiffusionConfig, BlockDiffusion),
+    "diffurec": (DiffuRecConfig, DiffuRec),
+    "diffurecsys_v1": (DiffuRecSysV1Config, DiffuRec),
+    "diffurecsys_v2": (DiffuRecSysV2Config, DiffuRec),
 }
 
 

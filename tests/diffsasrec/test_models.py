@@ -18,6 +18,7 @@ from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import Recommendations
@@ -40,6 +41,15 @@ CASES = {
         SMALL | {"fine_tune_slots": 4, "loss": "sampled_softmax", "num_negatives": 128},
     ),
 }
+TINY = SMALL | {"num_noise_steps": 8, "embedding_dropout": 0.1}
+CASES |= {
+    "diffurec": ("diffurec", TINY),
+    "diffurec-all-steps": ("diffurec", TINY | {"num_prefixes": 3, "num_sample_steps": 2, "ensemble": 2}),
+    "diffurecsys_v1": ("diffurecsys_v1", TINY),
+    "diffurecsys_v2": ("diffurecsys_v2", TINY),
+    "diffurecsys_v2-per-sample": ("diffurecsys_v2", TINY | {"offset": "per_sample", "num_blocks": 2}),
+}
+WITH_POSITIONS = [case for case in CASES if case.startswith(("sasrec", "diffsasrec", "block_diffusion"))]
 TRAINABLE = [case for case, (name, _) in CASES.items() if MODELS[name][1].trainable]
 WAYS = [(case, way) for case, (name, _) in CASES.items() for way in MODELS[name][1].ways]
 NUM_SLOTS = 5
@@ -104,8 +114,13 @@ def recommend(
         way=way,
         forbidden=forbidden,
         user_seeds=history.sum(dim=1) + 7,
-        decode_config=DecodeConfig(num_slots=NUM_SLOTS, threshold=0.5) if way == "diffusion" else None,
+        decode_config=decoding_of(model) if way == "diffusion" else None,
     )
+
+
+def decoding_of(model: SequentialModel) -> Decoding:
+    changes = {"threshold": 0.5} if model.decoded_by is DecodeConfig else {"num_steps": 3}
+    return model.usual_decoding(NUM_SLOTS, **changes)
 
 
 def of_user(forbidden: Forbidden, user: int) -> list[int]:
@@ -347,7 +362,7 @@ def test_more_recommendations_than_items_are_refused(case: str, way: str) -> Non
     model = make(case, 8).eval()
     history = torch.tensor([[1, 2, 3]])
     seen = Forbidden(torch.tensor([1, 2, 3]), torch.tensor([0, 3]))
-    decode_config = DecodeConfig(num_slots=6) if way == "diffusion" else None
+    decode_config = model.usual_decoding(6) if way == "diffusion" else None
     arguments = {"way": way, "user_seeds": torch.tensor([1]), "decode_config": decode_config}
     with pytest.raises(ValueError, match=r"6.*5"):
         model.recommend(history, num_recommendations=6, forbidden=seen, **arguments)
@@ -675,7 +690,7 @@ def test_no_user_to_judge_is_one_sentence(case: str, cycle_split: Split) -> None
         evaluate(model, nobody, "test")
 
 
-@pytest.mark.parametrize("case", [case for case in TRAINABLE if case != "gru4rec"])
+@pytest.mark.parametrize("case", WITH_POSITIONS)
 def test_a_network_says_when_it_gets_no_position(case: str, cycle_split: Split) -> None:
     model = make(case, cycle_split.interactions.num_items).eval()
     with pytest.raises(ValueError, match="0 positions are not between 1 and max_length=12"):
