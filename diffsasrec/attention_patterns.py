@@ -29,6 +29,21 @@ def clean_and_noised(is_real: torch.Tensor, block: torch.Tensor, noised_at: torc
     return _without_pad(pattern, torch.cat([is_real[:, :-1], is_real[:, noised_at]], dim=1))
 
 
+def all_items(is_real: torch.Tensor) -> torch.Tensor:
+    """Return the pattern of a bidirectional network, (B or 1, 1, L, L) bool; ``is_real`` is (B, L), False at PAD."""
+    num_positions = is_real.shape[1]
+    return _without_pad(
+        torch.ones(num_positions, num_positions, dtype=torch.bool, device=is_real.device), is_real
+    )
+
+
+def all_before(is_real: torch.Tensor) -> torch.Tensor:
+    """Return the same of a causal network: an item sees those up to itself."""
+    num_positions = is_real.shape[1]
+    pattern = torch.ones(num_positions, num_positions, dtype=torch.bool, device=is_real.device).tril()
+    return _without_pad(pattern, is_real)
+
+
 def history_and_slots(is_real: torch.Tensor, *, num_slots: int) -> torch.Tensor:
     """Return the pattern of [history | K slots]: (B or 1, 1, L + K, L + K) bool.
 

@@ -49,6 +49,18 @@ class Block(nn.Module):
         )
         return self.finish(hidden, attended)
 
+    def at_the_end(self, hidden: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+        """Return the same at the last position alone, (B, 1, D): where nobody asks for the others."""
+        last = hidden[:, -1:]
+        attended = attention(
+            self.project_query(last),
+            *self.project_keys(hidden),
+            allowed=allowed[:, :, -1:],
+            is_causal=False,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.finish(last, attended)
+
     def project(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return query, key and value, (B, H, L, D / H) each, of hidden states (B, L, D)."""
         query, key, value = self._heads(self.attention_norm(hidden), slice(None))

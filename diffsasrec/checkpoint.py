@@ -44,7 +44,8 @@ def save_checkpoint(folder: Path, model: SequentialModel, vocabulary: Vocabulary
         WriteError: a file could not be written, on a full disk for example.
     """
     make_folder(folder)
-    name = next(name for name, (_, model_class) in MODELS.items() if type(model) is model_class)
+    kind = type(model.config), type(model)
+    name = next(name for name, entry in MODELS.items() if entry == kind)
     content = {"format": FORMAT, "model": name, "num_items": model.num_items, "config": to_dict(model.config)}
     write_text(folder / CONFIG, json.dumps(content, indent=1) + "\n")
     replace_file(folder / VOCABULARY, vocabulary.save)

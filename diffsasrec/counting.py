@@ -1,6 +1,6 @@
 """Passes over the flat array of interactions, chunk by chunk: the array may be a memory map of any size.
 
-Letters: U users, N items, R interactions. Nothing here takes more than a few bytes for an interaction.
+Letters: U users, N items, R interactions, P pairs of items. Nothing takes more than a few bytes for an interaction.
 """
 
 from __future__ import annotations
@@ -41,11 +41,27 @@ def count_items(
     interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return how often each item occurs in disjoint ranges, none of them empty: (N,) int64."""
-    change = np.zeros(interactions.num_interactions + 1, dtype=np.int8)
-    change[start] += 1
-    change[end] -= 1
-    inside = np.cumsum(change[:-1], dtype=np.int8, out=change[:-1]).view(bool)
-    return count_tokens(interactions, inside)
+    return count_tokens(interactions, _inside(interactions.num_interactions, start, end))
+
+
+def count_pairs(
+    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of neighbours in disjoint ranges: the first's and the second's column and how often, (P,) each.
+
+    Pairs are in ascending order, and those that never occur are left out.
+    """
+    has_next = _inside(interactions.num_interactions, start, np.maximum(end - 1, start))
+    pairs, counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    for low in range(0, len(has_next), CHUNK):
+        here = low + np.flatnonzero(has_next[low : low + CHUNK])
+        first, second = (Vocabulary.to_column(interactions.tokens[place]) for place in (here, here + 1))
+        found, again = np.unique(first * np.int64(interactions.num_items) + second, return_counts=True)
+        pairs, place = np.unique(np.concatenate([pairs, found]), return_inverse=True)
+        counts = np.bincount(place, weights=np.concatenate([counts, again]), minlength=len(pairs)).astype(
+            np.int64
+        )
+    return pairs // interactions.num_items, pairs % interactions.num_items, counts
 
 
 def count_tokens(interactions: Interactions, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -80,6 +96,14 @@ def higher_quantile(values: NDArray[np.int64], share: float, *, below: int | Non
         if low == high:
             return low
         counts = _histogram(values, low, high)
+
+
+def _inside(num_places: int, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where one of the disjoint ranges is: (num_places,) bool."""
+    change = np.zeros(num_places + 1, dtype=np.int8)
+    np.add.at(change, start, 1)
+    np.add.at(change, end, -1)
+    return np.cumsum(change[:-1], dtype=np.int8, out=change[:-1]).view(bool)
 
 
 def _histogram(values: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,8 @@ NAMES = {  # the fields that are names, and what they may be
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
     """How K slots become a list. A knob that the rule does not read warns when it is set."""
+
+    length_name: ClassVar[str] = "num_slots"
 
     rule: str = "threshold_decay"  # a name in RULES
     num_slots: int = 10  # K, the length of the list
@@ -94,6 +97,11 @@ class DecodeConfig:
                 raise ValueError(f"{name} must be 0 or a positive number, got {vars(self)[name]}")
         for words in self.without_effect():
             warnings.warn(words, stacklevel=3)
+
+    @property
+    def length(self) -> int:
+        """Return K, the length of the list."""
+        return self.num_slots
 
     def select(self, view: StepView) -> Selection:
         """Return what the rule says of a step."""

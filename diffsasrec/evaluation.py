@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import to_dict
-from diffsasrec.decoding import DecodeConfig
 from diffsasrec.judging import MISS, NO_SLOT, Asked, Judged, judge_list, judge_ranking, repeats
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.protocol import Protocol, decoding_name
+from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, evaluation_batches
 from diffsasrec.splits import Part, Split
 from diffsasrec.summary import Figures, Lists, head_items, per_user_figures, summarise
@@ -65,7 +65,7 @@ def evaluate(
     recommend: str = "topk",
     filter_seen: bool = True,
     num_recommendations: int = 20,
-    decode_config: DecodeConfig | None = None,
+    decode_config: Decoding | None = None,
     batch_size: int = 256,
     max_users: int | None = None,
     seed: int = 0,
@@ -88,7 +88,7 @@ def evaluate(
     """
     judged = _chosen(split.part(part), max_users)
     num_items = split.interactions.num_items
-    asked = _asked(recommend, num_recommendations, decode_config, num_items=num_items)
+    asked = _asked(model, recommend, num_recommendations, decode_config)
     started = time.perf_counter()
     found: list[tuple[Batch, Judged]] = []
     with _at_rest(model):
@@ -132,11 +132,12 @@ def evaluate(
     return Evaluation(protocol, figures, curves, table, by_row, time.perf_counter() - started)
 
 
-def _asked(way: str, length: int, decode_config: DecodeConfig | None, *, num_items: int) -> Asked:
+def _asked(model: SequentialModel, way: str, length: int, decode_config: Decoding | None) -> Asked:
     """Return what the model is asked, without what is forbidden; raise ``ValueError`` for what cannot be."""
+    num_items = model.num_items
     if way == "diffusion":
-        decode_config = decode_config or DecodeConfig(num_slots=length)
-        length = decode_config.num_slots
+        decode_config = decode_config or model.usual_decoding(length)
+        length = decode_config.length
     elif decode_config is not None:
         raise ValueError(f"decode_config has no effect on {way!r}: it belongs to 'diffusion'")
     if length > num_items:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffsasrec.decoding import DecodeConfig
 from diffsasrec.metrics import checked_scores, rank_of_target
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
+from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -31,7 +31,7 @@ class Asked:
 
     way: str
     num_recommendations: int  # K
-    decode_config: DecodeConfig | None
+    decode_config: Decoding | None
     forbidden: Forbidden | None
 
 
@@ -48,7 +48,9 @@ class Judged:
 
 def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:
     """Rank the target among the whole catalogue."""
-    logits = checked_scores(model.next_item_logits(batch.history.to(_device(model))).cpu())
+    device = _device(model)
+    seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
+    logits = checked_scores(model.seeded_logits(batch.history.to(device), user_seeds=seeds).cpu())
     target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
     own = logits.gather(1, target)
     user, column = forbidden_pairs(
@@ -90,6 +92,8 @@ def judge_list(model: SequentialModel, batch: Batch, asked: Asked, split: Split)
     items = made.items.cpu()
     if made.trace is None:
         return Judged(pd.DataFrame(frame), items, items, items[:, :0], made.scores[:, :0].cpu())
+    if made.trace.kind == "gaussian":  # no slots: a ranking by the last step
+        return Judged(pd.DataFrame(frame), items, items, items[:, :1], made.scores[:, :1].cpu())
     last = made.trace.steps[-1]
     slots = last.tokens.cpu()
     frame["slot"] = torch.where(found, (slots == target).int().argmax(dim=1), NO_SLOT)

@@ -13,6 +13,7 @@ from typing import Any
 
 from diffsasrec.config import from_dict, to_dict
 from diffsasrec.decode_config import DecodeConfig
+from diffsasrec.sampling import SAMPLER, SampleConfig
 from diffsasrec.split_records import SplitConfig
 
 _WITHOUT_EFFECT = ("num_candidates",)  # fields of a DecodeConfig that change no list
@@ -27,7 +28,7 @@ class Protocol:
     part: str  # validation or test
     recommend: str  # the way of recommending
     list_length: int  # K
-    decode: dict[str, Any] | None = None  # the whole DecodeConfig of a decoded list
+    decode: dict[str, Any] | None = None  # the whole DecodeConfig, or SampleConfig, of a decoded list
     filter_seen: bool = True  # items of the user's whole history were forbidden
     max_length: int  # longest history that the model reads
     ranking: str = "full catalogue"  # never a sample of it
@@ -88,7 +89,7 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
     Fields of ``Protocol`` and ``SplitConfig`` that came later are left to their defaults.
     """
     decode = document.get("decode")
-    return {**document, "decode": decode and {**to_dict(DecodeConfig()), **decode}}
+    return {**document, "decode": decode and {**_usual(decode), **decode}}
 
 
 def decoding_name(decode: Mapping[str, Any] | None) -> str:
@@ -102,18 +103,20 @@ def decoding_name(decode: Mapping[str, Any] | None) -> str:
     stored = upgraded({"decode": decode})["decode"]
     unusual = {field: value for field, value in _unusual_knobs(stored).items() if field != "rule"}
     words = [f"{field}={json.dumps(unusual[field])}" for field in sorted(unusual)]
-    return " ".join([stored["rule"], f"num_slots={stored['num_slots']}", *words])
+    length_name = _length_name(stored)
+    return " ".join([stored.get("rule", SAMPLER), f"{length_name}={stored[length_name]}", *words])
 
 
 def is_usual_decoding(name: str) -> bool:
     """Return whether a decoding of that name is the default one, whatever its number of slots."""
-    return name.startswith(f"{DecodeConfig().rule} num_slots=") and name.count("=") == 1
+    usual = f"{DecodeConfig().rule} {DecodeConfig.length_name}=", f"{SAMPLER} {SampleConfig.length_name}="
+    return name.startswith(usual) and name.count("=") == 1
 
 
 def comparable(first: Protocol, second: Protocol) -> list[str]:
     """Return what differs between two protocols, in words, the first's value before the second's; empty is good."""
     ours, theirs = _facts(first), _facts(second)
-    if first.decode and second.decode:
+    if first.decode and second.decode and _length_name(first.decode) == _length_name(second.decode):
         ours, theirs = ours | _decoding_facts(first.decode), theirs | _decoding_facts(second.decode)
     elif first.decode or second.decode:
         ours |= {"decoding": _decoding(first.decode)}
@@ -156,7 +159,11 @@ def _decoding_facts(decode: Mapping[str, Any]) -> dict[str, str]:
 def _decoding(decode: Mapping[str, Any] | None) -> str:
     """Return how a list was decoded: the rule, and every knob that is not the default."""
     unusual = {field: value for field, value in _unusual_knobs(decode).items() if field != "rule"}
-    return ", ".join([decode["rule"], *(_option(*each) for each in unusual.items())]) if decode else "none"
+    return (
+        ", ".join([decode.get("rule", SAMPLER), *(_option(*each) for each in unusual.items())])
+        if decode
+        else "none"
+    )
 
 
 def _knobs(decode: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -165,12 +172,21 @@ def _knobs(decode: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _unusual_knobs(decode: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return how a decode differs from the default one; its number of slots is the list's length."""
-    plain = to_dict(DecodeConfig())
+    plain, length_name = _usual(decode or {}), _length_name(decode or {})
     return {
         field: value
         for field, value in _knobs(decode).items()
-        if field != "num_slots" and value != plain.get(field)
+        if field != length_name and value != plain.get(field)
     }
+
+
+def _usual(decode: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the default of what decodes so: of masked slots by a rule, or of embeddings without one."""
+    return to_dict(DecodeConfig() if _length_name(decode) == DecodeConfig.length_name else SampleConfig())
+
+
+def _length_name(decode: Mapping[str, Any]) -> str:
+    return SampleConfig.length_name if SampleConfig.length_name in decode else DecodeConfig.length_name
 
 
 def _option(field: str, value: Any) -> str:

@@ -53,6 +53,11 @@ def gumbel(seed: int, *counters: torch.Tensor) -> torch.Tensor:
     return -torch.log(-torch.log(uniform(seed, *counters)))
 
 
+def normal(seed: int, *counters: torch.Tensor) -> torch.Tensor:
+    """Return a standard normal draw for every combination of counters, float64."""
+    return torch.special.ndtri(uniform(seed, *counters))
+
+
 def _mix(value: torch.Tensor) -> torch.Tensor:
     """Return SplitMix64's finaliser of each element."""
     value = (value ^ _shift_right(value, 30)) * _MIX_1

@@ -58,7 +58,7 @@ class DecodeTrace:
     """A whole reverse process of B users: the history it started from, its config and every step."""
 
     history: torch.Tensor  # (B, L) long, left-padded
-    config: dict[str, Any]  # the whole DecodeConfig
+    config: dict[str, Any]  # the whole DecodeConfig, of an embedding diffusion the SampleConfig
     steps: tuple[DecodeStep, ...]
     filled_at: torch.Tensor  # (B, K) long, the step at which the slot got the item it ends with, or PINNED
     kind: str = "masked"  # masked | gaussian; promises about slots hold for masked
@@ -88,11 +88,14 @@ class DecodeTrace:
     def recommendations(self) -> Recommendations:
         """Return the K items in the order that the config's ``rank_by`` names, with their probabilities.
 
-        An embedding diffusion has a single slot: its list is the last step's candidates.
+        An embedding diffusion has a single slot: its list is the first of the last step's candidates.
         """
         last = self.steps[-1]
         if self.kind == "gaussian":
-            return Recommendations(last.candidates[:, 0], last.candidate_probability[:, 0], self)
+            length = self.config["list_length"]
+            return Recommendations(
+                last.candidates[:, 0, :length], last.candidate_probability[:, 0, :length], self
+            )
         if self.config["rank_by"] == "slot":
             return Recommendations(last.tokens, last.probability, self)
         scores = last.probability

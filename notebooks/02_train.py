@@ -29,7 +29,7 @@
 from typing import Optional
 
 dataset: str = "toy"  # toy, ml-100k, ml-1m, a table you prepared; filtered: ml-1m~5core~min4~norepeats
-model: str = "diffsasrec"  # random, popularity, sasrec, diffsasrec, block_diffusion
+model: str = "diffsasrec"  # sasrec, gru4rec, markov, diffurec ...: `workbench train -h` has all names
 split: str = "leave_one_out"  # leave_one_out, leave_last_k, global_time, from_files
 num_targets: Optional[int] = None  # K of leave_last_k: a user's last K items are the future; 10 by default
 held_out_users: float = 0.0  # share of users who never train; above 0 they alone are judged

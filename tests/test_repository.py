@@ -216,6 +216,7 @@ def test_every_module_has_a_test_file_of_its_own_or_of_its_folder():
     half_of = {
         "rules": "decoding",
         "predictions": "decoding",
+        "block": "backbone",
         "kernels": "batch",
         "workers": "batch",
         "judging": "evaluation",

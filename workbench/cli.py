@@ -132,7 +132,13 @@ def prepare(
 @app.command()
 def train(
     dataset: Annotated[str, typer.Option(help="a prepared data set, or one that can be")],
-    model: Annotated[str, typer.Option(help="random, popularity, sasrec, diffsasrec, block_diffusion")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="random, popularity, markov, gru4rec, sasrec, diffsasrec, block_diffusion, diffurec, "
+            "diffurecsys_v1, diffurecsys_v2"
+        ),
+    ],
     seed: Annotated[int | None, typer.Option(help="of weights, order and masks")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="of training")] = None,
     set_: SetOption = None,

@@ -8,18 +8,32 @@ import torch
 
 from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.models.baselines import Popularity, PopularityConfig, Random, RandomConfig
+from diffsasrec.models.baselines import (
+    Markov,
+    MarkovConfig,
+    Popularity,
+    PopularityConfig,
+    Random,
+    RandomConfig,
+)
 from diffsasrec.models.block_diffusion import BlockDiffusion, BlockDiffusionConfig
-from diffsasrec.models.masked import BERT4Rec, BERT4RecConfig, DiffSASRec, DiffSASRecConfig
+from diffsasrec.models.diffurec import DiffuRec, DiffuRecConfig, DiffuRecSysV1Config, DiffuRecSysV2Config
+from diffsasrec.models.gru4rec import GRU4Rec, GRU4RecConfig
+from diffsasrec.models.masked import BERT4RecConfig, DiffSASRec, DiffSASRecConfig
 from diffsasrec.models.sasrec import SASRec, SASRecConfig
 
 MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "random": (RandomConfig, Random),
     "popularity": (PopularityConfig, Popularity),
+    "markov": (MarkovConfig, Markov),
+    "gru4rec": (GRU4RecConfig, GRU4Rec),
     "sasrec": (SASRecConfig, SASRec),
     "diffsasrec": (DiffSASRecConfig, DiffSASRec),
-    "bert4rec": (BERT4RecConfig, BERT4Rec),
+    "bert4rec": (BERT4RecConfig, DiffSASRec),
     "block_diffusion": (BlockDiffusionConfig, BlockDiffusion),
+    "diffurec": (DiffuRecConfig, DiffuRec),
+    "diffurecsys_v1": (DiffuRecSysV1Config, DiffuRec),
+    "diffurecsys_v2": (DiffuRecSysV2Config, DiffuRec),
 }
 
 

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from diffsasrec.config import unknown_name
+from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.decoding import DecodeConfig, any_slot, checked_history, decode
 from diffsasrec.metrics import checked_scores
 from diffsasrec.reading import SlotReader
+from diffsasrec.sampling import Decoding, SampleConfig
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
@@ -42,6 +43,9 @@ class SequentialModel(nn.Module, ABC):
 
     trainable: ClassVar[bool] = True  # False: nothing to learn by gradients, ``count`` is called once
     ways: ClassVar[tuple[str, ...]] = ("topk",)  # the ways it can recommend, out of WAYS
+    decoded_by: ClassVar[type[DecodeConfig] | type[SampleConfig]] = (
+        DecodeConfig  # where ``diffusion`` is among them
+    )
 
     def __init__(self, config: Any, num_items: int) -> None:
         super().__init__()
@@ -61,6 +65,10 @@ class SequentialModel(nn.Module, ABC):
     @abstractmethod
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, N) of the item that follows each history (B, L) long, left-padded."""
+
+    def seeded_logits(self, history: torch.Tensor, *, user_seeds: torch.Tensor) -> torch.Tensor:
+        """Return the scores (B, N) of the next item, of a model that draws for them: by ``user_seeds`` (B,) long."""
+        return self.next_item_logits(history)
 
     def continuing_logits(self, history: torch.Tensor, *, num_left: int) -> torch.Tensor:
         """Return the scores (B, N) of the next item where ``num_left`` items, it among them, will be appended."""
@@ -87,14 +95,17 @@ class SequentialModel(nn.Module, ABC):
         *,
         forbidden: Forbidden | None,
         user_seeds: torch.Tensor,
-        config: DecodeConfig,
+        config: Decoding,
         pinned: torch.Tensor | None = None,
     ) -> DecodeTrace:
         """Return the reverse process of K slots behind each history (B, L): its last items that leave them room.
 
         Raises:
-            ValueError: a model without ``diffusion`` among its ways, or K that leaves no room for a single item.
+            ValueError: a model without ``diffusion`` among its ways, a config that is not ``decoded_by``, or K that
+                leaves no room for a single item.
         """
+        self._check_kind(config)
+        assert isinstance(config, DecodeConfig)
         return decode(
             self.slot_reader(config.num_slots),
             self.history_before(config.num_slots, history),
@@ -104,6 +115,10 @@ class SequentialModel(nn.Module, ABC):
             user_seeds=user_seeds,
             config=config,
         )
+
+    def usual_decoding(self, list_length: int, **changes: Any) -> Decoding:
+        """Return how lists of a length are decoded when nobody says otherwise, with some changes."""
+        return from_dict(DecodeConfig, {"num_slots": list_length, **changes})
 
     def any_slot(
         self, history: torch.Tensor, *, forbidden: Forbidden | None, num_slots: int
@@ -140,12 +155,12 @@ class SequentialModel(nn.Module, ABC):
         way: str = "topk",
         forbidden: Forbidden | None = None,
         user_seeds: torch.Tensor | None = None,
-        decode_config: DecodeConfig | None = None,
+        decode_config: Decoding | None = None,
         pinned: torch.Tensor | None = None,
     ) -> Recommendations:
         """Return ``num_recommendations`` different items per history (B, L), never a forbidden one.
 
-        ``way`` is one of ``ways``. ``diffusion`` takes K from ``decode_config`` (default: that of DecodeConfig
+        ``way`` is one of ``ways``. ``diffusion`` takes K from ``decode_config`` (default: ``usual_decoding``
         with K = num_recommendations) and needs ``user_seeds`` (B,) long; it returns its trace as well.
         It alone takes ``pinned`` (B, K) long: items that stand in slots from the start, PAD where a slot is free.
         ``any_slot`` ranks the catalogue by the first pass over as many slots as items are asked for.
@@ -156,18 +171,15 @@ class SequentialModel(nn.Module, ABC):
         if way not in self.ways:
             raise unknown_name(f"way to recommend of {type(self).__name__}", way, self.ways)
         history = checked_history(history)
-        if decode_config is not None and (way, decode_config.num_slots) != ("diffusion", num_recommendations):
-            raise ValueError(
-                f"decode_config with num_slots={decode_config.num_slots} does not fit way={way!r} and "
-                f"num_recommendations={num_recommendations}: it belongs to 'diffusion', with as many slots as items"
-            )
+        if decode_config is not None:
+            self._check_decoding(decode_config, way, num_recommendations)
         if pinned is not None and way != "diffusion":
             raise ValueError(f"pinned has no effect on {way!r}: it belongs to 'diffusion'")
         if way == "any_slot":
             return self.any_slot(history, forbidden=forbidden, num_slots=num_recommendations)
+        seeds = history.new_zeros(len(history)) if user_seeds is None else user_seeds
         if way == "diffusion":
-            config = decode_config or DecodeConfig(num_slots=num_recommendations)
-            seeds = history.new_zeros(len(history)) if user_seeds is None else user_seeds
+            config = decode_config or self.usual_decoding(num_recommendations)
             trace = self.decode(history, forbidden=forbidden, user_seeds=seeds, config=config, pinned=pinned)
             return trace.recommendations()
         pairs = forbidden_pairs(
@@ -176,12 +188,27 @@ class SequentialModel(nn.Module, ABC):
         blocked = pairs[0].to(history.device), pairs[1].to(history.device)
         if way == "autoregressive":
             return self._one_after_the_other(history, num_recommendations, blocked)
-        logits = checked_scores(self.next_item_logits(history))
+        logits = checked_scores(self.seeded_logits(history, user_seeds=seeds))
         logits[blocked] = -math.inf
         best = logits.topk(num_recommendations, dim=1)
         return Recommendations(
             Vocabulary.to_token(best.indices), logits.softmax(dim=1).gather(1, best.indices)
         )
+
+    def _check_decoding(self, decoding: Decoding, way: str, num_recommendations: int) -> None:
+        """Raise ``ValueError`` where a decoding does not fit what is asked, or the model."""
+        self._check_kind(decoding)
+        if (way, decoding.length) != ("diffusion", num_recommendations):
+            raise ValueError(
+                f"decode_config with {decoding.length_name}={decoding.length} does not fit way={way!r} and "
+                f"num_recommendations={num_recommendations}: it belongs to 'diffusion', with as many slots as items"
+            )
+
+    def _check_kind(self, decoding: Decoding) -> None:
+        if not isinstance(decoding, self.decoded_by):
+            raise ValueError(
+                f"{type(self).__name__} is decoded by a {self.decoded_by.__name__}, got a {type(decoding).__name__}"
+            )
 
     def _one_after_the_other(
         self, history: torch.Tensor, num_recommendations: int, blocked: tuple[torch.Tensor, torch.Tensor]

@@ -1,15 +1,22 @@
-"""Baselines without gradients: random and popularity. Letters: B users, L history length, N real items."""
+"""Baselines without gradients: random, popularity, and what follows the last item.
+
+Letters: B users, L history length, N real items, P pairs of items that follow each other.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
+from diffsasrec.counting import count_pairs
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import uniform
 from diffsasrec.splits import Split
-from diffsasrec.vocabulary import PAD_ID
+from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 _FRACTION_BITS = 40
 
@@ -60,3 +67,66 @@ class Popularity(SequentialModel):
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return log(count + 1) (B, N): their softmax is the smoothed share of each item."""
         return torch.log1p(self.counts).repeat(len(history), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkovConfig:
+    """How much popularity counts beside what followed the last item."""
+
+    max_length: int = 50  # evaluation cuts histories to it; the last item alone is read
+    backoff: float = (
+        1.0  # transitions that popularity is worth: up to 1, whatever was seen is ahead of what was not
+    )
+
+    def __post_init__(self) -> None:
+        if not self.backoff > 0 or self.backoff == math.inf:
+            raise ValueError(f"backoff must be a positive number, got {self.backoff}")
+
+
+class Markov(SequentialModel):
+    """First order: what followed the last item in training, backed off to popularity where little or nothing did.
+
+    p(next | last) = (count(last, next) + backoff p(next)) / (count(last) + backoff), with p(next) the smoothed share of
+    an item in training: a Dirichlet prior (MacKay and Peto 1995).
+    """
+
+    trainable = False
+    popularity: torch.Tensor  # (N,) p(next)
+    offsets: torch.Tensor  # (N + 1,) long: the pairs that begin with column c are offsets[c]:offsets[c + 1]
+    followers: torch.Tensor  # (P,) long, the column of the second item
+    pair_counts: torch.Tensor  # (P,) float
+
+    def __init__(self, config: MarkovConfig, num_items: int) -> None:
+        super().__init__(config, num_items)
+        self.register_buffer("popularity", torch.full((num_items,), 1 / num_items))
+        self.register_buffer("offsets", torch.zeros(num_items + 1, dtype=torch.long))
+        self.register_buffer("followers", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("pair_counts", torch.zeros(0))
+
+    def count(self, split: Split) -> None:
+        """Take the number of training interactions of each item, and of each pair that follows each other."""
+        smoothed = torch.from_numpy(split.training_counts()).double() + 1
+        first, second, counts = count_pairs(split.interactions, split.train_start, split.train_end)
+        self.popularity.copy_(smoothed / smoothed.sum())
+        self.offsets.copy_(torch.from_numpy(np.searchsorted(first, np.arange(self.num_items + 1))))
+        self.followers = torch.from_numpy(second).to(self.offsets.device)
+        self.pair_counts = torch.from_numpy(counts).to(self.popularity)
+
+    def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+        """Return log p(next | last) (B, N)."""
+        last = Vocabulary.to_column(history[:, -1])
+        start, num_followers = self.offsets[last], self.offsets[last + 1] - self.offsets[last]
+        user = torch.repeat_interleave(torch.arange(len(last), device=last.device), num_followers)
+        before = num_followers.cumsum(0) - num_followers
+        pair = torch.arange(len(user), device=last.device) + (start - before)[user]
+        backoff = self.config.backoff
+        shares = backoff * self.popularity.repeat(len(last), 1)
+        shares[user, self.followers[pair]] += self.pair_counts[pair]
+        followed = torch.zeros_like(shares[:, 0]).index_add_(0, user, self.pair_counts[pair])
+        return (shares / (followed + backoff)[:, None]).log()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Make room for as many pairs as were counted."""
+        for name in ("followers", "pair_counts"):
+            setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)

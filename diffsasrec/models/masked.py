@@ -232,10 +232,6 @@ class DiffSASRec(SequentialModel):
         )
 
 
-class BERT4Rec(DiffSASRec):
-    """DiffSASRec under another corruption and weight: ``BERT4RecConfig`` says which."""
-
-
 class TimeEmbedding(nn.Module):
     """The share of masked items as a vector: sines and cosines, then two layers (Ho et al. 2020)."""
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from diffsasrec.attention_patterns import clean_and_noised, history_and_slots
+from diffsasrec.attention_patterns import all_before, all_items, clean_and_noised, history_and_slots
 
 
 def drawn(pattern: torch.Tensor) -> list[str]:
@@ -73,3 +73,11 @@ def test_slots_see_the_history_and_each_other_and_the_history_sees_no_slot() -> 
     pattern = history_and_slots(is_real, num_slots=2)
     assert drawn(pattern[0, 0]) == ["x...", "xx..", "xxxx", "xxxx"]
     assert drawn(pattern[1, 0]) == ["x...", ".x..", ".xxx", ".xxx"]
+
+
+def test_everybody_sees_all_items_or_those_before_and_pad_is_seen_by_itself_alone() -> None:
+    is_real = torch.tensor([[False, True, True]])
+    assert drawn(all_items(is_real)[0, 0]) == ["xxx", ".xx", ".xx"]
+    assert drawn(all_before(is_real)[0, 0]) == ["x..", ".x.", ".xx"]
+    assert drawn(all_items(is_real[:, 1:])[0, 0]) == ["xx", "xx"]
+    assert drawn(all_before(is_real[:, 1:])[0, 0]) == ["x.", "xx"]

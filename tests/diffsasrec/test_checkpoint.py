@@ -78,9 +78,11 @@ def test_the_config_file_is_that_of_the_contract(folder: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_comes_back_with_the_same_bits(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    slots = {"fine_tune_slots": 3}
-    own = {"diffsasrec": slots, "bert4rec": slots, "block_diffusion": {"block_size": 3}}
-    config = {} if name in ("random", "popularity") else SMALL | own.get(name, {})
+    own = dict.fromkeys(("diffsasrec", "bert4rec"), SMALL | {"fine_tune_slots": 3})
+    own |= {"block_diffusion": SMALL | {"block_size": 3}}
+    own |= dict.fromkeys(("diffurec", "diffurecsys_v1", "diffurecsys_v2"), SMALL | {"num_heads": 2})
+    own |= {"sasrec": SMALL, "gru4rec": {"max_length": 6, "width": 8}}
+    config = own.get(name, {})
     model = build_model(name, config, 5)
     save_checkpoint(tmp_path / "a" / "b", model, VOCABULARY)  # folders are made
     loaded = load_checkpoint(tmp_path / "a" / "b", vocabulary=VOCABULARY)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsasrec import counting
-from diffsasrec.counting import count_by_user, count_items, higher_quantile, user_chunks
+from diffsasrec.counting import count_by_user, count_items, count_pairs, higher_quantile, user_chunks
 from diffsasrec.interactions import Interactions
 
 CHUNKS = st.sampled_from([1, 2, 7, 1 << 22])
@@ -44,6 +44,24 @@ def test_counts_by_user_are_those_of_a_loop(rows, chunk):
         counts = count_by_user(interactions, lambda here: interactions.timestamps[here] < 10)
     expected = [int(np.sum(interactions.sequence(row)[1] < 10)) for row in range(interactions.num_users)]
     assert counts.tolist() == expected
+
+
+@settings(deadline=None)
+@given(ROWS, CHUNKS, st.data())
+def test_pairs_are_those_of_a_loop_over_ranges(rows, chunk, data):
+    interactions = interactions_of(rows)
+    offsets = interactions.offsets
+    end = [data.draw(st.integers(low + 1, high)) for low, high in zip(offsets[:-1], offsets[1:], strict=True)]
+    expected: dict[tuple[int, int], int] = {}
+    for low, high in zip(offsets[:-1].tolist(), end, strict=True):
+        items = (interactions.tokens[low:high] - 1).tolist()
+        for pair in zip(items, items[1:], strict=False):
+            expected[pair] = expected.get(pair, 0) + 1
+    with mock.patch.object(counting, "CHUNK", chunk):
+        first, second, counts = count_pairs(interactions, offsets[:-1], np.array(end))
+    found = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert found == sorted(expected)
+    assert counts.tolist() == [expected[pair] for pair in found]
 
 
 @settings(deadline=None)

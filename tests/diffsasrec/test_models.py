@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,10 +15,12 @@ from diffsasrec.checkpoint import load_checkpoint, save_checkpoint
 from diffsasrec.config import from_dict, to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
+from diffsasrec.interactions import Interactions
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
-from diffsasrec.splits import Split
+from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import Recommendations
 from diffsasrec.training_batches import TrainingBatches
 
@@ -25,6 +28,8 @@ SMALL = {"max_length": 12, "width": 16, "num_blocks": 1, "num_heads": 2, "dropou
 CASES = {
     "random": ("random", {"seed": 3}),
     "popularity": ("popularity", {}),
+    "markov": ("markov", {}),
+    "gru4rec": ("gru4rec", {"max_length": 12, "width": 16, "dropout": 0.1}),
     "sasrec": ("sasrec", SMALL),
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}),
     "sasrec-sampled-softmax": ("sasrec", SMALL | {"loss": "sampled_softmax", "num_negatives": 16}),
@@ -57,9 +62,24 @@ CASES = {
     ),
 }
 SLOW_LEARNERS = ("diffsasrec-rotary", "diffsasrec-told-the-time")  # they get more steps, under the same bound
+TINY = SMALL | {"num_noise_steps": 8, "embedding_dropout": 0.1}
+CASES |= {
+    "diffurec": ("diffurec", TINY),
+    "diffurec-all-steps": ("diffurec", TINY | {"num_prefixes": 3, "num_sample_steps": 2, "ensemble": 2}),
+    "diffurecsys_v1": ("diffurecsys_v1", TINY),
+    "diffurecsys_v2": ("diffurecsys_v2", TINY),
+    "diffurecsys_v2-per-sample": ("diffurecsys_v2", TINY | {"offset": "per_sample", "num_blocks": 2}),
+}
+WITH_POSITIONS = [case for case in CASES if case.startswith(("sasrec", "diffsasrec", "block_diffusion"))]
 TRAINABLE = [case for case, (name, _) in CASES.items() if MODELS[name][1].trainable]
 WAYS = [(case, way) for case, (name, _) in CASES.items() for way in MODELS[name][1].ways]
 NUM_SLOTS = 5
+SEQUENCES = [
+    [1, 2, 3, 5, 6],
+    [1, 2, 4, 6, 5],
+    [3, 2, 4, 5, 6],
+    [5, 6, 1],
+]  # the last two of each are held out
 
 
 def make(case: str, num_items: int, *, seed: int = 0) -> SequentialModel:
@@ -115,8 +135,13 @@ def recommend(
         way=way,
         forbidden=forbidden,
         user_seeds=history.sum(dim=1) + 7,
-        decode_config=DecodeConfig(num_slots=NUM_SLOTS, threshold=0.5) if way == "diffusion" else None,
+        decode_config=decoding_of(model) if way == "diffusion" else None,
     )
+
+
+def decoding_of(model: SequentialModel) -> Decoding:
+    changes = {"threshold": 0.5} if model.decoded_by is DecodeConfig else {"num_steps": 3}
+    return model.usual_decoding(NUM_SLOTS, **changes)
 
 
 def of_user(forbidden: Forbidden, user: int) -> list[int]:
@@ -132,7 +157,15 @@ def one_batch(split: Split, model: SequentialModel) -> Batch:
 
 def test_every_model_is_tested_here() -> None:
     assert {name for name, _ in CASES.values()} == set(MODELS)
-    assert set(MODELS) >= {"random", "popularity", "sasrec", "diffsasrec", "block_diffusion"}
+    assert set(MODELS) >= {
+        "random",
+        "popularity",
+        "markov",
+        "gru4rec",
+        "sasrec",
+        "diffsasrec",
+        "block_diffusion",
+    }
 
 
 @pytest.mark.parametrize("case", TRAINABLE)
@@ -202,7 +235,7 @@ def test_the_seed_of_the_generator_decides_the_draws_of_a_loss(case: str, cycle_
         torch.manual_seed(len(losses))
         losses.append(model.loss(batch, generator=torch.Generator().manual_seed(seed)).value.item())
     assert losses[0] == losses[1]
-    if case != "sasrec":  # cross entropy at every position draws nothing
+    if case not in ("sasrec", "gru4rec"):  # cross entropy at every position draws nothing
         assert losses[0] != losses[2]
 
 
@@ -350,7 +383,7 @@ def test_more_recommendations_than_items_are_refused(case: str, way: str) -> Non
     model = make(case, 8).eval()
     history = torch.tensor([[1, 2, 3]])
     seen = Forbidden(torch.tensor([1, 2, 3]), torch.tensor([0, 3]))
-    decode_config = DecodeConfig(num_slots=6) if way == "diffusion" else None
+    decode_config = model.usual_decoding(6) if way == "diffusion" else None
     arguments = {"way": way, "user_seeds": torch.tensor([1]), "decode_config": decode_config}
     with pytest.raises(ValueError, match=r"6.*5"):
         model.recommend(history, num_recommendations=6, forbidden=seen, **arguments)
@@ -398,6 +431,39 @@ def test_popularity_ranks_by_training_counts_and_knows_nothing_of_held_out_items
         assert bool(logits[0, left] == logits[0, right]) == bool(counts[left] == counts[right])
     held_out = 2 * len(cycle_split.test)
     assert int(counts.sum()) == cycle_split.interactions.num_interactions - held_out
+
+
+def test_markov_ranks_by_what_followed_the_last_item_then_by_popularity() -> None:
+    rows = [
+        (user, item, 10 * user + place)
+        for user, items in enumerate(SEQUENCES)
+        for place, item in enumerate(items)
+    ]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    split = make_split(Interactions.from_table(table), SplitConfig())
+    model = make("markov", split.interactions.num_items)
+    model.count(split)
+    # trained on: 1 2 3 | 1 2 4 | 3 2 4 | 5; so 2 is followed by 3 once and by 4 twice, and by nothing else
+    shares = model.next_item_logits(torch.tensor([[5, 1, 2], [0, 0, 6]])).exp()
+    popular = torch.tensor([2, 3, 2, 2, 1, 0]) + 1.0
+    popular /= popular.sum()
+    expected = (torch.tensor([0, 0, 1, 2, 0, 0]) + popular) / 4
+    torch.testing.assert_close(shares, torch.stack([expected, popular]))
+
+
+def test_markov_is_perfect_on_the_circle_and_comes_back_with_its_pairs(cycle_split: Split, tmp_path) -> None:
+    model = ready("markov", cycle_split)
+    assert evaluate(model, cycle_split, "test").figures["HR@1"]["value"] == 1.0
+    save_checkpoint(tmp_path, model, cycle_split.interactions.vocabulary)
+    loaded = load_checkpoint(tmp_path).model
+    history = torch.tensor([[3, 4]])
+    assert torch.equal(loaded.next_item_logits(history), model.next_item_logits(history))
+
+
+@pytest.mark.parametrize("backoff", [0.0, -1.0, math.nan, math.inf])
+def test_markov_needs_something_to_back_off_to(backoff: float) -> None:
+    with pytest.raises(ValueError, match="backoff must be a positive number"):
+        build_model("markov", {"backoff": backoff}, 4)
 
 
 def test_random_hits_as_often_as_chance(cycle_split: Split) -> None:
@@ -645,7 +711,7 @@ def test_no_user_to_judge_is_one_sentence(case: str, cycle_split: Split) -> None
         evaluate(model, nobody, "test")
 
 
-@pytest.mark.parametrize("case", TRAINABLE)
+@pytest.mark.parametrize("case", WITH_POSITIONS)
 def test_a_network_says_when_it_gets_no_position(case: str, cycle_split: Split) -> None:
     model = make(case, cycle_split.interactions.num_items).eval()
     with pytest.raises(ValueError, match="0 positions are not between 1 and max_length=12"):

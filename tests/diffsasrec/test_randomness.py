@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffsasrec.randomness import gumbel, uniform, user_seed, user_seeds
+from diffsasrec.randomness import gumbel, normal, uniform, user_seed, user_seeds
 
 USERS = user_seeds(range(7))
 
@@ -115,6 +115,16 @@ def test_gumbel_is_the_double_logarithm_of_the_uniform_draw() -> None:
     assert noise.dtype == torch.float64
     assert torch.equal(noise, -torch.log(-torch.log(drawn)))
     assert bool(torch.isfinite(noise).all())
+
+
+def test_a_normal_draw_is_where_the_uniform_draw_lies_in_its_distribution() -> None:
+    drawn, noise = grid(), normal(3, USERS[:, None, None], torch.arange(3)[:, None], torch.arange(5))
+    assert noise.dtype == torch.float64
+    torch.testing.assert_close(0.5 * (1 + torch.erf(noise / math.sqrt(2))), drawn, rtol=1e-12, atol=1e-12)
+    many = normal(1, torch.arange(200)[:, None], torch.arange(200))
+    assert bool(torch.isfinite(many).all())
+    assert abs(float(many.mean())) < 5 / 200
+    assert abs(float(many.std()) - 1) < 5 / 200
 
 
 def test_gumbel_max_draws_from_the_softmax() -> None:

@@ -245,13 +245,13 @@ def test_an_embedding_diffusion_recommends_the_last_steps_candidates() -> None:
     )
     trace = DecodeTrace(
         history=torch.tensor([[1, 3]]),
-        config={"steps": 2, "seed": 0, "num_candidates": 3},
+        config={"list_length": 2, "num_steps": None, "seed": 0, "num_candidates": 3},
         steps=steps,
         filled_at=torch.tensor([[1]]),
         kind="gaussian",
     )
-    assert trace.recommendations().items.tolist() == [[2, 4, 1]]
-    assert trace.recommendations().scores.tolist() == [[0.5, 0.25, 0.125]]
+    assert trace.recommendations().items.tolist() == [[2, 4]]
+    assert trace.recommendations().scores.tolist() == [[0.5, 0.25]]
     assert trace.target_rank(torch.tensor([2]))[:, 0, 0].tolist() == [2, 1]
 
 

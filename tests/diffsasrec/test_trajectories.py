@@ -20,7 +20,9 @@ RECORD = Path(__file__).with_name("trajectories.json")
 NUM_STEPS = 50
 SMALL = {"max_length": 12, "width": 16, "num_blocks": 2, "num_heads": 2, "dropout": 0.1}
 # name in the record -> model, config, objective
+EMBEDDED = SMALL | {"num_noise_steps": 8}
 CASES = {
+    "gru4rec": ("gru4rec", {"max_length": 12, "width": 16, "num_layers": 2, "dropout": 0.1}, "pretrain"),
     "sasrec": ("sasrec", SMALL, "pretrain"),
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}, "pretrain"),
     "sasrec-sampled-softmax": (
@@ -39,6 +41,10 @@ CASES = {
         | {"times": "independent", "weighting": "clipped", "positions": "rotary"},
         "pretrain",
     ),
+    "diffurec": ("diffurec", EMBEDDED, "pretrain"),
+    "diffurecsys_v1": ("diffurecsys_v1", EMBEDDED, "pretrain"),
+    "diffurecsys_v2": ("diffurecsys_v2", EMBEDDED | {"num_prefixes": 2}, "pretrain"),
+    "diffurecsys_v2-per-sample": ("diffurecsys_v2", EMBEDDED | {"offset": "per_sample"}, "pretrain"),
     "block_diffusion": ("block_diffusion", SMALL | {"block_size": 5}, "pretrain"),
 }
 

@@ -297,7 +297,7 @@ def test_an_item_is_visible_until_its_own_time():
 
 def test_an_embedding_diffusion_with_one_slot_is_drawn_too():
     masked = decoded(num_slots=1)
-    trace = dataclasses.replace(masked, kind="gaussian", config={"steps": 1, "seed": 0})
+    trace = dataclasses.replace(masked, kind="gaussian", config={"list_length": 10, "seed": 0})
     target = int(trace.steps[0].candidates[0, 0, 0])
     assert len(cells(slot_step_matrix(trace, titles=title, target=target))) == trace.num_steps
     assert truth_figure(trace, target).data

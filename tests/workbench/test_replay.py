@@ -219,7 +219,7 @@ def test_a_title_in_a_sentence_cannot_turn_its_direction():
 
 def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
     trace = decoded(num_slots=1)
-    gaussian = dataclasses.replace(trace, kind="gaussian", config={"steps": 1, "seed": 3})
+    gaussian = dataclasses.replace(trace, kind="gaussian", config={"list_length": 10, "seed": 3})
     target = int(trace.steps[0].candidates[0, 0, 2])
     assert "came nearest at step 1 (place 3); it ended at place 3" in truth_in_words(gaussian, target, title)
     assert Page(replay_html(gaussian, title, target=target)).data["num_slots"] == 1
