@@ -107,5 +107,5 @@ if results_to is not None:
     print(keep_study(runs[ablation.BASE][first], Path(results_to), tables={"variants": table}, about=about))
 blocks.answer(
     "What makes DiffSASRec better at the next item, and what only sounds as if it did?",
-    ablation.ablation_in_words(table),
+    ablation.gains_in_words(table, part="validation"),
 )

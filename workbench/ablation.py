@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
 from workbench.experiments import recipe, run_experiment
 from workbench.runs import Run
-from workbench.tables import SURE, holm, mean_difference, user_differences
+from workbench.tables import SURE, holm, mean_difference, of_one_kind, user_differences, user_values
 
 BASE = "base"
 PRETRAINING = 0.4  # share of the epochs before the fine-tuning, where a variant has one
@@ -41,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # name -> settings of a recipe, on top 
     "PAD masked and restored": {"labels": "tokens", "masks_padding": True},
 }
 Runs = dict[str, dict[int, Run]]  # variant -> seed -> run
+Judged = Mapping[str, Mapping[int, pd.DataFrame]]  # variant -> seed -> what every user got
 
 
 def variants_named(names: str | Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -60,6 +60,7 @@ def variants_named(names: str | Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def ablate(
     dataset: str,
+    model: str = "diffsasrec",
     *,
     variants: Mapping[str, Mapping[str, Any]],
     seeds: Sequence[int],
@@ -68,7 +69,7 @@ def ablate(
     settings: Mapping[str, Any] | None = None,
     notebook: str | None = None,
 ) -> Runs:
-    """Train every variant of DiffSASRec with every seed, or find the run that did.
+    """Train every variant of a model with every seed, or find the run that did.
 
     Args:
         variants: settings of a recipe by name.
@@ -85,7 +86,7 @@ def ablate(
     runs: Runs = {name: {} for name in variants}
     for seed in seeds:
         for name, own in variants.items():
-            plan = recipe(dataset, "diffsasrec", **_epochs(own, max_epochs), **settings or {}, seed=seed)
+            plan = recipe(dataset, model, **_epochs(own, max_epochs), **settings or {}, seed=seed)
             runs[name][seed] = run_experiment(plan, runs_dir=runs_dir, notebook=notebook)
     return runs
 
@@ -100,57 +101,71 @@ def _epochs(own: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
 
 
 def ablation_table(runs: Runs, *, figure: str = "NDCG@10") -> pd.DataFrame:
-    """Return a row per variant: its figure over seeds, and by how much it exceeds the base on the same users.
-
-    A user's difference is the mean over seeds, so the interval (bootstrap over users) speaks of these seeds; ``worst``
-    and ``best`` are the differences of single seeds. ``p corrected`` is Holm's over the variants.
+    """Return ``gain_table`` over the base, with the ``minutes`` that a training took.
 
     Raises:
         ValueError: no base among the variants.
     """
-    if BASE not in runs:
-        raise ValueError(f"nothing to compare with: {BASE!r} is not among the variants {sorted(runs)}")
-    rows = [_row(name, runs, figure) for name in runs]
-    table = pd.DataFrame(rows)
-    others = table["variant"] != BASE
+    judged = {
+        name: {seed: _validation(run) for seed, run in by_seed.items()} for name, by_seed in runs.items()
+    }
+    table = gain_table(judged, base=BASE, figure=figure)
+    seconds = [[run.manifest["training"]["seconds"] for run in by_seed.values()] for by_seed in runs.values()]
+    return table.assign(minutes=[float(np.mean(each)) / 60 for each in seconds])
+
+
+def gain_table(judged: Judged, *, base: str, figure: str = "NDCG@10") -> pd.DataFrame:
+    """Return a row per variant: its figure over seeds, and by how much it exceeds the base on the same users.
+
+    A user's difference is the mean over seeds, so the interval (bootstrap over users) speaks of these seeds; ``worst``
+    and ``best`` are the differences of single seeds. ``p corrected`` is Holm's over the variants; ``verdict`` is
+    *better*, *worse*, or *undecided* where chance could have done it.
+
+    Args:
+        judged: variant -> seed -> ``per_user`` rows of one kind of result; the base has every seed.
+
+    Raises:
+        ValueError: no base among the variants.
+    """
+    if base not in judged:
+        raise ValueError(f"nothing to compare with: {base!r} is not among the variants {sorted(judged)}")
+    table = pd.DataFrame([_gain(name, judged, base, figure) for name in judged])
+    others = table["variant"] != base
+    table["p corrected"], table["verdict"] = np.nan, ""
     table.loc[others, "p corrected"] = holm(table.loc[others, "p"].to_numpy())
     is_sure = table["p corrected"] < SURE
-    table["verdict"] = np.where(~is_sure, "undecided", np.where(table["difference"] > 0, "better", "worse"))
-    table.loc[~others, "verdict"] = ""
+    verdicts = np.where(~is_sure, "undecided", np.where(table["difference"] > 0, "better", "worse"))
+    table.loc[others, "verdict"] = verdicts[others]
     return table
 
 
-def _row(name: str, runs: Runs, figure: str) -> dict[str, Any]:
+def _gain(name: str, judged: Judged, base: str, figure: str) -> dict[str, Any]:
     """Return a variant's row, without what depends on the others."""
-    figures = [_figures(run)[figure]["value"] for run in runs[name].values()]
-    seconds = [run.manifest["training"]["seconds"] for run in runs[name].values()]
-    spread = float(np.std(figures, ddof=1)) if len(figures) > 1 else np.nan
-    row = {"variant": name, "seeds": len(figures), figure: float(np.mean(figures)), "sd": spread}
-    row["minutes"] = float(np.mean(seconds)) / 60
-    if name == BASE:
-        return row
-    by_seed = [_differences(runs[BASE][seed], run, figure) for seed, run in runs[name].items()]
-    means = [float(each.mean()) for each in by_seed]
-    found = mean_difference(np.mean(by_seed, axis=0))
-    return row | found | {"worst": min(means), "best": max(means)}
+    means = [float(user_values(table["rank"], figure).mean()) for table in judged[name].values()]
+    spread = float(np.std(means, ddof=1)) if len(means) > 1 else np.nan
+    row = {"variant": name, "seeds": len(means), figure: float(np.mean(means)), "sd": spread}
+    nothing = dict.fromkeys(("difference", "low", "high", "worst", "best", "p"), np.nan)
+    if name == base:
+        return row | nothing
+    by_seed = [
+        user_differences(judged[base][seed].sort_values("user_id"), table, figure=figure)
+        for seed, table in judged[name].items()
+    ]
+    each = [float(differences.mean()) for differences in by_seed]
+    return row | nothing | mean_difference(np.mean(by_seed, axis=0)) | {"worst": min(each), "best": max(each)}
 
 
-def _differences(base: Run, variant: Run, figure: str) -> NDArray[np.float64]:
-    """Return by how much a run exceeds another for each user of validation, in the order of user ids."""
-    tables = [run.per_user().query("part == 'validation'").sort_values("user_id") for run in (base, variant)]
-    return user_differences(*tables, figure=figure)
+def _validation(run: Run) -> pd.DataFrame:
+    """Return what every user of validation got, which every training leaves."""
+    return of_one_kind(run.per_user(), part="validation", recommend="topk")
 
 
-def _figures(run: Run) -> Mapping[str, Any]:
-    """Return the figures of validation, which every training leaves."""
-    return next(each["figures"] for each in run.metrics()["results"] if each["part"] == "validation")
-
-
-def ablation_in_words(table: pd.DataFrame, *, figure: str = "NDCG@10") -> str:
+def gains_in_words(table: pd.DataFrame, *, part: str, figure: str = "NDCG@10") -> str:
     """Say which variants are better than the base, which worse, and of which nothing can be said."""
-    base = table.loc[table["variant"] == BASE].iloc[0]
+    base = table.loc[table["verdict"] == ""].iloc[0]
     words = [
-        f"The base reaches {figure} {base[figure]:.4f} on validation, the mean of {base['seeds']:.0f} seeds."
+        f"{str(base['variant']).capitalize()} reaches {figure} {base[figure]:.4f} on {part}, the mean of "
+        f"{base['seeds']:.0f} seeds."
     ]
     for verdict, what in (("better", "Better"), ("worse", "Worse"), ("undecided", "Undecided")):
         rows = table[table["verdict"] == verdict].sort_values("difference", ascending=False)

@@ -170,7 +170,7 @@ def user_differences(
             f"the tables share {len(both)} of {len(first)} and {len(second)} users with their targets: "
             "compare runs of the same split, one kind of result at a time"
         )
-    return _values(both["rank_second"], figure) - _values(both["rank_first"], figure)
+    return user_values(both["rank_second"], figure) - user_values(both["rank_first"], figure)
 
 
 def mean_difference(difference: NDArray[np.float64], *, seed: int = 0) -> dict[str, float]:
@@ -270,7 +270,7 @@ def group_table(per_user: pd.DataFrame, *, by: str, figure: str = "HR@10", seed:
     per_user = per_user.sort_values(
         by, ascending=by == "history_length"
     )  # short histories first, the head first
-    values = pd.Series(_values(per_user["rank"], figure), index=per_user.index)
+    values = pd.Series(user_values(per_user["rank"], figure), index=per_user.index)
     groups = _fifths(per_user[by]) if by == "history_length" else per_user[by].astype(bool).map(_HEAD_OR_TAIL)
     rows = []
     for name, own in values.groupby(groups, sort=False):
@@ -408,7 +408,7 @@ def trace_document(
     }
 
 
-def _values(rank: pd.Series, figure: str) -> NDArray[np.float64]:
+def user_values(rank: pd.Series, figure: str) -> NDArray[np.float64]:
     """Return a figure per user from the ranks; raise ``ValueError`` for one that ranks do not give."""
     name, _, k = figure.partition("@")
     if name not in PER_USER or not k.isdecimal():

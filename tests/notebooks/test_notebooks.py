@@ -32,6 +32,13 @@ def executed(tmp_path_factory):
         patch.setenv("DIFFSASREC_CACHE", str(folder / "cache"))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         trained = plan("02_train", {"dataset": "toy", "model": "diffsasrec", **TINY}, runs_dir=runs)
+        compared_with_twins = {
+            "models": "diffurec,diffsasrec",
+            "weights": "0,1",
+            "steps": "1,2",
+            "seeds": "0",
+        }
+        compared_with_twins |= {"masked_steps": "1,2", "masked_epochs": 2, "max_users": 40, "num_heads": 1}
         judged = {"run": trained.run, "max_users": 50}
         ablated = {**TINY, "max_epochs": 2}
         del ablated["num_heads"]
@@ -40,6 +47,7 @@ def executed(tmp_path_factory):
             plan("01_data", {"dataset": "toy", "max_users": 50}, runs_dir=runs),
             plan("03_evaluate", judged, runs_dir=runs, needs=[trained]),
             plan("06_published", {}, runs_dir=runs),
+            plan("10_does_diffusion_matter", {**compared_with_twins, **TINY, "max_epochs": 2}, runs_dir=runs),
             plan("11_ablation", {"variants": "suffix fine-tuning", "seeds": "0", **ablated}, runs_dir=runs),
             plan("08_bridge", {"block_sizes": "2,0", "num_draws": 1, **TINY}, runs_dir=runs),
         ]
@@ -99,7 +107,15 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
     assert kept == {"notebook.ipynb", "03_evaluate.ipynb", "04_decode.ipynb", "07_decoding_study.ipynb"}
     assert run in list_runs(runs)
     loose = {path.name.split("-")[0] for path in (runs / "_notebooks").iterdir()}
-    assert loose == {"01_data", "05_compare", "06_published", "08_bridge", "11_ablation", "locks"}
+    assert loose == {
+        "01_data",
+        "05_compare",
+        "06_published",
+        "08_bridge",
+        "10_does_diffusion_matter",
+        "11_ablation",
+        "locks",
+    }
 
 
 def test_evaluating_writes_figures_and_the_oracle_into_the_run(executed):

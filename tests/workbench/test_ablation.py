@@ -111,8 +111,8 @@ def test_the_words_name_every_variant_under_its_verdict() -> None:
             },
         ]
     )
-    assert ablation.ablation_in_words(table) == (
-        "The base reaches NDCG@10 0.1000 on validation, the mean of 3 seeds. Better: a +0.0200 [+0.0100, +0.0300]. "
+    assert ablation.gains_in_words(table, part="validation") == (
+        "Base reaches NDCG@10 0.1000 on validation, the mean of 3 seeds. Better: a +0.0200 [+0.0100, +0.0300]. "
         "Undecided: b +0.0000 [-0.0100, +0.0100]."
     )
 

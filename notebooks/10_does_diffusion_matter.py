@@ -1,0 +1,119 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does the diffusion do anything?
+#
+# **Question: does a model that diffuses recommend better than its own twin that does not?**
+#
+# DiffuRec and ADRec add a noised target to what they read, weighed by lambda = 0.001: with lambda = 0 nothing is
+# diffused, and a model of the same size and training is left. A masked diffusion that fills all its slots in one pass
+# never looks at what it filled. Those are the twins. Everything else is equal: data, size, epochs, seeds and users.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+dataset: str = "toy"  # any data set that 02_train takes
+models: str = "diffurec,adrec,diffsasrec"  # between commas; each diffuses embeddings or masks
+weights: str = "0,0.001,0.01,0.1,1"  # lambda of those that diffuse embeddings
+steps: str = "1,4,32"  # of sampling, for those that diffuse embeddings
+masked_steps: str = "1,2,5,10"  # of decoding ten slots, for those that diffuse masks
+seeds: str = "0,1,2"  # between commas
+max_epochs: int = 20  # of each training of embedding diffusion
+masked_epochs: int = 40  # of each training of masked diffusion, which learns more slowly
+part: str = "test"  # nothing is chosen here; every setting is reported
+figure: str = "HR@10"  # of the list of ten items, whatever its order
+max_users: Optional[int] = None  # judged; None is all
+max_length: Optional[int] = None  # items of a history that the model reads
+width: Optional[int] = None  # of embeddings and hidden states
+num_blocks: Optional[int] = None  # transformer blocks
+num_heads: Optional[int] = None  # attention heads; they divide the width
+batch_size: Optional[int] = None  # windows in a batch
+runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
+results_to: Optional[str] = None  # a folder for the tables as JSON, such as results/diffusion
+
+# %% [markdown]
+# ## The trainings
+#
+# Finished ones are not repeated.
+
+# %%
+from pathlib import Path
+
+from workbench import blocks, decoding_figures, diffusion_study
+from workbench.results import keep_study
+
+folder = blocks.begin(runs_dir)
+size = {
+    "max_length": max_length,
+    "width": width,
+    "num_blocks": num_blocks,
+    "num_heads": num_heads,
+    "batch_size": batch_size,
+}
+common = {
+    "weights": [float(weight) for weight in weights.split(",")],
+    "seeds": [int(seed) for seed in seeds.split(",")],
+    "runs_dir": folder,
+    "notebook": "10_does_diffusion_matter",
+}
+runs = {}
+for model in models.split(","):
+    noised = diffusion_study.is_noised(model)
+    own = {"num_stages": 1} if model == "adrec" else {}  # the same losses from the first step on
+    runs[model] = diffusion_study.train(
+        dataset,
+        model,
+        max_epochs=max_epochs if noised else masked_epochs,
+        settings={**{name: value for name, value in size.items() if value is not None}, **own},
+        **common,
+    )
+
+# %% [markdown]
+# ## Every setting against the twin
+#
+# A difference is a user's, averaged over the seeds, so its interval (bootstrap over users) speaks of these seeds;
+# *worst* and *best* are those of single seeds. *p corrected* is Holm's over the settings of a model.
+
+# %%
+tables = {}
+for model, by_weight in runs.items():
+    numbers = steps if diffusion_study.is_noised(model) else masked_steps
+    asked = {"part": part, "figure": figure, "max_users": max_users}
+    tables[model] = diffusion_study.compare(by_weight, steps=[int(n) for n in numbers.split(",")], **asked)
+    print(model)
+    blocks.show_table(tables[model].round(4))
+    title = f"{model}: {figure} above the twin, {part}"
+    decoding_figures.gains(tables[model], of="variant", title=title).show()
+
+# %% [markdown]
+# ## Answer
+
+# %%
+if results_to is not None:
+    base = next(iter(next(iter(runs.values())).values()))[common["seeds"][0]]
+    about = {
+        "part": part,
+        "figure": figure,
+        "seeds": seeds,
+        "epochs": max_epochs,
+        "masked epochs": masked_epochs,
+    }
+    print(keep_study(base, Path(results_to), tables=tables, about=about))
+blocks.answer(
+    "Does a model that diffuses recommend better than its own twin that does not?",
+    diffusion_study.answer(tables),
+)
