@@ -40,20 +40,22 @@ def beside_ours(path: Path, results: Path) -> dict[str, pd.DataFrame]:
     rows = read_figures(path)
     found = verdicts(rows)
     kept = [read_json(file) for file in sorted(results.glob("*.json"))]
-    tables = {}
+    published: dict[str, list[dict[str, Any]]] = {}
+    ours: dict[str, list[dict[str, Any]]] = {}
     for entry in (entry for entry in entries if entry["table"] == path.name):
-        published = [
-            _published(row, found[row.name]) for row in rows if row.name.startswith(f"{entry['rows']}, ")
+        name = entry["rows"]
+        published[name] = [
+            _published(row, found[row.name]) for row in rows if row.name.startswith(f"{name}, ")
         ]
-        ours = [
+        ours.setdefault(name, []).extend(
             row
             for document in kept
             if document["manifest"]["dataset"]["name"] == entry["dataset"]
             for row in _ours(document, entry)
-        ]
-        if published and ours:
-            tables[entry["rows"]] = pd.DataFrame([*published, *ours])
-    return tables
+        )
+    return {
+        name: pd.DataFrame([*published[name], *ours[name]]) for name in ours if published[name] and ours[name]
+    }
 
 
 def in_words(tables: Mapping[str, pd.DataFrame]) -> str:

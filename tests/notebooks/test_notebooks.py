@@ -32,6 +32,7 @@ def executed(tmp_path_factory):
         patch.setenv("DIFFSASREC_CACHE", str(folder / "cache"))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         trained = plan("02_train", {"dataset": "toy", "model": "diffsasrec", **TINY}, runs_dir=runs)
+        among_systems = {"systems": "popularity,sasrec,diffsasrec,diffurec", "max_users": 40}
         compared_with_twins = {
             "models": "diffurec,diffsasrec",
             "weights": "0,1",
@@ -47,6 +48,7 @@ def executed(tmp_path_factory):
             plan("01_data", {"dataset": "toy", "max_users": 50}, runs_dir=runs),
             plan("03_evaluate", judged, runs_dir=runs, needs=[trained]),
             plan("06_published", {}, runs_dir=runs),
+            plan("09_papers", {**among_systems, **TINY}, runs_dir=runs),
             plan("10_does_diffusion_matter", {**compared_with_twins, **TINY, "max_epochs": 2}, runs_dir=runs),
             plan("11_ablation", {"variants": "suffix fine-tuning", "seeds": "0", **ablated}, runs_dir=runs),
             plan("08_bridge", {"block_sizes": "2,0", "num_draws": 1, **TINY}, runs_dir=runs),
