@@ -27,15 +27,20 @@ def attention(
     allowed: torch.Tensor | None,
     is_causal: bool,
     dropout: float,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return softmax(query key^T / sqrt(E)) value, (B, H, L, E), with dropout of the attention weights.
+    """Return softmax(query key^T / sqrt(E) + bias) value, (B, H, L, E), with dropout of the attention weights.
 
     Args:
         query, key, value: (B, H, L, E) float; fewer queries than keys are few weights, and torch's own kernel.
         allowed: (B, 1, L, L) bool, True where a query (row) sees a key; None where all is seen. No row is empty.
         is_causal: with ``allowed`` None, a query sees the keys up to its own.
         dropout: the chance that a weight is dropped, 0 outside training.
+        bias: (B, H, L, L) float, not with ``is_causal``; it holds all weights.
     """
+    if bias is not None:
+        bias = bias if allowed is None else bias.masked_fill(~allowed, -_NEVER)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     if dropout == 0 or query.device.type != "cpu" or query.shape != key.shape:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=allowed, is_causal=is_causal, dropout_p=dropout

@@ -103,6 +103,7 @@ class Transformer(nn.Module):
         from_right: torch.Tensor | None = None,
         allowed: torch.Tensor | None = None,
         added: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the hidden states (B, L, D) of tokens (B, L) long, left-padded.
 
@@ -112,6 +113,7 @@ class Transformer(nn.Module):
             allowed: (B or 1, 1, L, L) bool, True where a query may attend to a key, at least one a query; None: as
                 ``attention`` says, never to PAD.
             added: (B, 1, D) or (B, L, D), what is added to the embeddings.
+            bias: (B, H, L, L), what is added to the scores of attention that is not causal.
 
         Raises:
             ValueError: no position, or one beyond ``max_length``.
@@ -131,7 +133,7 @@ class Transformer(nn.Module):
         if allowed is None:
             allowed, is_causal = self.attention_pattern(tokens)
         for block in self.blocks:
-            hidden = block(hidden, allowed, is_causal, angles)
+            hidden = block(hidden, allowed, is_causal, angles, bias)
         return self.final_norm(hidden)
 
     def embed(

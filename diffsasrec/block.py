@@ -34,8 +34,12 @@ class Block(nn.Module):
         allowed: torch.Tensor | None,
         is_causal: bool,
         angles: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the hidden states (B, L, D) after it; ``angles`` (L, E / 2) turn queries and keys (rotary.py)."""
+        """Return the hidden states (B, L, D) after it.
+
+        ``angles`` (L, E / 2) turn queries and keys (rotary.py), ``bias`` (B, H, L, L) is added to the scores.
+        """
         query, key, value = self.project(hidden)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
@@ -46,6 +50,7 @@ class Block(nn.Module):
             allowed=allowed,
             is_causal=is_causal,
             dropout=self.dropout if self.training else 0.0,
+            bias=bias,
         )
         return self.finish(hidden, attended)
 

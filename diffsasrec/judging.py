@@ -50,6 +50,7 @@ def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Spl
     """Rank the target among the whole catalogue."""
     device = _device(model)
     seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
+    model = model.knowing(batch.timestamps.to(device))
     logits = checked_scores(model.seeded_logits(batch.history.to(device), user_seeds=seeds).cpu())
     target = Vocabulary.to_column(batch.target[:, :1])  # (B, 1)
     own = logits.gather(1, target)
@@ -72,7 +73,7 @@ def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Spl
 def judge_list(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:
     """Look the target up in the list."""
     device = _device(model)
-    made = model.recommend(
+    made = model.knowing(batch.timestamps.to(device)).recommend(
         batch.history.to(device),
         num_recommendations=asked.num_recommendations,
         way=asked.way,

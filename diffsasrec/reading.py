@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 NOT_ALLOWED = -1e30  # the logit of an item that may not come: its probability is 0, and no sum becomes NaN
-LogitsOf = Callable[[torch.Tensor], torch.Tensor]  # tokens (M, L + K) long -> logits (M, K, N) of the last K
+LogitsOf = Callable[..., torch.Tensor]  # tokens (M, L + K) long, context -> logits (M, K, N) of the last K
 
 
 class Reading(ABC):
@@ -64,22 +64,25 @@ def warn_of_refresh(refresh: int, why: str) -> None:
 
 
 class Rereader(SlotReader):
-    """Any mask predictor: history and slots are given to it anew at every step."""
+    """Any mask predictor: history and slots are given to it anew at every step.
 
-    def __init__(self, logits_of: LogitsOf) -> None:
-        self.logits_of = logits_of
+    ``context`` is what else it is given of each user, tensors (B, ...).
+    """
+
+    def __init__(self, logits_of: LogitsOf, *context: torch.Tensor) -> None:
+        self.logits_of, self.context = logits_of, context
 
     def read(self, history: torch.Tensor, *, num_slots: int, refresh: int = 1) -> Reading:
         """Return the histories as they are."""
         warn_of_refresh(refresh, "the model is given its history anew at every step")
-        return _Unread(self.logits_of, history)
+        return _Unread(self.logits_of, history, self.context)
 
 
 class _Unread(Reading):
     """Histories that are read again and again."""
 
-    def __init__(self, logits_of: LogitsOf, history: torch.Tensor) -> None:
-        self.logits_of, self.history = logits_of, history
+    def __init__(self, logits_of: LogitsOf, history: torch.Tensor, context: tuple[torch.Tensor, ...]) -> None:
+        self.logits_of, self.history, self.context = logits_of, history, context
 
     def logits(
         self,
@@ -90,7 +93,8 @@ class _Unread(Reading):
         step: int,
         num_rows: int,
     ) -> Iterator[torch.Tensor]:
-        logits = self.logits_of(torch.cat([self.history[users], slots], dim=1))
+        tokens = torch.cat([self.history[users], slots], dim=1)
+        logits = self.logits_of(tokens, *(each[users] for each in self.context))
         assert logits.shape[:-1] == slots.shape, "logits_of must return (M, K, N)"
         logits = logits[wanted]
         if logits.dtype in (torch.float16, torch.bfloat16):  # sums would be poor

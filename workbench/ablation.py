@@ -34,6 +34,8 @@ VARIANTS: dict[str, dict[str, Any]] = {  # name -> settings of a recipe, on top 
     "told the time": {"condition_on_time": True},
     "positions from the first item": {"positions": "left"},
     "rotary positions": {"positions": "rotary"},
+    "timestamps": {"timestamps": True},
+    "relative time": {"relative_time": True},
     "item categories": {"item_features": True},
     "average of the weights, .99": {"average_decay": 0.99},
     "MASK and PAD as labels": {"labels": "tokens"},

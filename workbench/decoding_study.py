@@ -231,7 +231,7 @@ def _decoded(
     """Decode every user and keep what the traces tell."""
     assert setting.decode is not None
     assert setting.decode.num_slots == num_slots, "one study compares lists of one length"
-    model, split = opened.checkpoint.model, opened.split
+    split = opened.split
     config = dataclasses.replace(setting.decode, num_candidates=NUM_CANDIDATES)
     found: dict[str, list[NDArray]] = {}
     seconds, counts = 0.0, split.training_counts()
@@ -239,6 +239,7 @@ def _decoded(
     for batch, forbidden, seeds in _batches(opened, part, max_users):
         started = time.perf_counter()
         options = {"forbidden": forbidden, "user_seeds": seeds}
+        model = opened.checkpoint.model.knowing(batch.timestamps)
         trace = model.decode(batch.history, **options, config=config)
         seconds += time.perf_counter() - started
         told = _told(trace, batch, forbidden, is_known=is_known, num_items=split.interactions.num_items)

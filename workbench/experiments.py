@@ -48,6 +48,7 @@ from workbench.runs import Run, list_runs
 
 logger = logging.getLogger(__name__)
 
+_READ_TIMES = ("timestamps", "relative_time")  # fields of models
 PREFIX_TRAINED = ("diffurec", "diffurecsys_v1", "diffurecsys_v2")  # a few prefixes of each window in a pass
 PROGRESS_MODES = ("bar", "lines", "none")
 LIST_LENGTH, NUM_SLOTS = 20, 10  # of a ranking; of a decoded list and its autoregressive twin
@@ -419,7 +420,7 @@ def decode_user(
             f"{SHORTEST_HISTORY} or more: choose another user"
         )
     config = config or default_decode_config(model)
-    history, _ = history_of(interactions, row, end, max_length=model.max_length)
+    history, moments = history_of(interactions, row, end, max_length=model.max_length)
     own = interactions.user_ids[row : row + 1]
     device = _device()
     seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
@@ -427,7 +428,7 @@ def decode_user(
         opened.catalogue, config.num_slots, frozenset() if seen is None else frozenset(seen.items.tolist())
     ).with_all(pinned or {}, forbidden_too)
     forbidden = constraints.added_to(seen)
-    trace = model.decode(
+    trace = model.knowing(moments.to(device)).decode(
         history.to(device),
         forbidden=forbidden and type(forbidden)(*(tensor.to(device) for tensor in forbidden)),
         pinned=constraints.pinned_tokens(),
@@ -552,6 +553,11 @@ def _device() -> torch.device:
 
 def _built(config: ExperimentConfig, dataset: Dataset) -> SequentialModel:
     """Return the fresh model of a configuration, its weights drawn from the seed alone."""
+    for name in _READ_TIMES:
+        if config.model_config.get(name) and not dataset.interactions.is_dated:
+            raise ValueError(
+                f"{name} needs data with timestamps, {dataset.name} tells the order alone: leave it out"
+            )
     features = item_features(dataset.items) if config.model_config.get("item_features") else None
     model = build_model(
         config.model,

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -69,6 +69,13 @@ class SequentialModel(nn.Module, ABC):
     def seeded_logits(self, history: torch.Tensor, *, user_seeds: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, N) of the next item, of a model that draws for them: by ``user_seeds`` (B,) long."""
         return self.next_item_logits(history)
+
+    def knowing(self, timestamps: torch.Tensor) -> Self:
+        """Return the model that knows when the items of the histories it is given happened, (B, L) long seconds.
+
+        It shares the weights, and is for histories of these B users. A model that reads no times is itself.
+        """
+        return self
 
     def continuing_logits(self, history: torch.Tensor, *, num_left: int) -> torch.Tensor:
         """Return the scores (B, N) of the next item where ``num_left`` items, it among them, will be appended."""

@@ -8,14 +8,17 @@ Letters: B users, L positions, K slots, N real items, D width, M masked items, W
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
-from torch import nn
+from torch.nn import functional
 
 from diffsasrec.backbone import BackboneConfig, Transformer
+from diffsasrec.conditions import NO_TIME, Conditions
 from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.history_cache import BidirectionalReader
@@ -64,6 +67,8 @@ class DiffSASRecConfig:
     random_lengths: float = 0.0  # share of pre-training sequences that are cut to a random length
     condition_on_time: bool = False  # the network is told which share of its items is masked
     positions: str = "right"  # learned, from the right end | learned, from the first item: left | rotary
+    timestamps: bool = False  # when an item happened is embedded beside it: the gap before it, hour, weekday
+    relative_time: bool = False  # attention scores know the time between two items
     labels: str = "items"  # what may be restored: items | tokens, MASK and PAD too, as in the published code
     masks_padding: bool = False  # PAD is masked and restored like an item, as in the published code
     item_features: bool = False  # features of an item (genres, categories) are embedded beside it
@@ -118,28 +123,47 @@ class DiffSASRec(SequentialModel):
         super().__init__(config, num_items)
         self.mask_id = Vocabulary.mask_id_of(num_items)
         self.transformer = Transformer(config.backbone(), num_items)
-        if config.condition_on_time:
-            self.time_embedding = TimeEmbedding(config.width)
+        self.conditions = Conditions(
+            config.width,
+            num_heads=config.num_heads,
+            mask_id=self.mask_id,
+            masked_share=config.condition_on_time,
+            timestamps=config.timestamps,
+            relative_time=config.relative_time,
+        )
+        self._timestamps: torch.Tensor | None = None
         self._loss_of = {"ce": self._cross_entropy, "sampled_softmax": self._sampled_softmax}[config.loss]
 
     def set_item_features(self, features: torch.Tensor) -> None:
         self.transformer.set_item_features(features)
 
-    def slot_logits(self, tokens: torch.Tensor, *, num_slots: int) -> torch.Tensor:
-        """Return the logits (B, K, N) of the last K positions of tokens (B, L + K)."""
-        return self.transformer.item_logits(self._hidden(tokens)[:, -num_slots:])
+    def knowing(self, timestamps: torch.Tensor) -> Self:
+        if not self.conditions.reads_times:
+            return self
+        view = copy.copy(self)
+        view._timestamps = timestamps
+        return view
+
+    def slot_logits(
+        self, tokens: torch.Tensor, timestamps: torch.Tensor | None = None, *, num_slots: int
+    ) -> torch.Tensor:
+        """Return the logits (B, K, N) of the last K positions of tokens (B, L + K); timestamps are the history's."""
+        if timestamps is not None:
+            timestamps = functional.pad(timestamps, (0, num_slots), value=NO_TIME)[:, -tokens.shape[1] :]
+        return self.transformer.item_logits(self._hidden(tokens, timestamps)[:, -num_slots:])
 
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, N) of one MASK behind the history; its oldest items give way."""
         mask = history.new_full((len(history), 1), self.mask_id)
         tokens = torch.cat([history, mask], dim=1)[:, -self.max_length :]
-        return self.slot_logits(tokens, num_slots=1).squeeze(1)
+        return self.slot_logits(tokens, self._timestamps, num_slots=1).squeeze(1)
 
     def slot_reader(self, num_slots: int) -> SlotReader:
         """Return the network as what reads a history once, where a filled slot does not change how it is read."""
-        if self.config.positions == "right" and not self.config.condition_on_time:
+        if self.config.positions == "right" and self.conditions.are_none:
             return BidirectionalReader(self.transformer)
-        return Rereader(partial(self.slot_logits, num_slots=num_slots))
+        context = [] if self._timestamps is None else [self._timestamps]
+        return Rereader(partial(self.slot_logits, num_slots=num_slots), *context)
 
     def objectives(self) -> dict[str, Objective]:
         """Return pre-training and the suffix fine-tuning that may follow it."""
@@ -169,11 +193,10 @@ class DiffSASRec(SequentialModel):
         """Return masks anywhere in the sequences."""
         config, tokens = self.config, batch.history
         places, lengths = batch.whole
+        probability = torch.full(lengths.shape, config.mask_ratio or 0.0, device=tokens.device)
         if config.mask_ratio is None:
             times = draw_times(len(lengths), generator=generator, device=tokens.device, times=config.times)
             probability = mask_probability(times)
-        else:
-            probability = torch.full(lengths.shape, config.mask_ratio, device=tokens.device)
         _, masked = mask_tokens(
             tokens,
             maskable=torch.ones_like(tokens, dtype=torch.bool) if config.masks_padding else tokens != PAD_ID,
@@ -184,29 +207,25 @@ class DiffSASRec(SequentialModel):
         )
         if config.masks_padding:
             lengths = torch.full_like(lengths, tokens.shape[1])
-        weight = restoration_weight(
-            probability, lengths, weighting=config.weighting, limit=config.weight_limit
-        )
+        rule = {"weighting": config.weighting, "limit": config.weight_limit}
+        weight = restoration_weight(probability, lengths, **rule)
         return Corruption(masked, weight[places][:, None].expand_as(tokens))
 
     def _suffix(self, batch: Batch, *, generator: torch.Generator) -> Corruption:
         """Return masks among the last items alone."""
-        most, times = self.config.fine_tune_slots, self.config.times
-        return mask_suffix(batch, most=most, mask_id=self.mask_id, generator=generator, times=times)
+        options = {"mask_id": self.mask_id, "generator": generator, "times": self.config.times}
+        return mask_suffix(batch, most=self.config.fine_tune_slots, **options)
 
     def _restore(self, batch: Batch, corruption: Corruption, *, generator: torch.Generator) -> Loss:
         """Return the weighted loss of restoring the masked items; logits are computed for those alone."""
         masked = corruption.masked
-        hidden = self._hidden(batch.history.masked_fill(masked, self.mask_id))[masked]  # (M, D)
+        hidden = self._hidden(batch.history.masked_fill(masked, self.mask_id), batch.timestamps)[masked]
         value = self._loss_of(hidden, batch.history[masked], corruption.weight[masked], generator)
         return Loss(value, {"restoration": value.detach()})
 
-    def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the states (B, L, D) of tokens (B, L)."""
-        if not self.config.condition_on_time:
-            return self.transformer(tokens)
-        share = (tokens == self.mask_id).sum(1) / (tokens != PAD_ID).sum(1)
-        return self.transformer(tokens, added=self.time_embedding(share)[:, None])
+    def _hidden(self, tokens: torch.Tensor, timestamps: torch.Tensor | None) -> torch.Tensor:
+        """Return the states (B, L, D) of tokens (B, L), with ``timestamps`` (B, L) where they are known."""
+        return self.transformer(tokens, **self.conditions(tokens, timestamps))
 
     def _cross_entropy(
         self, hidden: torch.Tensor, items: torch.Tensor, weight: torch.Tensor, generator: torch.Generator
@@ -214,9 +233,8 @@ class DiffSASRec(SequentialModel):
         """Return the weighted cross entropy of hidden (M, D) over the whole catalogue, or over all tokens."""
         if self.config.labels == "tokens":
             return linear_cross_entropy(hidden, self.transformer.token_weight, items, row_weight=weight)
-        return masked_cross_entropy(
-            hidden, self.transformer.item_weight, items, weight=weight, normalizer=1.0
-        )
+        item_weight = self.transformer.item_weight
+        return masked_cross_entropy(hidden, item_weight, items, weight=weight, normalizer=1.0)
 
     def _sampled_softmax(
         self, hidden: torch.Tensor, items: torch.Tensor, weight: torch.Tensor, generator: torch.Generator
@@ -230,17 +248,3 @@ class DiffSASRec(SequentialModel):
             num_negatives=self.config.num_negatives,
             generator=generator,
         )
-
-
-class TimeEmbedding(nn.Module):
-    """The share of masked items as a vector: sines and cosines, then two layers (Ho et al. 2020)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.frequencies = 2 ** torch.linspace(0, 8, width // 2)
-        self.layers = nn.Sequential(nn.Linear(2 * (width // 2), width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, share: torch.Tensor) -> torch.Tensor:
-        """Return (B, D) of shares (B,) between 0 and 1."""
-        angles = share[:, None] * self.frequencies.to(share.device)
-        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))

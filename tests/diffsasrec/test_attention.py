@@ -115,3 +115,23 @@ def test_the_draws_move_with_the_global_seed() -> None:
         found.append(attention(*tensors(), allowed=None, is_causal=False, dropout=CHANCE))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("name", ["all", "padded"])
+def test_a_bias_is_added_to_the_scores_and_learns(name: str) -> None:
+    allowed, _ = patterns()[name]
+    arriving = torch.randn(USERS, HEADS, POSITIONS, FEATURES, generator=torch.Generator().manual_seed(2))
+    made = torch.randn(USERS, HEADS, POSITIONS, POSITIONS, generator=torch.Generator().manual_seed(3))
+    found = []
+    for form in ("plain", "ours"):
+        inputs, bias = tensors(), made.clone().requires_grad_()
+        if form == "plain":
+            score = inputs[0] @ inputs[1].mT / FEATURES**0.5 + bias
+            score = score if allowed is None else score.masked_fill(~allowed, -torch.inf)
+            attended = score.softmax(-1) @ inputs[2]
+        else:
+            attended = attention(*inputs, allowed=allowed, is_causal=False, dropout=0.0, bias=bias)
+        attended.backward(arriving)
+        found.append([attended, *(each.grad for each in (*inputs, bias))])
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)

@@ -50,6 +50,10 @@ CASES = {
         "diffsasrec",
         SMALL | {"fine_tune_slots": 4, "condition_on_time": True},
     ),
+    "diffsasrec-timed": (
+        "diffsasrec",
+        SMALL | {"fine_tune_slots": 4, "timestamps": True, "relative_time": True},
+    ),
     "diffsasrec-mixed": (
         "diffsasrec",
         SMALL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from diffsasrec.decoding import DecodeConfig
 from diffsasrec.models import build_model
 from diffsasrec.models.masked import BERT4RecConfig, DiffSASRec, DiffSASRecConfig
 from diffsasrec.splits import Split
@@ -80,7 +81,7 @@ def test_a_network_that_is_told_the_time_sees_how_much_is_masked() -> None:
     for model, differs in ((told, True), (plain, False)):
         torch.manual_seed(0)
         with torch.no_grad():
-            hidden = model._hidden(torch.cat([history, mask], dim=1))
+            hidden = model._hidden(torch.cat([history, mask], dim=1), None)
             as_if_clean = model.transformer(torch.cat([history, mask], dim=1))
         assert (float((hidden - as_if_clean).abs().max()) > 1e-4) == differs
 
@@ -137,3 +138,30 @@ def test_item_features_that_are_missing_or_do_not_fit_are_refused() -> None:
 def test_a_setting_out_of_range_names_itself_the_value_and_the_fix(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DiffSASRecConfig(**SMALL | settings)
+
+
+@torch.no_grad()
+def test_the_times_of_a_history_reach_its_top_and_its_slots_whoever_else_is_asked() -> None:
+    model = make(timestamps=True, relative_time=True).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
+    history = torch.tensor([[0, 3, 4, 5], [6, 7, 8, 9]])
+    moments = torch.tensor([[0, 10, 20, 5000], [5, 6, 7, 8]])
+    plain, timed = model.next_item_logits(history), model.knowing(moments).next_item_logits(history)
+    assert float((plain - timed).abs().max()) > 1e-3
+    config = DecodeConfig(num_slots=3, rule="low_confidence")
+    both = model.knowing(moments).decode(
+        history, forbidden=None, user_seeds=torch.zeros(2).long(), config=config
+    )
+    alone = model.knowing(moments[1:]).decode(
+        history[1:], forbidden=None, user_seeds=torch.zeros(1).long(), config=config
+    )
+    torch.testing.assert_close(both.steps[0].probability[1:], alone.steps[0].probability)
+    unknown = model.decode(history, forbidden=None, user_seeds=torch.zeros(2).long(), config=config)
+    assert float((unknown.steps[0].probability - both.steps[0].probability).abs().max()) > 1e-4
+
+
+def test_a_model_that_reads_no_times_is_itself() -> None:
+    model = make()
+    assert model.knowing(torch.zeros(1, 3)) is model
