@@ -17,12 +17,13 @@ from diffsasrec.training_records import TrainConfig
 
 
 class Descent:
-    """AdamW with a linear warm-up and clipped gradients, on all weights of a model; the same step in all ranks."""
+    """AdamW with a linear warm-up and clipped gradients, on the weights that a stage trains; the same in all ranks."""
 
     def __init__(self, model: SequentialModel, config: TrainConfig, *, ranks: Ranks | None = None) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
     def step(self, loss: torch.Tensor, *, num_before: int) -> float:
@@ -39,10 +40,10 @@ class Descent:
         self._optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # a rank without a row has nothing to add
             loss.backward()
-        value = self.ranks.add_up(loss.detach()[None], list(self.model.parameters())).item()
+        value = self.ranks.add_up(loss.detach()[None], self._parameters).item()
         if not math.isfinite(value):
             raise NotANumberError("loss")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         if not math.isfinite(norm):
             raise NotANumberError("gradient")
         self._optimizer.step()

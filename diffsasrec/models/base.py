@@ -38,6 +38,22 @@ class Loss:
 Objective = Callable[..., Loss]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training, which minimises the objective of its name."""
+
+    name: str
+    frozen: tuple[str, ...] = ()  # beginnings of the names of the parameters that stay as they are
+    num_epochs: int | None = None  # at most; None: as the training's config says
+    until: float | None = (
+        None  # share of the training's time by which it ends; None: as the training's config says
+    )
+    is_optional: bool = False  # only where the training's config asks for it (``fine_tune``)
+    forgets_best: bool = (
+        False  # it starts from the best weights before it, which are not kept as the best of all
+    )
+
+
 class SequentialModel(nn.Module, ABC):
     """A recommender over N real items. ``config`` is its own frozen dataclass."""
 
@@ -81,6 +97,13 @@ class SequentialModel(nn.Module, ABC):
     def objectives(self) -> dict[str, Objective]:
         """Return the losses of the training stages, by name; ``pretrain`` is always there."""
         return {"pretrain": self.loss}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of training in their order, each with an objective."""
+        return tuple(Stage(name, is_optional=name == "fine_tune") for name in self.objectives())
+
+    def begin_stage(self, name: str) -> None:
+        """Get ready to be trained and judged in a stage; most models are the same in all of them."""
 
     def count(self, split: Split) -> None:
         """Take what a model without gradients needs from the training part."""
