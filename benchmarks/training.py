@@ -28,7 +28,8 @@ from diffsasrec.descent import Descent
 from diffsasrec.interactions import Interactions
 from diffsasrec.masking import draw_times, mask_probability, mask_tokens
 from diffsasrec.models import MODELS, build_model
-from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Loss
 from diffsasrec.sequences import Batch
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training_batches import TrainingBatches

@@ -21,19 +21,20 @@ _AVERAGE = "average"  # in the state
 
 
 class Descent:
-    """AdamW with a linear warm-up and clipped gradients, on all weights of a model; the same step in all ranks.
+    """AdamW with a linear warm-up and clipped gradients, on the weights that a stage trains; the same in all ranks.
 
     With ``average_decay`` it keeps a moving average of the weights as well, which begins with the first ones: step n
     of a stage counts for 1 - (1 + n) / (10 + n) of it, until that is less than 1 - decay.
     """
 
     def __init__(self, model: SequentialModel, config: TrainConfig, *, ranks: Ranks | None = None) -> None:
-        self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        self.config, self.ranks = config, ranks or Ranks()
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self._average = (
-            [weight.detach().clone() for weight in model.parameters()] if config.average_decay else []
+            [weight.detach().clone() for weight in self._parameters] if config.average_decay else []
         )
 
     def step(self, loss: torch.Tensor, *, num_before: int) -> float:
@@ -50,16 +51,16 @@ class Descent:
         self._optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # a rank without a row has nothing to add
             loss.backward()
-        value = self.ranks.add_up(loss.detach()[None], list(self.model.parameters())).item()
+        value = self.ranks.add_up(loss.detach()[None], self._parameters).item()
         if not math.isfinite(value):
             raise NotANumberError("loss")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         if not math.isfinite(norm):
             raise NotANumberError("gradient")
         self._optimizer.step()
         if self._average:
             decay = min(self.config.average_decay, (1 + num_before) / (10 + num_before))
-            for average, weight in zip(self._average, self.model.parameters(), strict=True):
+            for average, weight in zip(self._average, self._parameters, strict=True):
                 average.lerp_(weight.detach(), 1 - decay)
         return value
 
@@ -69,12 +70,12 @@ class Descent:
         if not self._average:
             yield
             return
-        own = [weight.detach().clone() for weight in self.model.parameters()]
-        _copy(self._average, list(self.model.parameters()))
+        own = [weight.detach().clone() for weight in self._parameters]
+        _copy(self._average, self._parameters)
         try:
             yield
         finally:
-            _copy(own, list(self.model.parameters()))
+            _copy(own, self._parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` goes on from."""

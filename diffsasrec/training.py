@@ -39,6 +39,7 @@ from diffsasrec.training_records import (
     ending,
     keep_rows,
 )
+from diffsasrec.training_stages import begin, plan_stages
 
 __all__ = ["BEST", "HISTORY", "Progress", "TrainConfig", "TrainingResult", "fit"]
 
@@ -70,8 +71,6 @@ def fit(
     """
     if not model.trainable:
         raise ValueError(f"{type(model).__name__} has nothing to train: call count(split) instead")
-    if config.fine_tune and "fine_tune" not in model.objectives():
-        raise ValueError(f"{type(model).__name__} has no fine-tuning stage: set fine_tune to false")
     trainer = _Trainer(model, split.without_test(), config, folder, ranks or Ranks())
     trainer.on_progress, trainer.on_evaluation = on_progress, on_evaluation
     return trainer.run(resume)
@@ -88,16 +87,13 @@ class _Trainer:
         self.on_evaluation: Callable[[dict[str, Any]], None] | None = None
         self.ranks = ranks
         self.device = next(model.parameters()).device
-        self.stages = config.stages
-        vocabulary, targets = split.interactions.vocabulary, split.target_hash("validation")
-        self.identity = config_hash(
-            [to_dict(model.config), config.lasting(), vocabulary.fingerprint(), targets]
-        )
+        known, targets = split.interactions.vocabulary.fingerprint(), split.target_hash("validation")
+        self.identity = config_hash([to_dict(model.config), config.lasting(), known, targets])
         self.batches = TrainingBatches(
             split, window=model.window, batch_size=config.batch_size, seed=config.seed, ranks=ranks
         )
-        self.state = TrainingState()
-        self.descent = Descent(model, config, ranks=ranks)
+        self.state, self.stages = TrainingState(), plan_stages(model, config)
+        self._begin_stage()
         self.best_weights: Weights | None = None
         self.started = 0.0
 
@@ -123,12 +119,13 @@ class _Trainer:
                 self._save_best()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
+        self.model.requires_grad_(True)
         return ending(stopped, self.state, config=self.config, seconds=self._seconds())
 
     def _run_stage(self) -> str:
         """Train until the stage's epochs, patience or time are used up; return which."""
         state, config = self.state, self.config
-        num_epochs = config.max_epochs if state.stage == 0 else config.fine_tune_epochs
+        num_epochs = self.stages[state.stage].num_epochs
         while state.stage_epoch < num_epochs:
             if state.evaluations_without_gain >= config.patience:
                 return "early"
@@ -149,7 +146,7 @@ class _Trainer:
     def _run_epoch(self) -> tuple[float, bool]:
         """Return the mean loss, and whether there was time for the whole epoch."""
         state = self.state
-        objective = self.model.objectives()[self.stages[state.stage]]
+        objective = self.stages[state.stage].objective
         seed = int(config_hash([self.config.seed, state.epoch]), 16) % 2**63
         total = 0.0
         self.model.train()
@@ -176,11 +173,10 @@ class _Trainer:
         figures: dict[str, Any] = ranks.told_by_first(self._figures() if ranks.is_first else {})
         selection: float = figures.get(SELECTION_FIGURE, figures["HR@1"])  # @10 needs ten items
         if state.gains(selection):
-            self.best_weights = {
-                name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
-            }
+            weights = self.model.state_dict().items()
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in weights}
             self._save_best()
-        row = state.counts(self.stages[state.stage], self._seconds())
+        row = state.counts(self.stages[state.stage].name, self._seconds())
         row |= {"train_loss": train_loss, "figures": figures}
         if ranks.is_first:
             append_row(self.folder, row)
@@ -197,9 +193,15 @@ class _Trainer:
 
     def _enter_stage(self, stage: int) -> None:
         """Start a later stage from the best weights, with a fresh optimiser."""
-        self.state.enter(stage)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
+        if self.stages[stage].forgets_best:
+            self.best_weights = None
+        self.state.enter(stage, forgets_best=self.best_weights is None)
+        self._begin_stage()
+
+    def _begin_stage(self) -> None:
+        begin(self.model, self.stages[self.state.stage])
         self.descent = Descent(self.model, self.config, ranks=self.ranks)
 
     def _save_best(self) -> None:
@@ -225,6 +227,7 @@ class _Trainer:
         saved = Resumable.load(self.folder, identity=self.identity)
         if saved is not None:
             self.state, self.best_weights = saved.state, saved.best_weights
+            self._begin_stage()
             if self.best_weights is not None:
                 self.model.load_state_dict(self.best_weights)
                 self._save_best()
@@ -232,7 +235,7 @@ class _Trainer:
             self.descent.load_state_dict(saved.optimizer)
 
     def _report(self, batch: int, loss: float) -> None:
-        state, stage = self.state, self.stages[self.state.stage]
+        state, stage = self.state, self.stages[self.state.stage].name
         if self.on_progress is not None:
             counts = (batch, self.batches.num_batches, loss, state.real_items, self._seconds())
             self.on_progress(Progress(stage, state.epoch, *counts, state.best_figure))
@@ -240,10 +243,8 @@ class _Trainer:
     def _is_out_of_time(self) -> bool:
         if self.config.max_minutes is None:
             return False
-        limit = self.config.seconds_until_end_of(self.stages[self.state.stage])
-        return self.ranks.told_by_first(
-            self._seconds() >= limit
-        )  # by one clock: all stop after the same step
+        is_over = self._seconds() >= self.stages[self.state.stage].ends_at
+        return self.ranks.told_by_first(is_over)  # by one clock: all stop after the same step
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started

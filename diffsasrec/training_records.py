@@ -66,17 +66,6 @@ class TrainConfig:
         if not 0 < self.fine_tune_share < 1:
             raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names of the stages in their order."""
-        return ("pretrain", "fine_tune") if self.fine_tune else ("pretrain",)
-
-    def seconds_until_end_of(self, stage: str) -> float:
-        """Return when a stage must end, in seconds since the start of training; infinite without a limit."""
-        if self.max_minutes is None:
-            return math.inf
-        return 60 * self.max_minutes * (1.0 if stage == self.stages[-1] else 1 - self.fine_tune_share)
-
     def lasting(self) -> dict[str, Any]:
         """Return what a resumed training must share with the interrupted one: all but how long it goes on."""
         duration = {"max_epochs": 0, "max_minutes": 0, "patience": 0, "fine_tune_epochs": 0}
@@ -125,9 +114,11 @@ class TrainingState:
     best_step: int | None = None
     evaluations_without_gain: int = 0
 
-    def enter(self, stage: int) -> None:
+    def enter(self, stage: int, *, forgets_best: bool = False) -> None:
         """Begin another stage."""
         self.stage, self.stage_epoch, self.stage_step, self.evaluations_without_gain = stage, 0, 0, 0
+        if forgets_best:
+            self.best_figure = self.best_step = None
 
     def counts(self, stage: str, seconds: float) -> dict[str, Any]:
         """Return where training stands, as a row of ``history.jsonl`` begins."""

@@ -217,6 +217,7 @@ def test_every_module_has_a_test_file_of_its_own_or_of_its_folder():
         "rules": "decoding",
         "predictions": "decoding",
         "block": "backbone",
+        "objectives": "training",
         "kernels": "batch",
         "workers": "batch",
         "judging": "evaluation",

@@ -136,7 +136,7 @@ def train(
         str,
         typer.Option(
             help="random, popularity, markov, gru4rec, sasrec, diffsasrec, block_diffusion, diffurec, "
-            "diffurecsys_v1, diffurecsys_v2"
+            "diffurecsys_v1, diffurecsys_v2, adrec"
         ),
     ],
     seed: Annotated[int | None, typer.Option(help="of weights, order and masks")] = None,

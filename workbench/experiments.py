@@ -157,6 +157,8 @@ def toy(model: str) -> dict[str, Any]:
         return {**small, **steps, "max_length": 32, "dropout": 0.0, "max_validation_users": 1000}
     if model in PREFIX_TRAINED:
         small |= {"num_blocks": 2, "num_prefixes": 8, "max_validation_users": 500}
+    if model == "adrec":
+        small |= {"num_denoiser_blocks": 1, "pretrain_epochs": 8, "max_validation_users": 500}
     steps = {"batch_size": 64, "learning_rate": 2e-3, "max_epochs": 20, "evaluate_every": 2, "patience": 4}
     return {**small, **steps, "max_length": 50, "dropout": 0.2}
 
@@ -175,6 +177,8 @@ def medium(model: str) -> dict[str, Any]:
     if model == "block_diffusion":
         stages = {"clean_first": True, "fine_tune": True, "fine_tune_epochs": 200, "fine_tune_share": 0.65}
         return {**size, **stages, "max_epochs": 200, "noised_blocks": 2, "least_masked": 0.3}
+    if model == "adrec":
+        return {**size, "max_epochs": 200, "max_validation_users": 1000}
     if model in PREFIX_TRAINED:  # a sample is 32 looks: validation is kept short
         return {
             **size,

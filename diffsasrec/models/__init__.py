@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from diffsasrec.config import from_dict, unknown_name
+from diffsasrec.models.adrec import ADRec, ADRecConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.baselines import (
     Markov,
@@ -34,6 +35,7 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "diffurec": (DiffuRecConfig, DiffuRec),
     "diffurecsys_v1": (DiffuRecSysV1Config, DiffuRec),
     "diffurecsys_v2": (DiffuRecSysV2Config, DiffuRec),
+    "adrec": (ADRecConfig, ADRec),
 }
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,6 +15,7 @@ from torch import nn
 from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.decoding import DecodeConfig, any_slot, checked_history, decode
 from diffsasrec.metrics import checked_scores
+from diffsasrec.objectives import Loss, Objective, Stage
 from diffsasrec.reading import SlotReader
 from diffsasrec.sampling import Decoding, SampleConfig
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
@@ -25,17 +24,6 @@ from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.vocabulary import Vocabulary
 
 WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss to call backward on, and its parts for the log."""
-
-    value: torch.Tensor  # scalar
-    parts: dict[str, torch.Tensor]  # detached scalars
-
-
-Objective = Callable[..., Loss]
 
 
 class SequentialModel(nn.Module, ABC):
@@ -92,6 +80,13 @@ class SequentialModel(nn.Module, ABC):
     def set_item_features(self, features: torch.Tensor) -> None:
         """Take which features each item has, (N, F) bool; only for models whose config asks for ``item_features``."""
         raise ValueError(f"{type(self).__name__} knows items by their ids alone: leave item_features out")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of training in their order, each with an objective."""
+        return tuple(Stage(name, is_optional=name == "fine_tune") for name in self.objectives())
+
+    def begin_stage(self, name: str) -> None:
+        """Get ready to be trained and judged in a stage; most models are the same in all of them."""
 
     def count(self, split: Split) -> None:
         """Take what a model without gradients needs from the training part."""

@@ -20,7 +20,8 @@ from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.history_cache import CausalReader
 from diffsasrec.masking import MASK_EPSILON, draw_times, mask_probability, mask_tokens, masked_cross_entropy
-from diffsasrec.models.base import Loss, Objective, SequentialModel
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Loss, Objective
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 

@@ -23,8 +23,8 @@ from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.dropout import Dropout
 from diffsasrec.gaussian import Estimate, NoiseSchedule, q_sample
-from diffsasrec.models.base import Loss
 from diffsasrec.models.embedding_diffusion import EmbeddingDiffusion
+from diffsasrec.objectives import Loss
 from diffsasrec.randomness import draw_seed, normal, uniform
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary

@@ -14,7 +14,8 @@ from torch import nn
 
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.dropout import Dropout
-from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Loss
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 

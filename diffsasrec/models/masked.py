@@ -34,7 +34,8 @@ from diffsasrec.masking import (
     restoration_weight,
     shortened,
 )
-from diffsasrec.models.base import Loss, Objective, SequentialModel
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Loss, Objective
 from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.reading import Rereader, SlotReader
 from diffsasrec.sampled_losses import sampled_softmax
@@ -181,8 +182,7 @@ class DiffSASRec(SequentialModel):
         if config.suffix_share > 0:
             is_suffix = uniform(draw_seed(generator), batch.whole.places)[:, None] < config.suffix_share
             suffix = self._suffix(batch, generator=generator)
-            pairs = zip(suffix, corruption, strict=True)
-            corruption = Corruption(*(torch.where(is_suffix, *pair) for pair in pairs))
+            corruption = Corruption(*map(partial(torch.where, is_suffix), suffix, corruption))
         return self._restore(batch, corruption, generator=generator)
 
     def fine_tune_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:

@@ -16,7 +16,8 @@ from torch.nn import functional
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
-from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Loss
 from diffsasrec.sampled_losses import gbce, sampled_softmax
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary

@@ -80,7 +80,7 @@ def test_every_model_comes_back_with_the_same_bits(name: str, tmp_path: Path) ->
     torch.manual_seed(0)
     own = dict.fromkeys(("diffsasrec", "bert4rec"), SMALL | {"fine_tune_slots": 3})
     own |= {"block_diffusion": SMALL | {"block_size": 3}}
-    own |= dict.fromkeys(("diffurec", "diffurecsys_v1", "diffurecsys_v2"), SMALL | {"num_heads": 2})
+    own |= dict.fromkeys(("diffurec", "diffurecsys_v1", "diffurecsys_v2", "adrec"), SMALL | {"num_heads": 2})
     own |= {"sasrec": SMALL, "gru4rec": {"max_length": 6, "width": 8}}
     config = own.get(name, {})
     model = build_model(name, config, 5)

@@ -74,6 +74,11 @@ CASES |= {
     "diffurecsys_v2": ("diffurecsys_v2", TINY),
     "diffurecsys_v2-per-sample": ("diffurecsys_v2", TINY | {"offset": "per_sample", "num_blocks": 2}),
 }
+CASES |= {
+    "adrec": ("adrec", TINY),
+    "adrec-mlp": ("adrec", TINY | {"denoiser": "mlp", "pcgrad": True, "num_stages": 1}),
+    "adrec-guided": ("adrec", TINY | {"guidance": 0.5, "drop_condition": 0.3}),
+}
 WITH_POSITIONS = [case for case in CASES if case.startswith(("sasrec", "diffsasrec", "block_diffusion"))]
 TRAINABLE = [case for case, (name, _) in CASES.items() if MODELS[name][1].trainable]
 WAYS = [(case, way) for case, (name, _) in CASES.items() for way in MODELS[name][1].ways]

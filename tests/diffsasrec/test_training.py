@@ -18,7 +18,8 @@ from diffsasrec.checkpoint import CheckpointError, load_checkpoint
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import build_model
-from diffsasrec.models.base import Loss, SequentialModel
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Loss
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training import Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_batches import TrainingBatches

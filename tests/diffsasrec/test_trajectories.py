@@ -45,6 +45,13 @@ CASES = {
     "diffurecsys_v1": ("diffurecsys_v1", EMBEDDED, "pretrain"),
     "diffurecsys_v2": ("diffurecsys_v2", EMBEDDED | {"num_prefixes": 2}, "pretrain"),
     "diffurecsys_v2-per-sample": ("diffurecsys_v2", EMBEDDED | {"offset": "per_sample"}, "pretrain"),
+    "adrec": ("adrec", EMBEDDED, "denoise"),
+    "adrec-pretrain": ("adrec", EMBEDDED, "pretrain"),
+    "adrec-pcgrad": (
+        "adrec",
+        EMBEDDED | {"denoiser": "mlp", "pcgrad": True, "drop_condition": 0.3},
+        "denoise",
+    ),
     "block_diffusion": ("block_diffusion", SMALL | {"block_size": 5}, "pretrain"),
 }
 

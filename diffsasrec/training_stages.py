@@ -1,0 +1,55 @@
+"""The stages that a training goes through: what the model says of them, and how long the config lets each last."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.objectives import Objective
+from diffsasrec.training_records import TrainConfig
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of a training."""
+
+    name: str
+    objective: Objective
+    frozen: tuple[str, ...]  # beginnings of the names of the parameters that stay as they are
+    num_epochs: int
+    ends_at: float  # seconds since the start of training; infinite without a limit
+    forgets_best: bool
+
+
+def plan_stages(model: SequentialModel, config: TrainConfig) -> tuple[PlannedStage, ...]:
+    """Return the stages of a training in their order; raise ``ValueError`` for one that the model does not have.
+
+    The last one has all the time that is left; before the optional one, ``fine_tune_share`` of it is kept.
+    """
+    if config.fine_tune and not any(stage.is_optional for stage in model.stages()):
+        raise ValueError(f"{type(model).__name__} has no fine-tuning stage: set fine_tune to false")
+    stages = [stage for stage in model.stages() if config.fine_tune or not stage.is_optional]
+    limit = math.inf if config.max_minutes is None else 60 * config.max_minutes
+    planned = []
+    for stage in stages:
+        most = config.fine_tune_epochs if stage.is_optional else config.max_epochs
+        until = 1 - config.fine_tune_share if stage.until is None else stage.until
+        planned.append(
+            PlannedStage(
+                name=stage.name,
+                objective=model.objectives()[stage.name],
+                frozen=stage.frozen,
+                num_epochs=min(most, stage.num_epochs or most),
+                ends_at=limit * (1.0 if stage is stages[-1] else until),
+                forgets_best=stage.forgets_best,
+            )
+        )
+    return tuple(planned)
+
+
+def begin(model: SequentialModel, stage: PlannedStage) -> None:
+    """Let a model begin a stage: the parameters that it trains have gradients, and the others none."""
+    model.begin_stage(stage.name)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(stage.frozen))

@@ -1,0 +1,67 @@
+"""What is planned from a model's stages and a config: names, epochs, ends in seconds, and what stands still."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from diffsasrec.models import build_model
+from diffsasrec.models.base import SequentialModel
+from diffsasrec.training_records import TrainConfig
+from diffsasrec.training_stages import begin, plan_stages
+
+SIZE = {"max_length": 8, "width": 8, "num_heads": 1}
+
+
+def make(name: str, **config) -> SequentialModel:
+    return build_model(name, SIZE | config, 9)
+
+
+def test_a_model_with_one_objective_has_one_stage() -> None:
+    (stage,) = plan_stages(make("sasrec"), TrainConfig(max_epochs=7))
+    assert (stage.name, stage.num_epochs, stage.ends_at, stage.frozen) == ("pretrain", 7, math.inf, ())
+
+
+def test_the_optional_stage_has_its_epochs_and_its_share_of_the_time() -> None:
+    model = make("diffsasrec", fine_tune_slots=2)
+    config = TrainConfig(
+        max_epochs=7, fine_tune_epochs=3, max_minutes=10, fine_tune_share=0.6, fine_tune=True
+    )
+    first, second = plan_stages(model, config)
+    assert (first.name, first.num_epochs, first.ends_at) == ("pretrain", 7, pytest.approx(240))
+    assert (second.name, second.num_epochs, second.ends_at) == ("fine_tune", 3, 600)
+    assert [stage.name for stage in plan_stages(model, TrainConfig())] == ["pretrain"]
+    assert plan_stages(model, TrainConfig(max_minutes=10))[0].ends_at == 600
+
+
+def test_a_stage_that_the_model_does_not_have_is_refused() -> None:
+    for name in ("sasrec", "adrec"):
+        with pytest.raises(ValueError, match="has no fine-tuning stage: set fine_tune to false"):
+            plan_stages(make(name), TrainConfig(fine_tune=True))
+
+
+def test_the_stages_of_adrec_are_its_config() -> None:
+    config = TrainConfig(max_epochs=50, max_minutes=10)
+    stages = plan_stages(make("adrec", pretrain_epochs=8, warm_up_epochs=5), config)
+    assert [(stage.name, stage.num_epochs) for stage in stages] == [
+        ("pretrain", 8),
+        ("warm_up", 5),
+        ("denoise", 50),
+    ]
+    assert [stage.frozen for stage in stages] == [(), ("item_embedding.",), ()]
+    assert [stage.forgets_best for stage in stages] == [False, True, False]
+    assert [stage.ends_at for stage in stages] == pytest.approx([180, 240, 600])
+    two = plan_stages(make("adrec", num_stages=2), config)
+    assert [(stage.name, stage.forgets_best) for stage in two] == [("pretrain", False), ("denoise", True)]
+    assert [stage.name for stage in plan_stages(make("adrec", num_stages=1), config)] == ["denoise"]
+    assert [stage.num_epochs for stage in plan_stages(make("adrec"), TrainConfig(max_epochs=2))] == [2, 2, 2]
+
+
+def test_what_is_frozen_has_no_gradient_until_another_stage_begins() -> None:
+    model = make("adrec")
+    first, warm_up, last = plan_stages(model, TrainConfig())
+    for stage, still in ((first, []), (warm_up, ["item_embedding.weight"]), (last, [])):
+        begin(model, stage)
+        assert [name for name, each in model.named_parameters() if not each.requires_grad] == still
+        assert bool(model.is_pretraining) == (stage is first)
