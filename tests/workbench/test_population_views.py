@@ -1,0 +1,131 @@
+"""The pages over whole runs and data: with runs, with none, with broken ones, and with bad addresses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+
+from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.runs import list_runs
+
+DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
+PAGES = ("cohort",)
+TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Return a runs folder with a model that decodes and one that cannot, both judged on the same users."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for config in (recipe("toy", "popularity"), recipe("toy", "diffsasrec", **TINY)):
+            made = run_experiment(config, runs_dir=folder, progress="none")
+            evaluate_run(made, max_users=200, progress="none")
+        yield folder
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return a function that opens a page over a runs folder, as an address would."""
+
+    def open_page(folder: Path, url_path: str, **address: str | list[str]) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(folder)])
+        app = AppTest.from_file(str(DASHBOARD), default_timeout=60)
+        for key, value in address.items():
+            app.query_params[key] = value
+        app._page_hash = calc_hash(url_path)
+        return app.run()
+
+    return open_page
+
+
+def texts(app: AppTest) -> str:
+    """Return everything that the page says."""
+    kinds = (
+        app.markdown,
+        app.caption,
+        app.title,
+        app.header,
+        app.subheader,
+        app.error,
+        app.warning,
+        app.info,
+    )
+    said = [element.value for kind in kinds for element in kind]
+    return "\n".join([*said, *(part.proto.body for part in app.get("html"))])
+
+
+def charts(app: AppTest) -> dict[str, dict]:
+    """Return the figures of the page by the words that describe them."""
+    return {chart.proto.alt: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+
+
+def run_id(folder: Path) -> str:
+    return next(run.id for run in list_runs(folder) if "diffsasrec" in run.id)
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+@pytest.mark.parametrize("with_runs", [True, False])
+def test_a_page_shows_something_with_runs_and_with_none(opened, runs, tmp_path, url_path, with_runs):
+    app = opened(runs if with_runs else tmp_path, url_path)
+    assert not app.exception
+    assert not [*app.error, *app.warning]
+    assert charts(app) or app.dataframe
+    assert len(app.title) == 1
+    assert app.caption, "a page says in a line what it shows"
+    assert len(app.get("page_link")) >= 2, "a page links to the next question"
+    assert all(len(words) > 20 for words in charts(app))
+    assert all(len(table.proto.alt) > 5 for table in app.dataframe)
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_broken_run_does_not_break_a_page(opened, runs, tmp_path, url_path):
+    good = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    for path in good.folder.rglob("*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(runs)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes()[:80] if path.name != "manifest.json" else path.read_bytes())
+    (tmp_path / "toy-sasrec" / "half" / "best").mkdir(parents=True)
+    app = opened(tmp_path, url_path)
+    assert not app.exception
+    assert "manifest\\.json is missing" in texts(app)
+
+
+def test_a_cohort_tells_what_many_users_got(opened, runs):
+    app = opened(runs, "cohort", users="64")
+    assert "Of 64 users," in texts(app)
+    assert len(charts(app)) == 5
+    assert len(app.dataframe) == 5
+
+
+def test_rules_stand_side_by_side(opened, runs):
+    app = opened(runs, "cohort", users="64", rules=["low_confidence", "left_to_right"])
+    (curves,) = [spec for words, spec in charts(app).items() if "confidence when filled" in words]
+    assert {"low_confidence", "left_to_right"} <= {trace["name"] for trace in curves["data"]}
+
+
+def test_an_address_with_a_run_or_a_rule_that_is_not_there_is_told(opened, runs):
+    app = opened(runs, "cohort", users="64", runs=["../../etc", run_id(runs)], rules="nonsense")
+    assert not app.exception
+    assert any("runs" in message.value for message in app.warning)
+    assert any("nonsense" in message.value for message in app.warning)
+
+
+def test_decoding_is_stopped_and_goes_on(opened, runs, monkeypatch):
+    monkeypatch.setattr("workbench.views.samples.FIRST_LOOK", 0.0)
+    monkeypatch.setattr("workbench.views.samples.A_LOOK", 0.0)
+    app = opened(runs, "cohort", users="1024", rules="random")
+    assert "1,024 users decoded" in app.get("progress")[0].proto.text
+    app.button(key="stop-decoding").click().run()
+    stopped = texts(app)
+    app.run()
+    assert texts(app) == stopped
+    app.button(key="stop-decoding").click().run()
+    assert texts(app) != stopped

@@ -1,0 +1,82 @@
+"""Plotly figures of many users, items or embeddings: pure functions of tables, in the frame of ``figures``.
+
+Colours are Okabe and Ito's, each with a symbol, a dash or a pattern beside it. ``decoding_figures.over`` draws lines
+over slots and steps; here stands what it does not know.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from workbench.figures import BLUE, ORANGE, finish, interval, label
+
+_SCALE = ("#E6EDF3", "#0072B2", "#00263D")
+_DARK_SCALE = ("#26323C", "#2E86C1", "#CDE9FA")
+
+
+def filling_order(shares: pd.DataFrame, *, dark: bool = False) -> go.Figure:
+    """Return how often each slot was filled at each place, as squares; ``shares`` is that of ``cohort.order``."""
+    figure = go.Figure(
+        go.Heatmap(
+            x=shares.columns.tolist(),
+            y=shares.index.tolist(),
+            z=shares.to_numpy(),
+            zmin=0,
+            colorscale=list(_DARK_SCALE if dark else _SCALE),
+            xgap=2,
+            ygap=2,
+            colorbar={"thickness": 10, "tickformat": ".0%", "outlinewidth": 0},
+            hovertemplate="slot %{y}, filled as no. %{x}: %{z:.1%} of the users<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="place in the order of filling", dtick=1, showgrid=False, zeroline=False)
+    figure.update_yaxes(title="slot", dtick=1, autorange="reversed", showgrid=False, zeroline=False)
+    return finish(figure, title=None, height=340)
+
+
+def groups(
+    table: pd.DataFrame,
+    *,
+    by: str,
+    value: str,
+    reference: tuple[str, float] | None = None,
+    is_share: bool = False,
+) -> go.Figure:
+    """Return a figure of each group of users as a point with its interval, the larger the more users it has.
+
+    ``table`` has columns ``by``, ``users``, the value and its bounds; ``reference`` is a dashed line and its name.
+    """
+    figure = go.Figure()
+    form = ".1%" if is_share else ".4f"
+    figure.add_scatter(
+        x=table[value],
+        y=[label(str(name), 60) for name in table[by]],
+        error_x=interval(table, value),
+        mode="markers",
+        marker={
+            "color": BLUE,
+            "symbol": "diamond",
+            "size": 8 + 10 * (table["users"] / table["users"].max()) ** 0.5,
+        },
+        customdata=table["users"],
+        hovertemplate=f"%{{y}}: %{{x:{form}}}, %{{customdata:,}} users<extra></extra>",
+        showlegend=False,
+    )
+    most = float(table.get(f"{value} high", table[value]).max())
+    if reference is not None:
+        name, place = reference
+        most = max(most, place)
+        figure.add_vline(x=place, line={"color": ORANGE, "dash": "dash", "width": 2})
+        figure.add_annotation(
+            x=place,
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            text=f"{label(name, 40)}: {place:{form}}",
+            showarrow=False,
+            xanchor="right" if place > 0.5 * most else "left",
+        )
+    figure.update_xaxes(title=value, range=[0, 1.1 * most or 1], tickformat=".0%" if is_share else None)
+    figure.update_yaxes(type="category", autorange="reversed", automargin=True)
+    return finish(figure, title=None, height=110 + 34 * len(table))
