@@ -6,8 +6,7 @@ surest, is told of a decoded sample (``cohort.rows_of``) alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -94,18 +93,6 @@ def disagreement(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     if not len(both):
         raise ValueError("the two runs share no user with the same held-out item: choose runs of one split")
     return both.assign(disagreement=(1 / both["rank"] - 1 / both["other rank"]).abs())
-
-
-def told_of_users(
-    rows: Sequence[Mapping[str, Any]], *, user_ids: Sequence[str], judged: pd.DataFrame
-) -> pd.DataFrame:
-    """Return what a sample tells of its users with what ``judged`` says of them, in the order of the sample.
-
-    ``judged`` has a column ``user_id``; users that it lacks are known by the sample alone.
-    """
-    own = pd.DataFrame(list(rows)).drop(columns="row").assign(user_id=list(user_ids))
-    known = judged.drop(columns=["confidence"], errors="ignore")
-    return own.merge(known.assign(user_id=known["user_id"].astype(str)), on="user_id", how="left")
 
 
 def rank_in_words(rank: float) -> str:

@@ -131,18 +131,21 @@ def _holds_next(outcome: Outcome) -> NDArray[np.float64]:
 
 
 def rows_of(outcome: Outcome) -> list[dict[str, Any]]:
-    """Return what a case finder asks of every user: row, what became of the next item, how sure the slots were."""
-    arrays = outcome.arrays
-    surest = arrays["probability"].argmax(axis=1)
-    return [
-        {
-            "row": int(row),
-            "fate": FATES[int(fate)],
-            "surest slot": int(slot) + 1,
-            "confidence": float(probability.max()),
-            "steps": int(filled.max()) + 1,
-        }
-        for row, fate, slot, probability, filled in zip(
-            outcome.rows, arrays["fate"], surest, arrays["probability"], arrays["filled_at"], strict=True
+    """Return what a case finder asks of every user: where the next item is in the list, what became of it, and how
+    sure the slots were when they were filled."""
+    rows = []
+    columns = ("probability", "tokens", "future", "fate", "filled_at")
+    of_users = zip(outcome.rows, *(outcome.arrays[name] for name in columns), strict=True)
+    for row, probability, tokens, future, fate, filled_at in of_users:
+        found = np.flatnonzero(tokens[np.argsort(-probability, kind="stable")] == future[0])
+        rows.append(
+            {
+                "row": int(row),
+                "rank": float(found[0] + 1) if len(found) else np.inf,
+                "confidence": float(probability.max()),
+                "fate": FATES[int(fate)],
+                "surest slot": int(probability.argmax()) + 1,
+                "steps": int(filled_at.max()) + 1,
+            }
         )
-    ]
+    return rows

@@ -57,6 +57,7 @@ def groups(
         marker={
             "color": BLUE,
             "symbol": "diamond",
+            "opacity": 1,
             "size": 8 + 10 * (table["users"] / table["users"].max()) ** 0.5,
         },
         customdata=table["users"],

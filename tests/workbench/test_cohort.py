@@ -73,6 +73,7 @@ def test_a_case_finder_hears_what_became_of_every_user(outcome):
     assert [row["row"] for row in rows] == [0, 1, 2, 3]
     assert [row["fate"] for row in rows] == ["listed", "thrown away", "listed", "listed"]
     assert [row["surest slot"] for row in rows] == [1, 2, 1, 2]
+    assert [row["rank"] for row in rows] == [2, float("inf"), 2, 2]
     assert rows[0]["confidence"] == 0.9
 
 

@@ -14,7 +14,7 @@ from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import list_runs
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
-PAGES = ("cohort",)
+PAGES = ("cohort", "cases", "slices")
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
 
 
@@ -129,3 +129,65 @@ def test_decoding_is_stopped_and_goes_on(opened, runs, monkeypatch):
     assert texts(app) == stopped
     app.button(key="stop-decoding").click().run()
     assert texts(app) != stopped
+
+
+def test_a_case_links_to_the_decode_of_that_user(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="longest")
+    table = app.dataframe[0].value
+    assert len(table) == 50
+    assert table["history"].tolist() == sorted(table["history"], reverse=True)
+    assert table["open"][0] == f"/?run={run_id(runs).replace('/', '%2F')}&user={table['user'][0]}"
+    assert not table["held-out item"].str.isdecimal().any()
+
+
+def test_cases_that_need_decodes_decode_a_sample(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="first slot not surest")
+    assert (app.dataframe[0].value["surest slot"] > 1).all()
+
+
+def test_models_disagree_where_a_second_run_is_chosen(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="models disagree")
+    assert "rank in the other run" in app.dataframe[0].value
+
+
+def test_a_run_that_decodes_nothing_shows_its_users_in_one_that_does(opened, runs):
+    other = next(run.id for run in list_runs(runs) if "popularity" in run.id)
+    app = opened(runs, "cases", run=other, case="hardest")
+    assert app.dataframe[0].value["open"][0].startswith("/?run=toy-diffsasrec")
+    app = opened(runs, "cases", run=other, case="truth thrown away")
+    assert "choose a run that decodes slots" in texts(app)
+
+
+def test_slices_link_to_their_users_and_the_cases_are_those_users(opened, runs):
+    app = opened(runs, "slices", run=run_id(runs))
+    lengths, targets = (table.value for table in app.dataframe)
+    assert lengths["users"].sum() == targets["users"].sum() == 200
+    for table in (lengths, targets):
+        address = dict(part.split("=") for part in table["users of it"][0].partition("?")[2].split("&"))
+        cases = opened(runs, "cases", **{**address, "run": run_id(runs)}, case="shortest")
+        assert not cases.warning
+        assert f"of {table['users'][0]:,} users" in texts(cases).replace("50 of", "of")
+
+
+@pytest.mark.parametrize(
+    ("page", "key", "bad"),
+    [
+        ("cases", "case", "nothing"),
+        ("cases", "run", "../../etc"),
+        ("cases", "least", "x"),
+        ("cases", "target", "<script>"),
+        ("slices", "figure", "HR@3"),
+        ("slices", "list", "nothing"),
+        ("slices", "part", "train"),
+    ],
+)
+def test_a_part_of_an_address_that_cannot_be_falls_back_with_a_message(opened, runs, page, key, bad):
+    app = opened(runs, page, **{key: bad})
+    assert not app.exception
+    assert any(key in message.value for message in app.warning)
+    assert app.dataframe
+
+
+def test_lists_that_were_not_judged_are_told(opened, runs):
+    app = opened(runs, "slices", list="autoregressive")
+    assert "not judged on test with lists from autoregressive" in texts(app)
