@@ -6,12 +6,20 @@ over slots and steps; here stands what it does not know.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.figures import BLUE, ORANGE, finish, interval, label
+from workbench.figures import BLUE, GREEN, GREY, ORANGE, finish, interval, label
 
 _SCALE = ("#E6EDF3", "#0072B2", "#00263D")
+ROLE_MARKS = {
+    "training": (BLUE, "circle"),
+    "validation": (ORANGE, "diamond"),
+    "test": (GREEN, "star"),
+    "not used": (GREY, "x-thin-open"),
+}
 _DARK_SCALE = ("#26323C", "#2E86C1", "#CDE9FA")
 
 
@@ -81,3 +89,70 @@ def groups(
     figure.update_xaxes(title=value, range=[0, 1.1 * most or 1], tickformat=".0%" if is_share else None)
     figure.update_yaxes(type="category", autorange="reversed", automargin=True)
     return finish(figure, title=None, height=110 + 34 * len(table))
+
+
+def bars(table: pd.DataFrame, *, x: str, y: str, is_share: bool = False) -> go.Figure:
+    """Return a bar per row."""
+    figure = go.Figure(
+        go.Bar(
+            x=[label(str(name), 40) for name in table[x]],
+            y=table[y],
+            marker={"color": BLUE},
+            hovertemplate=f"%{{x}}: %{{y:{'.1%' if is_share else ',.0f'}}}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title=x, type="category")
+    figure.update_yaxes(title=y, tickformat=".0%" if is_share else None)
+    return finish(figure, title=None, height=310)
+
+
+def long_tail(table: pd.DataFrame) -> go.Figure:
+    """Return how often items occur by their place, the most popular first; both axes count in powers of ten."""
+    known = table[table["count"] > 0]
+    figure = go.Figure(
+        go.Scatter(
+            x=known["place"],
+            y=known["count"],
+            customdata=known["share"],
+            mode="lines+markers",
+            line={"color": BLUE},
+            marker={"size": 5},
+            hovertemplate="item no. %{x:,}: %{y:,} times; up to here %{customdata:.1%} of all<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="place of the item, the most popular first", type="log", dtick=1)
+    figure.update_yaxes(title="occurrences", type="log", dtick=1)
+    return finish(figure, title=None, height=310)
+
+
+def split_over_time(
+    table: pd.DataFrame, *, is_dated: bool, cutoffs: Mapping[str, int] | None = None
+) -> go.Figure:
+    """Return users as rows and their interactions as marks that say their role, over time or in their order.
+
+    ``table`` is that of ``data_summary.split_drawn``; ``cutoffs`` are moments in seconds by name.
+    """
+    figure = go.Figure()
+    for role, (color, symbol) in ROLE_MARKS.items():
+        rows = table[table["role"] == role]
+        if not len(rows):
+            continue
+        figure.add_scatter(
+            x=pd.to_datetime(rows["time"], unit="s") if is_dated else rows["number"],
+            y=[label(f"user {user}", 24) for user in rows["user"]],
+            mode="markers",
+            name=role,
+            marker={"color": color, "symbol": symbol, "size": 6 if role in ("training", "not used") else 11},
+            hovertemplate="%{y}, %{x}: " + role + "<extra></extra>",
+        )
+    for name, moment in (cutoffs or {}).items():
+        place = pd.to_datetime(moment, unit="s").isoformat()
+        figure.add_shape(
+            type="line", x0=place, x1=place, y0=0, y1=1, yref="paper", line={"color": ORANGE, "dash": "dash"}
+        )
+        figure.add_annotation(
+            x=place, y=1, yref="paper", yanchor="bottom", text=label(name, 30), showarrow=False
+        )
+    figure.update_xaxes(title="time" if is_dated else "place in the history")
+    figure.update_yaxes(type="category", autorange="reversed", automargin=True, tickfont={"size": 10})
+    return finish(figure, title=None, height=150 + 18 * table["user"].nunique())

@@ -14,7 +14,7 @@ from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import list_runs
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
-PAGES = ("cohort", "cases", "slices")
+PAGES = ("cohort", "cases", "slices", "data")
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
 
 
@@ -95,7 +95,7 @@ def test_a_broken_run_does_not_break_a_page(opened, runs, tmp_path, url_path):
     (tmp_path / "toy-sasrec" / "half" / "best").mkdir(parents=True)
     app = opened(tmp_path, url_path)
     assert not app.exception
-    assert "manifest\\.json is missing" in texts(app)
+    assert url_path == "data" or "manifest\\.json is missing" in texts(app)
 
 
 def test_a_cohort_tells_what_many_users_got(opened, runs):
@@ -191,3 +191,38 @@ def test_a_part_of_an_address_that_cannot_be_falls_back_with_a_message(opened, r
 def test_lists_that_were_not_judged_are_told(opened, runs):
     app = opened(runs, "slices", list="autoregressive")
     assert "not judged on test with lists from autoregressive" in texts(app)
+
+
+@pytest.mark.parametrize("split", ["leave_one_out", "leave_last_k", "global_time"])
+def test_a_split_is_drawn_and_counted(opened, tmp_path, monkeypatch, split):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "data", split=split)
+    assert not app.exception
+    assert len(charts(app)) == 4
+    (drawn,) = [spec for words, spec in charts(app).items() if "held out" in words]
+    assert {"training", "test"} <= {trace["name"] for trace in drawn["data"]}
+    assert len(drawn["layout"].get("shapes", ())) == (2 if split == "global_time" else 0)
+
+
+def test_a_split_that_the_data_do_not_allow_is_told(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "data", split="from_files")
+    assert not app.exception
+    assert app.info
+
+
+def test_data_that_are_not_prepared_are_not_opened(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "data", data="../../etc")
+    assert not app.exception
+    assert "data" in app.warning[0].value
+    assert app.selectbox(key="data").value == "toy"
+
+
+def test_prepared_data_that_cannot_be_read_are_told(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "mine").mkdir(parents=True)
+    (tmp_path / "cache" / "mine" / "current.json").write_text("{")
+    app = opened(tmp_path, "data", data="mine")
+    assert not app.exception
+    assert app.error
