@@ -6,13 +6,33 @@ over slots and steps; here stands what it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.figures import BLUE, GREEN, GREY, ORANGE, finish, interval, label
+from workbench.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    YELLOW,
+    finish,
+    interval,
+    label,
+)
 
+OTHER = "other"  # genres without a colour of their own
+GENRE_MARKS = (
+    (BLUE, "circle"),
+    (GREEN, "square"),
+    (PURPLE, "diamond"),
+    (SKY, "triangle-up"),
+    (YELLOW, "cross"),
+)
 _SCALE = ("#E6EDF3", "#0072B2", "#00263D")
 ROLE_MARKS = {
     "training": (BLUE, "circle"),
@@ -156,3 +176,62 @@ def split_over_time(
     figure.update_xaxes(title="time" if is_dated else "place in the history")
     figure.update_yaxes(type="category", autorange="reversed", automargin=True, tickfont={"size": 10})
     return finish(figure, title=None, height=150 + 18 * table["user"].nunique())
+
+
+def item_map(
+    points: pd.DataFrame, titles: Mapping[int, str], *, chosen: int | None = None, near: Sequence[int] = ()
+) -> go.Figure:
+    """Return items as points, a colour and a symbol for each genre; the chosen one and its neighbours are marked.
+
+    ``points`` is that of ``item_map.points``; ``titles`` are by column.
+    """
+    figure = go.Figure()
+    names = [name for name in points["genre"].value_counts().index if name != OTHER]
+    for index, name in enumerate([*names, OTHER]):
+        rows = points[points["genre"] == name]
+        color, symbol = (GREY, "circle-open") if name == OTHER else GENRE_MARKS[index % len(GENRE_MARKS)]
+        figure.add_scattergl(
+            x=rows["x"],
+            y=rows["y"],
+            mode="markers",
+            name=label(str(name), 24),
+            marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.8},
+            hovertext=[label(titles[column], 60) for column in rows["column"].tolist()],
+            hoverinfo="text",
+        )
+    for columns, name, look in (
+        (near, "neighbours", {"symbol": "circle-open", "size": 14, "line": {"width": 2, "color": ORANGE}}),
+        ([] if chosen is None else [chosen], "chosen", {"symbol": "star", "size": 18, "color": VERMILLION}),
+    ):
+        rows = points[points["column"].isin(list(columns))]
+        if len(rows):
+            texts = [label(titles[column], 60) for column in rows["column"].tolist()]
+            figure.add_scattergl(
+                x=rows["x"],
+                y=rows["y"],
+                mode="markers",
+                name=name,
+                marker=look,
+                hovertext=texts,
+                hoverinfo="text",
+            )
+    figure.update_xaxes(title="first component", zeroline=False)
+    figure.update_yaxes(title="second component", zeroline=False)
+    return finish(figure, title=None, height=470)
+
+
+def spectrum(values: Sequence[float]) -> go.Figure:
+    """Return singular values, the largest first, as shares of the largest."""
+    figure = go.Figure(
+        go.Scatter(
+            x=list(range(1, len(values) + 1)),
+            y=[value / max(values) for value in values],
+            mode="lines+markers",
+            line={"color": BLUE},
+            marker={"size": 5},
+            hovertemplate="no. %{x}: %{y:.1%} of the largest<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="direction, the strongest first")
+    figure.update_yaxes(title="singular value, of the largest", tickformat=".0%", rangemode="tozero")
+    return finish(figure, title=None, height=250)

@@ -14,7 +14,7 @@ from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import list_runs
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
-PAGES = ("cohort", "cases", "slices", "data")
+PAGES = ("cohort", "cases", "slices", "data", "embeddings")
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
 
 
@@ -226,3 +226,26 @@ def test_prepared_data_that_cannot_be_read_are_told(opened, tmp_path, monkeypatc
     app = opened(tmp_path, "data", data="mine")
     assert not app.exception
     assert app.error
+
+
+def test_the_embeddings_page_says_how_much_room_is_used_and_finds_neighbours(opened, runs):
+    app = opened(runs, "embeddings", run=run_id(runs), find="wolves")
+    assert "effective rank" in texts(app).lower()
+    assert len(charts(app)) == 2
+    near = app.dataframe[0].value
+    assert len(near) == 10
+    assert near["cosine"].tolist() == sorted(near["cosine"], reverse=True)
+    assert "Wolves" in texts(app)
+
+
+def test_an_item_that_is_not_there_is_told(opened, runs):
+    app = opened(runs, "embeddings", run=run_id(runs), find="no such title at all")
+    assert "No title and no id has this in it" in texts(app)
+    assert charts(app)
+
+
+def test_without_a_run_the_map_is_that_of_the_toy_data(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "embeddings")
+    assert "the toy data alone" in str(app.selectbox(key="run").value)
+    assert len(charts(app)) == 2

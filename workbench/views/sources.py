@@ -132,7 +132,7 @@ class RunSource(Source):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._opened, self._part, self.counts = _opened(run.id, _stamp(run), run)
+        self._opened, self._part, self.counts = opened_run(run)
         self._dataset = self._opened.dataset
         self._titles = self._dataset.items["title"].array
         self._genres = self._dataset.items["categories"].array
@@ -335,6 +335,11 @@ def _can_be_stepped(run: Run) -> bool:
     return model in MODELS and "diffusion" in MODELS[model][1].ways and has_weights
 
 
+def opened_run(run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
+    """Return a run in memory, whom it can decode, and the training counts: shared by all sessions, never changed."""
+    return _opened(run.id, stamp(run), run)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Opening the run …")
 def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
     """Return a run in memory, whom it can decode, and the training counts: shared by all sessions, never changed."""
@@ -374,7 +379,7 @@ def _decode(
     return replace(trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu())
 
 
-def _stamp(run: Run) -> str:
+def stamp(run: Run) -> str:
     """Return what changes when the run's weights or data do, without reading them."""
     try:
         found = (run.folder / BEST / WEIGHTS).stat()
