@@ -10,11 +10,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
+from workbench import lessons
 from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import list_runs
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
-PAGES = ("cohort", "cases", "slices", "data", "embeddings")
+PAGES = ("cohort", "cases", "slices", "data", "embeddings", "learn")
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
 
 
@@ -95,7 +96,7 @@ def test_a_broken_run_does_not_break_a_page(opened, runs, tmp_path, url_path):
     (tmp_path / "toy-sasrec" / "half" / "best").mkdir(parents=True)
     app = opened(tmp_path, url_path)
     assert not app.exception
-    assert url_path == "data" or "manifest\\.json is missing" in texts(app)
+    assert url_path in ("data", "learn") or "manifest\\.json is missing" in texts(app)
 
 
 def test_a_cohort_tells_what_many_users_got(opened, runs):
@@ -249,3 +250,36 @@ def test_without_a_run_the_map_is_that_of_the_toy_data(opened, tmp_path, monkeyp
     app = opened(tmp_path, "embeddings")
     assert "the toy data alone" in str(app.selectbox(key="run").value)
     assert len(charts(app)) == 2
+
+
+@pytest.mark.parametrize("lesson", lessons.LESSONS)
+def test_every_lesson_opens_without_a_run(opened, tmp_path, lesson):
+    app = opened(tmp_path, "learn", lesson=lesson)
+    assert not app.exception
+    assert not app.warning
+    assert charts(app) or "aria-label" in texts(app) or lesson == "Demonstrations"
+
+
+def test_the_pseudo_code_is_lit_for_the_current_step(opened, tmp_path):
+    app = opened(tmp_path, "learn", lesson="Backward", step="0")
+    (code,) = [part.proto.body for part in app.get("html") if "pseudo-code" in part.proto.body]
+    assert code.count('class="lit"') == 1
+    assert "slots = [MASK] * K" in code.split('class="lit"')[1].split("</span>")[0]
+    app.slider(key="step").set_value(2).run()
+    (code,) = [part.proto.body for part in app.get("html") if "pseudo-code" in part.proto.body]
+    assert code.count('class="lit"') >= 5
+
+
+def test_a_guess_is_judged_and_the_next_one_is_asked(opened, tmp_path):
+    app = opened(tmp_path, "learn", lesson="Guess the next slot", user="6")
+    app.get("button_group")[-1].set_value("1").run()
+    assert "Right: step 1 fills slot 1" in app.success[0].value
+    app.button(key="another").click().run()
+    assert not app.success
+    app.get("button_group")[-1].set_value("10").run()
+    assert "the model gives slot 10 only" in app.info[0].value
+
+
+def test_the_demonstrations_have_a_link_for_every_minute(opened, tmp_path):
+    app = opened(tmp_path, "learn", lesson="Demonstrations")
+    assert len(app.get("page_link")) == 15 + 3
