@@ -13,11 +13,11 @@ from workbench.experiments import evaluate_run, recipe, run_experiment
 pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-PATIENCE = 60_000  # milliseconds: the machine may be busy
+PATIENCE = 30_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 PAGES = {  # name in the navigation -> what has to be seen
     "Cohort": ".st-key-reliability .points path",
-    "Cases": ".st-key-cases-table canvas",
+    "Cases": '[data-testid="stDataFrame"] canvas',
     "Slices": ".st-key-slices-history_length .points path",
     "Embeddings": ".st-key-item-map canvas",
     "Data": ".st-key-split-drawn .points path",
