@@ -237,7 +237,7 @@ def test_five_hundred_addresses_open_nothing_outside_and_never_raise(world, watc
             assert page._lies_within(text, (0, 5), is_whole) in (True, False)
     assert any(path.endswith("manifest.json") for path in watched), "opening a run reads files"
     assert not [path for path in watched if "outside" in Path(path).resolve().parts]
-    assert not [path for path in watched if path.startswith(("/etc/passwd", "/root"))]
+    assert not [path for path in watched if "passwd" in path]
 
 
 @pytest.mark.parametrize("url_path", PAGES)
