@@ -59,7 +59,7 @@ check: .venv/installed-check ## format, lint, types, import directions, notebook
 bench: .venv/installed-test ## run benchmarks/, one after another
 	@for each in $(wildcard benchmarks/*.py); do $(BIN)/python "$$each"; done
 
-pictures: .venv/installed-test ## take the picture in README anew, from the runs of `make demo`
+pictures: .venv/installed-test ## take README's pictures and animation anew, from the runs of `make demo`
 	@$(BIN)/python docs/pictures/take.py
 
 notebooks: .venv/installed-lab .venv/installed-check ## pair each notebook with its .py, formatted, without outputs

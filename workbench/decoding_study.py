@@ -30,9 +30,10 @@ from diffsasrec.metrics import coverage
 from diffsasrec.protocol import decoding_name
 from diffsasrec.randomness import user_seeds
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_of
+from diffsasrec.splits import Part
 from diffsasrec.summary import Lists, per_user_figures
 from diffsasrec.trace import DecodeTrace
-from workbench.experiments import LIST_LENGTH, OpenRun, held_out, item_features
+from workbench.experiments import LIST_LENGTH, SHORTEST_HISTORY, OpenRun, held_out, item_features
 from workbench.provenance import source_hash
 
 logger = logging.getLogger(__name__)
@@ -231,66 +232,125 @@ def _decoded(
     """Decode every user and keep what the traces tell."""
     assert setting.decode is not None
     assert setting.decode.num_slots == num_slots, "one study compares lists of one length"
-    split = opened.split
-    config = dataclasses.replace(setting.decode, num_candidates=NUM_CANDIDATES)
-    found: dict[str, list[NDArray]] = {}
-    seconds, counts = 0.0, split.training_counts()
-    is_known = np.concatenate([[True], counts > 0])  # PAD stays PAD
-    for batch, forbidden, seeds in _batches(opened, part, max_users):
+    parts, seconds = [], 0.0
+    for told, took in _decoded_batches(opened, setting, opened.split.part(part), max_users=max_users):
+        parts.append(told)
+        seconds += took
+    return outcome_of(
+        setting,
+        part,
+        parts,
+        seconds=seconds,
+        counts=opened.split.training_counts(),
+        features=features,
+    )
+
+
+def growing(
+    opened: OpenRun, setting: Setting, *, part: str, max_users: int, users_at_once: int = 32
+) -> Iterator[Outcome]:
+    """Yield the outcome of a decoding over ever more users, nothing of it kept in the run.
+
+    The users lie at equal distances, and so do those of each turn: whoever stops early has a fair sample.
+    """
+    judged = opened.split.part(part)
+    judged = judged.take(judged.end - judged.start >= SHORTEST_HISTORY)
+    num_users = min(max_users, len(judged))
+    chosen, num_turns = (
+        np.arange(num_users) * len(judged) // max(num_users, 1),
+        -(-num_users // users_at_once),
+    )
+    counts, parts, seconds = opened.split.training_counts(), [], 0.0
+    for turn in range(num_turns):
+        for told, took in _decoded_batches(opened, setting, judged.take(chosen[turn::num_turns])):
+            parts.append(told)
+            seconds += took
+        yield outcome_of(setting, part, parts, seconds=seconds, counts=counts)
+
+
+def outcome_of(
+    setting: Setting,
+    part: str,
+    parts: Sequence[Mapping[str, NDArray]],
+    *,
+    seconds: float,
+    counts: NDArray[np.int64],
+    features: NDArray[np.bool_] | None = None,
+) -> Outcome:
+    """Return the outcome of a decoding from what was told of batches, each with the ``row`` of its users."""
+    assert setting.decode is not None
+    arrays = {name: _joined([told[name] for told in parts]) for name in parts[0]}
+    order = np.argsort(arrays["row"], kind="stable")
+    arrays = {name: array[order] for name, array in arrays.items()}
+    rows = arrays.pop("row")
+    values, shares = {}, {}
+    for ranking in ("slot", "confidence", *(["rescored"] if "rescored" in arrays else [])):
+        values[ranking] = _figures(arrays, ranking, counts=counts, features=features)
+        listed = coverage(arrays["tokens"], len(counts))
+        shares[ranking] = {f"Coverage@{setting.decode.num_slots}": listed}
+    passes = float((arrays["filled_at"].max(axis=1) + 1).mean())
+    passes *= setting.decode.beam_width if "beam_width" in setting.decode.knobs else 1
+    passes *= 2 if setting.decode.guidance else 1
+    return Outcome(setting, part, rows, values, shares, arrays, passes, seconds)
+
+
+def _decoded_batches(
+    opened: OpenRun, setting: Setting, judged: Part, *, max_users: int | None = None
+) -> Iterator[tuple[dict[str, NDArray], float]]:
+    """Yield what is told of each batch of users, and the seconds that decoding took."""
+    assert setting.decode is not None
+    split, config = opened.split, dataclasses.replace(setting.decode, num_candidates=NUM_CANDIDATES)
+    is_known = np.concatenate([[True], split.training_counts() > 0])  # PAD stays PAD
+    for batch, forbidden, seeds in _batches(opened, judged, max_users):
         started = time.perf_counter()
         options = {"forbidden": forbidden, "user_seeds": seeds}
         model = opened.checkpoint.model.knowing(batch.timestamps)
         trace = model.decode(batch.history, **options, config=config)
-        seconds += time.perf_counter() - started
-        told = _told(trace, batch, forbidden, is_known=is_known, num_items=split.interactions.num_items)
+        seconds = time.perf_counter() - started
+        future = batch.target[:, : max(1, trace.num_slots)].numpy()
+        told = {
+            "row": batch.user.numpy(),
+            **told_of(
+                trace,
+                np.where(is_known[future], future, -future),
+                num_allowed=split.interactions.num_items - forbidden.offsets.diff().cpu().numpy(),
+            ),
+        }
         if setting.looks_back:
             told["regret"] = last_look(model, trace, **options).regret.cpu().numpy()
-        for name, array in told.items():
-            found.setdefault(name, []).append(array)
-    arrays = {name: _joined(parts) for name, parts in found.items()}
-    order = np.argsort(arrays.pop("row"), kind="stable")
-    rows = np.concatenate(found["row"])[order]
-    arrays = {name: array[order] for name, array in arrays.items()}
-    values, shares = {}, {}
-    for ranking in ("slot", "confidence", *(["rescored"] if "rescored" in arrays else [])):
-        values[ranking] = _figures(arrays, ranking, counts=counts, features=features)
-        listed = coverage(arrays["tokens"], split.interactions.num_items)
-        shares[ranking] = {f"Coverage@{num_slots}": listed}
-    passes = float((arrays["filled_at"].max(axis=1) + 1).mean())
-    passes *= config.beam_width if "beam_width" in config.knobs else 1
-    passes *= 2 if config.guidance else 1
-    return Outcome(setting, part, rows, values, shares, arrays, passes, seconds)
+        yield told, seconds
 
 
 def _batches(
-    opened: OpenRun, part: str, max_users: int | None
+    opened: OpenRun, judged: Part, max_users: int | None
 ) -> Iterator[tuple[Batch, Forbidden, torch.Tensor]]:
     """Yield users with what is forbidden to them and their seeds, where the model is."""
     split = opened.split
     device = next(opened.checkpoint.model.parameters()).device
     options = {"max_length": opened.checkpoint.model.max_length, "batch_size": 128, "max_users": max_users}
-    for batch, seen in evaluation_batches(split, split.part(part), **options):
+    for batch, seen in evaluation_batches(split, judged, **options):
         seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
         yield dataclasses.replace(batch, history=batch.history.to(device)), seen.to(device), seeds
 
 
-def _told(
-    trace: DecodeTrace, batch: Batch, forbidden: Forbidden, *, is_known: NDArray[np.bool_], num_items: int
+def told_of(
+    trace: DecodeTrace, future: NDArray[np.int64], *, num_allowed: NDArray[np.int64]
 ) -> dict[str, NDArray]:
-    """Return what is kept of a batch's trace, by the names that ``Outcome`` gives."""
+    """Return what is kept of a trace, by the names that ``Outcome`` gives.
+
+    Args:
+        future: (B, F), cold items negative.
+        num_allowed: (B,) how many items were not forbidden.
+    """
     last = trace.steps[-1]
-    future = batch.target[:, : max(1, trace.num_slots)].numpy()
-    future = np.where(is_known[future], future, -future)
     where = decode_analysis.truth(trace, torch.from_numpy(future[:, 0]).to(trace.history.device))
-    num_allowed = num_items - forbidden.offsets.diff() - last.candidates.shape[-1]
     told = {
-        "row": batch.user,
         "tokens": last.tokens,
         "probability": last.probability.float(),
         "filled_at": trace.filled_at,
         "place": decode_analysis.places_in_order(trace),
         "candidates": last.candidate_probability.float(),
-        "num_others": num_allowed.clamp(min=0),
+        "num_others": torch.from_numpy(num_allowed - last.candidates.shape[-1]).clamp(min=0),
         "future": torch.from_numpy(future),
         "entropy": decode_analysis.entropy_over_steps(trace).float().T,
         "duplicates": decode_analysis.duplicates(trace).sum(dim=0),

@@ -426,6 +426,64 @@ def forward_process(names: Sequence[str], masked_from: Sequence[float], time: fl
     return finish(figure, title=None, height=90 + 26 * max(len(rows), 1))
 
 
+def loss_weight(time: float, *, epsilon: float) -> go.Figure:
+    """Return what a guess counts in the loss, 1 / p, over the time t, with a mark at the chosen one."""
+    times = np.linspace(0, 1, 101)
+    figure = go.Figure()
+    for name, at, look in (
+        ("1 / p", times, {"mode": "lines", "line": {"color": BLUE}}),
+        (
+            "here",
+            np.array([time]),
+            {"mode": "markers", "marker": {"color": ORANGE, "size": 13, "symbol": "diamond"}},
+        ),
+    ):
+        figure.add_scatter(
+            x=at,
+            y=1 / ((1 - epsilon) * at + epsilon),
+            name=name,
+            showlegend=False,
+            hovertemplate="t = %{x:.2f}: a guess counts %{y:.1f}<extra></extra>",
+            **look,
+        )
+    figure.update_xaxes(title="time t", range=[-0.01, 1.02])
+    figure.update_yaxes(title="a guess counts", type="log", dtick=1)
+    return finish(figure, title=None, height=402)
+
+
+def slot_and_rank(table: pd.DataFrame, titles: TitleOf, *, target: int | None = None) -> go.Figure:
+    """Return the place in the list of every slot; ``table`` is that of ``lessons.order_and_rank``."""
+    num_slots = len(table)
+    is_target = table["token"] == target
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[1, num_slots],
+        y=[1, num_slots],
+        mode="lines",
+        line={"color": GREY, "dash": "dash"},
+        name="if slot were rank",
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=table["slot"],
+        y=table["place in the list"],
+        mode="markers+text",
+        name="slots; the number says when it was filled",
+        text=table["filled as no."],
+        textfont={"color": "#FFFFFF", "size": 11},
+        marker={
+            "size": 24,
+            "color": np.where(is_target, GREEN, BLUE),
+            "symbol": np.where(is_target, "star", "square"),
+        },
+        hovertext=[label(titles(token), 50) for token in table["token"].tolist()],
+        hovertemplate="slot %{x}, place %{y}: %{hovertext}<extra></extra>",
+    )
+    figure.update_xaxes(title="slot", dtick=1, range=[0.4, num_slots + 0.6], showgrid=False)
+    figure.update_yaxes(title="place in the list", dtick=1, range=[num_slots + 0.6, 0.4], showgrid=False)
+    return finish(figure, title=None, height=430)
+
+
 def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
     """Return what the rule sorted a slot by, named so that a draw is never read as a confidence."""
     name = trace.config.get("rule")

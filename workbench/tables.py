@@ -280,6 +280,14 @@ def group_table(per_user: pd.DataFrame, *, by: str, figure: str = "HR@10", seed:
     return pd.DataFrame(rows)
 
 
+def group_filter(by: str, name: str) -> dict[str, str]:
+    """Return what a group of ``group_table`` has in common: ``least`` and ``most`` items of history, or ``target``."""
+    if by == "history_length":
+        least, _, most = name.removesuffix(" items").partition(" to ")
+        return {"least": least, "most": most}
+    return {"target": name.partition(":")[0]}
+
+
 def protocol_notes(table: pd.DataFrame) -> list[str]:
     """Return what readers of a table of results must know: the first row's protocol, and how others differ from it.
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60  # seconds until the dashboard answers: the machine may be busy
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
     "--headless",
@@ -47,3 +57,44 @@ class Witness:
 def witnessed() -> Callable[[Page], Witness]:
     """Begin to watch a page."""
     return Witness
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory) -> Callable[[Path, Path], AbstractContextManager[str]]:
+    """Return what serves the dashboard over a runs folder and a cache of prepared data, and gives its address."""
+
+    @contextmanager
+    def served(runs: Path, cache: Path) -> Iterator[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"]
+        log = tmp_path_factory.mktemp("log") / "streamlit.log"
+        with log.open("w") as output:
+            server = subprocess.Popen(
+                [*command, "--", "--runs", str(runs)],
+                cwd=ROOT,
+                env={**os.environ, "DIFFSASREC_CACHE": str(cache)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, log)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+    return served
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"the dashboard did not start: {log.read_text()}")

@@ -16,6 +16,7 @@ from workbench.experiments import decode_user, evaluate_run, open_run, recipe, r
 from workbench.runs import Run
 from workbench.tables import (
     for_people,
+    group_filter,
     group_table,
     of_one_kind,
     over_seeds,
@@ -279,3 +280,8 @@ def test_a_table_says_its_protocol_and_what_differs_in_it(run):
     assert protocol_notes(test.iloc[:1]) == [first]
     assert protocol_notes(runs_table([run]))[0].startswith("Protocol: leave_one_out, test")
     assert protocol_notes(pd.DataFrame({"system": ["a"]})) == []
+
+
+def test_a_group_says_how_its_users_are_found_again():
+    assert group_filter("history_length", "3 to 9 items") == {"least": "3", "most": "9"}
+    assert group_filter("target_is_head", "tail: all other items") == {"target": "tail"}

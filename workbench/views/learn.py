@@ -1,58 +1,64 @@
-"""Page Learn: the forward process of masked diffusion, on a history that people can read."""
+"""Page Learn: masked diffusion in five lessons on the example that comes with the package.
+
+What the lessons say, and what they ask of a trace, is in ``workbench.lessons``.
+"""
 
 from __future__ import annotations
+
+import dataclasses
+import html
 
 import streamlit as st
 import torch
 
 from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.randomness import uniform
-from workbench.figures import forward_process
-from workbench.views import board, decode
-from workbench.views.page import chart, check_address, frame, is_dark
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from workbench import lessons
+from workbench.constraints import Constraints
+from workbench.figures import TARGET_GLYPH, forward_process, loss_weight, slot_and_rank
+from workbench.views import board
+from workbench.views.page import as_table, chart, check_address, frame, go_on, is_dark, link, opening
 from workbench.views.sources import ExampleSource, Person
 
 _NUM_ITEMS = 12  # of the history, so that all are seen at once
-
-TITLE = "Learn: how a history disappears"
-INTRODUCTION = """
-To learn how to fill empty places, the model is first shown how they come about. A time **t** between 0 and 1 is
-drawn for a history, and every item becomes a mask with probability **p = (1 − ε) t + ε**, each on its own.
-Move t: at 0 nearly everything is there, at 1 everything is gone.
-"""
-WEIGHT = """
-The model guesses the masked items from what is left. A history with few masks gives few guesses, so each guess
-counts **1 / p** in the loss: that makes the sum an upper bound of −log likelihood, whatever t was drawn.
-"""
-BACK = """
-**Backwards.** Decoding starts where this ends, at t = 1: behind a user's whole history wait slots that are all
-masked. Step by step the model says what it thinks of every open slot, a *rule* picks the ones to fill, and the
-next step sees them filled. The order in which slots are filled is not the order of the places in the list.
-"""
-TRAINING_ALGORITHM = """
-t ~ U(0, 1)                        # stratified over the batch
-p = (1 - eps) * t + eps            # eps = 0.001
-masked = uniform(items) < p        # real items only, never the padding
-loss = sum(cross_entropy(model(x with masks), x)[masked] / p) / number of real items
+_CODE_STYLE = """
+<style>
+.algorithm { margin: 0; padding: .5rem .2rem; font: 13px/1.75 monospace; overflow-x: auto; }
+.algorithm span { display: block; white-space: pre; padding: 0 .6rem; border-left: 4px solid transparent; }
+.algorithm .lit { border-left-color: #e69f00; background: rgba(230, 159, 0, .22); font-weight: 700; }
+</style>
 """
 
 
 def page() -> None:
     """Draw the page."""
     frame()
-    st.title(TITLE, anchor=False)
-    st.markdown(INTRODUCTION)
-    source = ExampleSource()
-    _forward(source, source.person(source.user_at(0)))
-    st.markdown(WEIGHT)
-    with st.expander("The same as pseudo-code", icon=":material/code:"):
-        st.code(TRAINING_ALGORITHM.strip(), language="python")
-    st.markdown(BACK)
-    st.page_link(
-        st.Page(decode.page, url_path="decode", default=True),
-        label="Step through the reverse process",
-        icon=":material/grid_view:",
+    opening("Learn", "How masked diffusion works, lesson by lesson, on people of a generated world.")
+    check_address("lesson", lessons.LESSONS)
+    lesson = st.segmented_control(
+        "Lesson",
+        list(lessons.LESSONS),
+        default=lessons.LESSONS[0],
+        required=True,
+        key="lesson",
+        bind="query-params",
+        label_visibility="collapsed",
     )
+    source = ExampleSource()
+    _DRAW[str(lesson)](source)
+    go_on(
+        ("", "Step through the reverse process", "grid_view"),
+        ("cohort", "What does it do to many users? Cohort", "groups"),
+        ("data", "What do models learn from? Data", "database"),
+    )
+
+
+def _show_forward(source: ExampleSource) -> None:
+    st.markdown(lessons.FORWARD)
+    _forward(source, source.person(source.user_at(0)))
+    with st.expander("The same as pseudo-code", icon=":material/code:"):
+        st.code(lessons.TRAINING_ALGORITHM.strip(), language="python")
 
 
 @st.fragment(key="forward")
@@ -80,4 +86,127 @@ def _forward(source: ExampleSource, person: Person) -> None:
     st.markdown(f"**{words}**")
     masked_from = ((draws - MASK_EPSILON) / (1 - MASK_EPSILON)).clamp(0, 1).tolist()
     figure = forward_process([card.title for card in cards], masked_from, time)
-    chart(figure, key="forward-process", alt=f"When each item of the history is masked as t grows. {words}")
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        chart(
+            figure, key="forward-process", alt=f"When each item of the history is masked as t grows. {words}"
+        )
+    with right:
+        weight = loss_weight(time, epsilon=MASK_EPSILON)
+        chart(weight, key="loss-weight", alt=f"What a guess counts in the loss over the time t. {words}")
+    st.markdown(lessons.WEIGHT)
+
+
+def _choose(source: ExampleSource) -> tuple[Person, DecodeTrace]:
+    """Draw the choice of a person and of a rule, and return the decode."""
+    people = [source.user_at(index) for index in range(source.num_users)]
+    rules = source.rules()
+    check_address("user", people)
+    check_address("rule", rules)
+    with st.container(horizontal=True):
+        user = st.selectbox("User", people, key="user", bind="query-params", width=120)
+        rule = st.selectbox("Rule", rules, key="rule", bind="query-params", width=200)
+    config = dataclasses.replace(source.default_config(), rule=rule)
+    return source.person(user), source.decode(user, config, Constraints(source.catalogue, config.num_slots))
+
+
+def _show_backward(source: ExampleSource) -> None:
+    st.markdown(lessons.BACKWARD)
+    person, trace = _choose(source)
+    _backward(source, person, trace)
+
+
+@st.fragment(key="backward")
+def _backward(source: ExampleSource, person: Person, trace: DecodeTrace) -> None:
+    """Draw a step beside the lines that run in it."""
+    check_address("step", limits=(0, trace.num_steps), is_whole=True)
+    if st.session_state.get("step", 0) > trace.num_steps:
+        st.session_state["step"] = trace.num_steps
+    number = st.slider("Step", 0, trace.num_steps, value=1, key="step", bind="query-params")
+    step = None if number == 0 else number - 1
+    left, right = st.columns([1, 1], gap="medium")
+    with left:
+        st.html(_CODE_STYLE + _algorithm(trace, step))
+        st.caption("▶ and the band mark the lines that run in this step.")
+    with right:
+        slots = board.slots(trace, step, source.title, chosen=None, target=person.target)
+        st.html(board.style(board.legend() + slots, dark=is_dark()))
+
+
+def _algorithm(trace: DecodeTrace, step: int | None) -> str:
+    lines = []
+    for (_, code), is_lit in zip(lessons.REVERSE_ALGORITHM, lessons.lit_lines(trace, step), strict=True):
+        mark, look = ("▶ ", ' class="lit"') if is_lit else ("  ", "")
+        lines.append(f"<span{look}>{mark}{html.escape(code)}</span>")
+    return f'<pre class="algorithm" tabindex="0" aria-label="pseudo-code">{"".join(lines)}</pre>'
+
+
+def _show_order(source: ExampleSource) -> None:
+    st.markdown(lessons.ORDER)
+    person, trace = _choose(source)
+    table = lessons.order_and_rank(trace)
+    same = int((table["slot"] == table["place in the list"]).sum())
+    words = f"{same} of {len(table)} slots stand at their own place in the list"
+    figure = slot_and_rank(table, source.title, target=person.target)
+    chart(figure, key="slot-and-rank", alt=f"Place in the list of every slot: {words}")
+    starred = f" {TARGET_GLYPH} is the held-out item." if (table["token"] == person.target).any() else ""
+    st.markdown(f"**{words}.**{starred}")
+    shown = table.assign(item=[source.title(token) for token in table["token"]]).drop(columns="token")
+    as_table(shown, key="order-table", alt="slots, when they were filled, and their places in the list")
+
+
+def _show_guess(source: ExampleSource) -> None:
+    st.markdown(lessons.GUESS)
+    person, trace = _choose(source)
+    _guess(source, person, trace)
+
+
+@st.fragment(key="guess")
+def _guess(source: ExampleSource, person: Person, trace: DecodeTrace) -> None:
+    """Draw a decode that waits for a guess, and judge it."""
+    rounds = lessons.rounds(trace)
+    turn = int(st.session_state.get("turn", 0)) % len(rounds)
+    step = rounds[turn]
+    before = step - 1 if step else None
+    states = ["masked"] * trace.num_slots
+    if before is not None:
+        states = [SLOT_STATES[code] for code in trace.slot_states()[before, 0].tolist()]
+    open_slots = [slot + 1 for slot, state in enumerate(states) if state in OPEN_STATES]
+    st.html(
+        board.style(
+            board.legend() + board.slots(trace, before, source.title, chosen=None, target=person.target),
+            dark=is_dark(),
+        )
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        guess = st.pills("Your guess: slot", open_slots, key=f"guess-{turn}")
+        st.button("Another step", key="another", on_click=_next_turn, icon=":material/skip_next:")
+    if guess is not None:
+        is_right, words = lessons.verdict(trace, step, int(guess))
+        (st.success if is_right else st.info)(words)
+
+
+def _next_turn() -> None:
+    st.session_state["turn"] = int(st.session_state.get("turn", 0)) + 1
+
+
+def _show_demonstrations(source: ExampleSource) -> None:
+    st.markdown(
+        "Three walks of five minutes, a minute a stop. They need no run: all of it is the bundled example."
+    )
+    for column, each in zip(st.columns(3, gap="medium"), lessons.DEMONSTRATIONS, strict=True):
+        with column, st.container(border=True):
+            st.subheader(each.title, anchor=False)
+            st.caption(each.question)
+            for number, stop in enumerate(each.stops, start=1):
+                st.markdown(f"**{number}.** {stop.words}")
+                link(stop.page, stop.label, "arrow_forward", **stop.address)
+
+
+_DRAW = dict(
+    zip(
+        lessons.LESSONS,
+        (_show_forward, _show_backward, _show_order, _show_guess, _show_demonstrations),
+        strict=True,
+    )
+)

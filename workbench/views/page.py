@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -89,6 +90,42 @@ def _lies_within(given: str, limits: tuple[float | None, float | None], is_whole
         return False
     low, high = limits
     return (low is None or value >= low) and (high is None or value <= high)
+
+
+def check_addresses(key: str, known: Iterable[str]) -> None:
+    """Say when one of the values that the address gives a key is not among ``known``."""
+    options = list(known)
+    for given in st.query_params.get_all(key):
+        if given not in options:
+            name = key.replace("_", " ")
+            st.warning(f"The address asks for {name} “{plain(given[:60])}”, which is not there: left out.")
+
+
+def opening(title: str, what: str) -> None:
+    """Say what the page is and what it shows."""
+    st.title(title, anchor=False)
+    st.caption(what)
+
+
+def as_table(table: pd.DataFrame, *, key: str, alt: str, **options: object) -> None:
+    """Offer the numbers of a chart as a table."""
+    with st.expander("As a table", icon=":material/table:"):
+        st.dataframe(table, hide_index=True, key=key, alt=alt, **options)  # type: ignore[call-overload]
+
+
+def go_on(*links: tuple[str, str, str]) -> None:
+    """Link to the pages that answer the next questions: (path, words, icon) each."""
+    st.divider()
+    with st.container(horizontal=True, key="go-on"):
+        for path, words, icon in links:
+            link(path, words, icon)
+
+
+def link(path: str, words: str, icon: str, **address: str) -> None:
+    """Link to a page of the dashboard by its path, "" for the first one."""
+    # A page is known by its path alone: what draws it stands in dashboard.py, which no page can import.
+    place = st.Page(frame, url_path=path, default=not path)
+    st.page_link(place, label=words, icon=f":material/{icon}:", query_params=address or None)
 
 
 def list_broken(broken: Iterable[BrokenRun]) -> None:

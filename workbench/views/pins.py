@@ -21,6 +21,7 @@ from workbench.views.sources import Person, Source
 
 _KEYS = ("pin", "forbid")
 _MOST_FOUND = 8  # titles that a search shows
+_LONGEST_LINE = 10_000  # characters of a field that an address gives
 _LONGEST = 80  # characters of a title
 
 
@@ -170,7 +171,8 @@ def _clear() -> None:
 
 def _split(line: str | None) -> list[str]:
     """Return the texts of a line, parted by commas, as in a table of comma-separated values."""
-    rows = list(csv.reader([line or ""], skipinitialspace=True))
+    one_line = " ".join((line or "")[:_LONGEST_LINE].splitlines())
+    rows = list(csv.reader([one_line], skipinitialspace=True))
     return [text.strip() for row in rows for text in row if text.strip()]
 
 

@@ -27,8 +27,10 @@ from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
+from workbench.cohort import Sample
 from workbench.constraints import Constraints
 from workbench.datasets.catalogue import Catalogue
+from workbench.decoding_study import Setting, growing, outcome_of, told_of
 from workbench.experiments import SHORTEST_HISTORY, OpenRun, decode_user, default_decode_config, open_run
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
@@ -91,6 +93,14 @@ class Source(ABC):
         """Return the user's reverse process, with the pinned items in their slots and without the forbidden ones."""
 
     @abstractmethod
+    def sample(self, config: DecodeConfig, *, num_users: int) -> Sample:
+        """Return the decodes of many users, which goes on from where it stood when somebody looked last."""
+
+    @abstractmethod
+    def user_in_row(self, row: int) -> str:
+        """Return the id of the user of a row of a sample."""
+
+    @abstractmethod
     def default_config(self) -> DecodeConfig:
         """Return how this model is decoded when nobody says otherwise."""
 
@@ -122,7 +132,7 @@ class RunSource(Source):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._opened, self._part, self.counts = _opened(run.id, _stamp(run), run)
+        self._opened, self._part, self.counts = opened_run(run)
         self._dataset = self._opened.dataset
         self._titles = self._dataset.items["title"].array
         self._genres = self._dataset.items["categories"].array
@@ -166,6 +176,12 @@ class RunSource(Source):
     def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
         hash_, laid_down = self._opened.checkpoint.hash, constraints.about()
         return _decode(self.run.id, hash_, user_id, to_dict(config), laid_down, self._opened)
+
+    def sample(self, config: DecodeConfig, *, num_users: int) -> Sample:
+        return _sample(self.run.id, self._opened.checkpoint.hash, to_dict(config), num_users, self._opened)
+
+    def user_in_row(self, row: int) -> str:
+        return str(self._dataset.interactions.user_ids[row])
 
     def default_config(self) -> DecodeConfig:
         return default_decode_config(self._opened.checkpoint.model)
@@ -233,6 +249,22 @@ class ExampleSource(Source):
 
     def rules(self) -> list[str]:
         return list(self._content.traces)
+
+    def sample(self, config: DecodeConfig, *, num_users: int) -> Sample:
+        people = self._content.people
+        trace = self._content.traces[config.rule]
+        told = told_of(
+            trace,
+            np.array([[person["target"]] for person in people]),
+            num_allowed=np.array([len(self.counts) - len(set(person["tokens"])) for person in people]),
+        )
+        told["row"] = np.arange(len(people))
+        setting = Setting(system="diffsasrec", way="diffusion", decode=from_dict(DecodeConfig, trace.config))
+        outcome = outcome_of(setting, "test", [told], seconds=0.0, counts=self.counts)
+        return Sample(iter([outcome]), num_users=len(people))
+
+    def user_in_row(self, row: int) -> str:
+        return self.user_at(row)
 
     def default_config(self) -> DecodeConfig:
         return from_dict(DecodeConfig, next(iter(self._content.traces.values())).config)
@@ -303,12 +335,27 @@ def _can_be_stepped(run: Run) -> bool:
     return model in MODELS and "diffusion" in MODELS[model][1].ways and has_weights
 
 
+def opened_run(run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
+    """Return a run in memory, whom it can decode, and the training counts: shared by all sessions, never changed."""
+    return _opened(run.id, stamp(run), run)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Opening the run …")
 def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
     """Return a run in memory, whom it can decode, and the training counts: shared by all sessions, never changed."""
     opened = open_run(_run)
     part = opened.split.part("test")
     return opened, part.take(part.end - part.start >= SHORTEST_HISTORY), opened.split.training_counts()
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _sample(run_id: str, checkpoint: str, config: dict[str, Any], num_users: int, _run: OpenRun) -> Sample:
+    """Return a sample that all sessions share, so that many readers of one page decode it once."""
+    setting = Setting(system=_run.checkpoint.name, way="diffusion", decode=from_dict(DecodeConfig, config))
+    part = _run.split.part("test")
+    most = int((part.end - part.start >= SHORTEST_HISTORY).sum())
+    turns = growing(_run, setting, part="test", max_users=num_users)
+    return Sample(turns, num_users=min(num_users, most))
 
 
 @st.cache_data(max_entries=256, show_spinner="Decoding …")
@@ -332,7 +379,7 @@ def _decode(
     return replace(trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu())
 
 
-def _stamp(run: Run) -> str:
+def stamp(run: Run) -> str:
     """Return what changes when the run's weights or data do, without reading them."""
     try:
         found = (run.folder / BEST / WEIGHTS).stat()

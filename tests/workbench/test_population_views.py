@@ -1,0 +1,285 @@
+"""The pages over whole runs and data: with runs, with none, with broken ones, and with bad addresses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+
+from workbench import lessons
+from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.runs import list_runs
+
+DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
+PAGES = ("cohort", "cases", "slices", "data", "embeddings", "learn")
+TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Return a runs folder with a model that decodes and one that cannot, both judged on the same users."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for config in (recipe("toy", "popularity"), recipe("toy", "diffsasrec", **TINY)):
+            made = run_experiment(config, runs_dir=folder, progress="none")
+            evaluate_run(made, max_users=200, progress="none")
+        yield folder
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return a function that opens a page over a runs folder, as an address would."""
+
+    def open_page(folder: Path, url_path: str, **address: str | list[str]) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(folder)])
+        app = AppTest.from_file(str(DASHBOARD), default_timeout=60)
+        for key, value in address.items():
+            app.query_params[key] = value
+        app._page_hash = calc_hash(url_path)
+        return app.run()
+
+    return open_page
+
+
+def texts(app: AppTest) -> str:
+    """Return everything that the page says."""
+    kinds = (
+        app.markdown,
+        app.caption,
+        app.title,
+        app.header,
+        app.subheader,
+        app.error,
+        app.warning,
+        app.info,
+    )
+    said = [element.value for kind in kinds for element in kind]
+    return "\n".join([*said, *(part.proto.body for part in app.get("html"))])
+
+
+def charts(app: AppTest) -> dict[str, dict]:
+    """Return the figures of the page by the words that describe them."""
+    return {chart.proto.alt: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+
+
+def run_id(folder: Path) -> str:
+    return next(run.id for run in list_runs(folder) if "diffsasrec" in run.id)
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+@pytest.mark.parametrize("with_runs", [True, False])
+def test_a_page_shows_something_with_runs_and_with_none(opened, runs, tmp_path, url_path, with_runs):
+    app = opened(runs if with_runs else tmp_path, url_path)
+    assert not app.exception
+    assert not [*app.error, *app.warning]
+    assert charts(app) or app.dataframe
+    assert len(app.title) == 1
+    assert app.caption, "a page says in a line what it shows"
+    assert len(app.get("page_link")) >= 2, "a page links to the next question"
+    assert all(len(words) > 20 for words in charts(app))
+    assert all(len(table.proto.alt) > 5 for table in app.dataframe)
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_broken_run_does_not_break_a_page(opened, runs, tmp_path, url_path):
+    good = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    for path in good.folder.rglob("*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(runs)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes()[:80] if path.name != "manifest.json" else path.read_bytes())
+    (tmp_path / "toy-sasrec" / "half" / "best").mkdir(parents=True)
+    app = opened(tmp_path, url_path)
+    assert not app.exception
+    assert url_path in ("data", "learn") or "manifest\\.json is missing" in texts(app)
+
+
+def test_a_cohort_tells_what_many_users_got(opened, runs):
+    app = opened(runs, "cohort", users="64")
+    assert "Of 64 users," in texts(app)
+    assert len(charts(app)) == 5
+    assert len(app.dataframe) == 5
+
+
+def test_rules_stand_side_by_side(opened, runs):
+    app = opened(runs, "cohort", users="64", rules=["low_confidence", "left_to_right"])
+    (curves,) = [spec for words, spec in charts(app).items() if "confidence when filled" in words]
+    assert {"low_confidence", "left_to_right"} <= {trace["name"] for trace in curves["data"]}
+
+
+def test_an_address_with_a_run_or_a_rule_that_is_not_there_is_told(opened, runs):
+    app = opened(runs, "cohort", users="64", runs=["../../etc", run_id(runs)], rules="nonsense")
+    assert not app.exception
+    assert any("runs" in message.value for message in app.warning)
+    assert any("nonsense" in message.value for message in app.warning)
+
+
+def test_decoding_is_stopped_and_goes_on(opened, runs, monkeypatch):
+    monkeypatch.setattr("workbench.views.samples.FIRST_LOOK", 0.0)
+    monkeypatch.setattr("workbench.views.samples.A_LOOK", 0.0)
+    app = opened(runs, "cohort", users="1024", rules="random")
+    assert "1,024 users decoded" in app.get("progress")[0].proto.text
+    app.button(key="stop-decoding").click().run()
+    stopped = texts(app)
+    app.run()
+    assert texts(app) == stopped
+    app.button(key="stop-decoding").click().run()
+    assert texts(app) != stopped
+
+
+def test_a_case_links_to_the_decode_of_that_user(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="longest")
+    table = app.dataframe[0].value
+    assert len(table) == 50
+    assert table["history"].tolist() == sorted(table["history"], reverse=True)
+    assert table["open"][0] == f"/?run={run_id(runs).replace('/', '%2F')}&user={table['user'][0]}"
+    assert not table["held-out item"].str.isdecimal().any()
+
+
+def test_cases_that_need_decodes_decode_a_sample(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="first slot not surest")
+    assert (app.dataframe[0].value["surest slot"] > 1).all()
+
+
+def test_models_disagree_where_a_second_run_is_chosen(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="models disagree")
+    assert "rank in the other run" in app.dataframe[0].value
+
+
+def test_a_run_that_decodes_nothing_shows_its_users_in_one_that_does(opened, runs):
+    other = next(run.id for run in list_runs(runs) if "popularity" in run.id)
+    app = opened(runs, "cases", run=other, case="hardest")
+    assert app.dataframe[0].value["open"][0].startswith("/?run=toy-diffsasrec")
+    app = opened(runs, "cases", run=other, case="truth thrown away")
+    assert "choose a run that decodes slots" in texts(app)
+
+
+def test_slices_link_to_their_users_and_the_cases_are_those_users(opened, runs):
+    app = opened(runs, "slices", run=run_id(runs))
+    lengths, targets = (table.value for table in app.dataframe)
+    assert lengths["users"].sum() == targets["users"].sum() == 200
+    for table in (lengths, targets):
+        address = dict(part.split("=") for part in table["users of it"][0].partition("?")[2].split("&"))
+        cases = opened(runs, "cases", **{**address, "run": run_id(runs)}, case="shortest")
+        assert not cases.warning
+        assert f"of {table['users'][0]:,} users" in texts(cases).replace("50 of", "of")
+
+
+@pytest.mark.parametrize(
+    ("page", "key", "bad"),
+    [
+        ("cases", "case", "nothing"),
+        ("cases", "run", "../../etc"),
+        ("cases", "least", "x"),
+        ("cases", "target", "<script>"),
+        ("slices", "figure", "HR@3"),
+        ("slices", "list", "nothing"),
+        ("slices", "part", "train"),
+    ],
+)
+def test_a_part_of_an_address_that_cannot_be_falls_back_with_a_message(opened, runs, page, key, bad):
+    app = opened(runs, page, **{key: bad})
+    assert not app.exception
+    assert any(key in message.value for message in app.warning)
+    assert app.dataframe
+
+
+def test_lists_that_were_not_judged_are_told(opened, runs):
+    app = opened(runs, "slices", list="autoregressive")
+    assert "not judged on test with lists from autoregressive" in texts(app)
+
+
+@pytest.mark.parametrize("split", ["leave_one_out", "leave_last_k", "global_time"])
+def test_a_split_is_drawn_and_counted(opened, tmp_path, monkeypatch, split):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "data", split=split)
+    assert not app.exception
+    assert len(charts(app)) == 4
+    (drawn,) = [spec for words, spec in charts(app).items() if "held out" in words]
+    assert {"training", "test"} <= {trace["name"] for trace in drawn["data"]}
+    assert len(drawn["layout"].get("shapes", ())) == (2 if split == "global_time" else 0)
+
+
+def test_a_split_that_the_data_do_not_allow_is_told(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "data", split="from_files")
+    assert not app.exception
+    assert app.info
+
+
+def test_data_that_are_not_prepared_are_not_opened(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "data", data="../../etc")
+    assert not app.exception
+    assert "data" in app.warning[0].value
+    assert app.selectbox(key="data").value == "toy"
+
+
+def test_prepared_data_that_cannot_be_read_are_told(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "mine").mkdir(parents=True)
+    (tmp_path / "cache" / "mine" / "current.json").write_text("{")
+    app = opened(tmp_path, "data", data="mine")
+    assert not app.exception
+    assert app.error
+
+
+def test_the_embeddings_page_says_how_much_room_is_used_and_finds_neighbours(opened, runs):
+    app = opened(runs, "embeddings", run=run_id(runs), find="wolves")
+    assert "effective rank" in texts(app).lower()
+    assert len(charts(app)) == 2
+    near = app.dataframe[0].value
+    assert len(near) == 10
+    assert near["cosine"].tolist() == sorted(near["cosine"], reverse=True)
+    assert "Wolves" in texts(app)
+
+
+def test_an_item_that_is_not_there_is_told(opened, runs):
+    app = opened(runs, "embeddings", run=run_id(runs), find="no such title at all")
+    assert "No title and no id has this in it" in texts(app)
+    assert charts(app)
+
+
+def test_without_a_run_the_map_is_that_of_the_toy_data(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    app = opened(tmp_path, "embeddings")
+    assert "the toy data alone" in str(app.selectbox(key="run").value)
+    assert len(charts(app)) == 2
+
+
+@pytest.mark.parametrize("lesson", lessons.LESSONS)
+def test_every_lesson_opens_without_a_run(opened, tmp_path, lesson):
+    app = opened(tmp_path, "learn", lesson=lesson)
+    assert not app.exception
+    assert not app.warning
+    assert charts(app) or "aria-label" in texts(app) or lesson == "Demonstrations"
+
+
+def test_the_pseudo_code_is_lit_for_the_current_step(opened, tmp_path):
+    app = opened(tmp_path, "learn", lesson="Backward", step="0")
+    (code,) = [part.proto.body for part in app.get("html") if "pseudo-code" in part.proto.body]
+    assert code.count('class="lit"') == 1
+    assert "slots = [MASK] * K" in code.split('class="lit"')[1].split("</span>")[0]
+    app.slider(key="step").set_value(2).run()
+    (code,) = [part.proto.body for part in app.get("html") if "pseudo-code" in part.proto.body]
+    assert code.count('class="lit"') >= 5
+
+
+def test_a_guess_is_judged_and_the_next_one_is_asked(opened, tmp_path):
+    app = opened(tmp_path, "learn", lesson="Guess the next slot", user="6")
+    app.get("button_group")[-1].set_value("1").run()
+    assert "Right: step 1 fills slot 1" in app.success[0].value
+    app.button(key="another").click().run()
+    assert not app.success
+    app.get("button_group")[-1].set_value("10").run()
+    assert "the model gives slot 10 only" in app.info[0].value
+
+
+def test_the_demonstrations_have_a_link_for_every_minute(opened, tmp_path):
+    app = opened(tmp_path, "learn", lesson="Demonstrations")
+    assert len(app.get("page_link")) == 15 + 3

@@ -1,0 +1,175 @@
+"""Page Cases: users that are worth a look, found among what every user got; each links to the decode of that user."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from workbench.cases import CASES, Case, disagreement, find, rank_in_words, within
+from workbench.experiments import SHORTEST_HISTORY
+from workbench.figures import percent
+from workbench.runs import RunError
+from workbench.tables import of_one_kind
+from workbench.views.judged import Judged, choose, rows_of_sample
+from workbench.views.page import (
+    check_address,
+    frame,
+    go_on,
+    in_url,
+    list_broken,
+    opening,
+    plain,
+    say_no_runs,
+)
+from workbench.views.samples import grow
+from workbench.views.sources import EXAMPLE, Shelf, shelf
+
+_MOST_SHOWN = 50
+_MOST_DECODED = 1024
+_LONGEST_TITLE = 120
+_TARGETS = ("all", "head", "tail")
+
+
+def page() -> None:
+    """Draw the page."""
+    frame()
+    opening("Cases", "Users that are worth a look, the clearest first: open one to step through its decode.")
+    found = shelf()
+    if not found.steppable and not found.other:
+        say_no_runs(found.folder)
+    name = _choose_case()
+    judged = choose(found)
+    if judged is not None:
+        try:
+            _show(name, CASES[name], judged, found)
+        except ValueError as error:
+            st.info(plain(str(error)))
+    go_on(
+        ("slices", "For whom does it work? Slices", "stacked_bar_chart"),
+        ("cohort", "What happens to all of them? Cohort", "groups"),
+        ("", "How does one decode go? Decode", "grid_view"),
+    )
+    list_broken(found.broken)
+
+
+def _choose_case() -> str:
+    check_address("case", CASES)
+    name = st.pills("Case", list(CASES), default="hardest", key="case", bind="query-params", required=True)
+    return str(name)
+
+
+def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:
+    rows = _rows(case, judged, found)
+    if rows is None:
+        return
+    rows = _filtered(rows)
+    if judged.source is not None and not judged.source.is_fixed:
+        rows = rows[rows["history_length"] >= SHORTEST_HISTORY]
+    best = find(rows, name, most=_MOST_SHOWN)
+    st.markdown(f"**{name.capitalize()}**: {case.words}. {len(best)} of {len(rows):,} users.")
+    if best.empty:
+        st.info("No user is such a case.")
+        return
+    st.dataframe(
+        _for_people(best, judged),
+        hide_index=True,
+        key="cases-table",
+        alt=f"users that are cases of: {case.words}",
+        column_config={
+            "open": st.column_config.LinkColumn(display_text="Decode", width="small"),
+            "held-out item": st.column_config.TextColumn(width="medium"),
+        },
+    )
+    if judged.source is None:
+        st.caption("No run of these data can be stepped through, so users have no link and items no title.")
+
+
+def _rows(case: Case, judged: Judged, found: Shelf) -> pd.DataFrame | None:
+    """Return the rows that a case is looked for in; None when the reader has to choose first."""
+    if case.needs == "two runs":
+        return _of_two(judged, found)
+    if case.needs == "decoded":
+        return _decoded(judged)
+    return judged.rows
+
+
+def _of_two(judged: Judged, found: Shelf) -> pd.DataFrame | None:
+    others = [id_ for id_ in {**found.steppable, **found.other} if id_ != judged.run_id]
+    if not others or judged.run_id == EXAMPLE:
+        st.info("Models disagree where there are two: this needs two judged runs of the same data.")
+        return None
+    check_address("other", others)
+    other = st.selectbox("The other run", others, key="other", bind="query-params", width=380)
+    try:
+        run = {**found.steppable, **found.other}[other]
+        part = judged.rows["part"].iloc[0]
+        rows = of_one_kind(run.per_user(), part=part, recommend=judged.way)
+    except (RunError, OSError, KeyError) as error:
+        st.error(f"What the users of {plain(other)} got cannot be read: {plain(str(error))}")
+        return None
+    return disagreement(judged.rows, rows)
+
+
+def _decoded(judged: Judged) -> pd.DataFrame | None:
+    """Return what a sample of decodes tells, as it grows."""
+    if judged.source is None or (judged.source_id != judged.run_id):
+        st.info("This is told of decodes: choose a run that decodes slots.")
+        return None
+    source = judged.source
+    sample = source.sample(source.default_config(), num_users=_MOST_DECODED)
+    grow({judged.run_id: sample})
+    if sample.outcome is None:
+        return None
+    return rows_of_sample(source, sample.outcome)
+
+
+def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Draw the filters, folded where nothing is filtered, and return what they leave."""
+    is_used = any(in_url(key) is not None for key in ("least", "most", "target"))
+    longest = int(rows["history_length"].max()) if len(rows) else 1
+    with (
+        st.expander("Only some users", icon=":material/filter_alt:", expanded=is_used),
+        st.container(horizontal=True),
+    ):
+        check_address("least", limits=(0, None), is_whole=True)
+        least = st.number_input("Shortest history", 0, None, 0, key="least", bind="query-params", width=150)
+        check_address("most", limits=(0, None), is_whole=True)
+        most = st.number_input(
+            "Longest history", 0, None, longest, key="most", bind="query-params", width=150
+        )
+        check_address("target", _TARGETS)
+        target = st.selectbox(
+            "Held-out item",
+            _TARGETS,
+            help="head: the 20 % of the items that trained most; tail: all others",
+            key="target",
+            bind="query-params",
+            width=240,
+        )
+    return within(rows, least=int(least), most=int(most), target=target)
+
+
+def _for_people(rows: pd.DataFrame, judged: Judged) -> pd.DataFrame:
+    """Return cases with titles, words and a link each."""
+    source = judged.source
+    shown: dict[str, list[object]] = {"user": rows["user_id"].astype(str).tolist()}
+    if source is not None:
+        users = shown["user"]
+        shown["open"] = [f"/?{urlencode({'run': judged.source_id, 'user': user})}" for user in users]
+        titles = [source.title(source.catalogue.token_of(item)) for item in rows["target"].tolist()]
+        shown["held-out item"] = [title[:_LONGEST_TITLE] for title in titles]
+    else:
+        shown["held-out item"] = rows["target"].tolist()
+    shown["rank"] = [rank_in_words(rank) for rank in rows["rank"]]
+    if "other rank" in rows:
+        shown["rank in the other run"] = [rank_in_words(rank) for rank in rows["other rank"]]
+    if "fate" in rows:
+        shown["it was"] = rows["fate"].tolist()
+        shown["surest slot"] = rows["surest slot"].tolist()
+    shown["model’s probability"] = [percent(float(value)) for value in rows["confidence"]]
+    shown["history"] = rows["history_length"].astype(int).tolist()
+    if "target_count" in rows:
+        shown["item trained"] = rows["target_count"].tolist()
+    return pd.DataFrame(shown)

@@ -1,0 +1,201 @@
+"""Page Embeddings: items as points, the neighbours of one, and whether the table has collapsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+import torch
+from numpy.typing import NDArray
+
+from diffsasrec.checkpoint import WEIGHTS
+from diffsasrec.embedding_health import EmbeddingHealth, health, item_embeddings
+from diffsasrec.models import MODELS
+from diffsasrec.training import BEST
+from diffsasrec.vocabulary import Vocabulary
+from workbench import item_map, population_figures
+from workbench.datasets import open_dataset
+from workbench.datasets.catalogue import Catalogue
+from workbench.runs import Run
+from workbench.views.page import (
+    as_table,
+    chart,
+    check_address,
+    frame,
+    go_on,
+    list_broken,
+    opening,
+    plain,
+    say_no_runs,
+)
+from workbench.views.sources import opened_run, shelf, stamp
+
+_NO_MODEL = "the toy data alone, without a model"
+_MOST_FOUND = 8
+_LONGEST = 80  # characters of a title, and of what is searched
+
+
+@dataclass(frozen=True)
+class _Items:
+    """A catalogue with its embeddings."""
+
+    catalogue: Catalogue
+    genres: list[str]  # (N,) by logits column
+    counts: NDArray[np.int64]  # (N,)
+    embeddings: torch.Tensor  # (N, D)
+    health: EmbeddingHealth
+
+    def title(self, column: int) -> str:
+        return self.catalogue.title(int(Vocabulary.to_token(column)))[:_LONGEST]
+
+
+def page() -> None:
+    """Draw the page."""
+    frame()
+    opening(
+        "Embeddings", "Where a model puts the items: what lies together, and how much of its room it uses."
+    )
+    found = shelf()
+    runs = {id_: run for id_, run in {**found.steppable, **found.other}.items() if _has_table(run)}
+    if not runs:
+        say_no_runs(found.folder)
+    options = [*runs, _NO_MODEL]
+    check_address("run", options)
+    run_id = st.selectbox("Run", options, key="run", bind="query-params", filter_mode="contains", width=420)
+    try:
+        items = (
+            _without_model() if run_id == _NO_MODEL else _of_run(run_id, stamp(runs[run_id]), runs[run_id])
+        )
+    except (ValueError, FileNotFoundError) as error:
+        st.error(plain(str(error)))
+    else:
+        _show(items)
+    go_on(
+        ("cohort", "What does the model make of them? Cohort", "groups"),
+        ("data", "How unequal are the items? Data", "database"),
+        ("runs", "How good is it? Runs", "monitoring"),
+    )
+    list_broken(found.broken)
+
+
+def _has_table(run: Run) -> bool:
+    model = run.manifest["config"].get("model")
+    return model in MODELS and MODELS[model][1].trainable and (run.folder / BEST / WEIGHTS).is_file()
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the embeddings …")
+def _of_run(run_id: str, stamp_: str, _run: Run) -> _Items:
+    opened, _, counts = opened_run(_run)
+    state = opened.checkpoint.model.state_dict()
+    embeddings = item_embeddings(state, num_items=opened.dataset.interactions.num_items)
+    if embeddings is None:
+        raise ValueError(f"the run {run_id} has no table of item embeddings: choose another run")
+    genres = opened.dataset.items["categories"].fillna("").str.replace("|", ", ").tolist()
+    return _Items(opened.catalogue, genres, counts, embeddings, health(embeddings))
+
+
+@st.cache_resource(max_entries=1, show_spinner="Reading the toy data …")
+def _without_model() -> _Items:
+    dataset = open_dataset("toy")
+    interactions = dataset.interactions
+    embeddings = item_map.by_neighbours(interactions)
+    counts = np.bincount(Vocabulary.to_column(interactions.tokens), minlength=interactions.num_items)
+    genres = dataset.items["categories"].fillna("").str.replace("|", ", ").tolist()
+    catalogue = Catalogue(interactions.vocabulary, dataset.items["title"].array)
+    return _Items(catalogue, genres, counts, embeddings, health(embeddings))
+
+
+def _show(items: _Items) -> None:
+    num_items, width = items.embeddings.shape
+    rank, cosine = items.health.effective_rank, items.health.mean_cosine
+    left, right = st.columns([3, 2], gap="medium")
+    with right:
+        chosen = _find(items)
+        near = item_map.neighbours(items.embeddings, chosen)
+        st.markdown(f"**Nearest to {plain(items.title(chosen))}**")
+        shown = pd.DataFrame(
+            {
+                "item": [items.title(column) for column in near["column"]],
+                "cosine": near["cosine"],
+                "genres": [items.genres[column][:_LONGEST] for column in near["column"]],
+                "trained": items.counts[near["column"]],
+            }
+        )
+        st.dataframe(
+            shown,
+            hide_index=True,
+            key="neighbours",
+            alt="the ten items nearest to the chosen one",
+            height=260,
+            column_config={"cosine": st.column_config.NumberColumn(format="%.3f")},
+        )
+    with left:
+        columns = near["column"].tolist()
+        points, shares = item_map.points(
+            items.embeddings, items.counts, genres=items.genres.__getitem__, always=[chosen, *columns]
+        )
+        titles = {column: items.title(column) for column in points["column"].tolist()}
+        figure = population_figures.item_map(points, titles, chosen=chosen, near=columns)
+        drawn = (
+            f"{len(points):,} of {num_items:,} items, the most popular"
+            if len(points) < num_items
+            else "all items"
+        )
+        st.markdown(f"**Map**: {drawn}. Two directions have {sum(shares):.0%} of the variance (PCA).")
+        chart(
+            figure,
+            key="item-map",
+            alt="Items as points by genre; the neighbours of the chosen one are in a table",
+        )
+    st.subheader("Has it collapsed?", anchor=False)
+    words = f"Effective rank {rank:.1f} of {width}; mean cosine of two items {cosine:+.3f}. " + _in_words(
+        rank / width, cosine
+    )
+    st.markdown(f"**{words}**")
+    values = items.health.singular_values.tolist()
+    chart(
+        population_figures.spectrum(values), key="spectrum", alt=f"Singular values of the item table. {words}"
+    )
+    table = pd.DataFrame({"direction": range(1, len(values) + 1), "singular value": values})
+    as_table(table, key="spectrum-table", alt="singular values")
+    st.caption(
+        "Effective rank is exp of the entropy of the singular values: 1 when all items lie on a line, the width when "
+        "all directions are used alike. A mean cosine near 1 says that all items point the same way."
+    )
+
+
+def _in_words(share: float, cosine: float) -> str:
+    if share < 0.2 or cosine > 0.8:
+        return "The table has collapsed: most of its room is empty."
+    if share < 0.5 or cosine > 0.4:
+        return "A good part of its room is empty."
+    return "It uses its room."
+
+
+def _find(items: _Items) -> int:
+    """Draw the search and return the column of the chosen item: at first the most popular one."""
+    text = st.text_input(
+        "Find an item",
+        key="find",
+        bind="query-params",
+        icon=":material/search:",
+        placeholder="title or id",
+        max_chars=_LONGEST,
+    )
+    best = int(np.argmax(items.counts))
+    if not text or not text.strip():
+        return best
+    found = [
+        int(Vocabulary.to_column(token))
+        for token in items.catalogue.search(text[:_LONGEST], most=_MOST_FOUND)
+    ]
+    if not found:
+        st.caption("No title and no id has this in it.")
+        return best
+    if len(found) == 1:
+        return found[0]
+    return st.selectbox(
+        "Item", found, format_func=items.title, key="found-item", label_visibility="collapsed"
+    )

@@ -1,0 +1,50 @@
+"""Samples of decoded users on a page: how far they are, and a button that stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from workbench.cohort import Sample
+
+FIRST_LOOK = 0.7  # seconds of decoding before a page is drawn
+A_LOOK = 0.4  # of those that follow
+
+
+def grow(samples: Mapping[str, Sample]) -> None:
+    """Decode for a moment, and go on beside the page until all is done or the reader stops it."""
+    for sample in (each for each in samples.values() if each.outcome is None or not _is_stopped()):
+        sample.advance(FIRST_LOOK / len(samples))
+    is_working = not all(sample.is_done for sample in samples.values())
+    st.fragment(_progress, run_every=0.5 if is_working and not _is_stopped() else None)(samples)
+
+
+def _progress(samples: Mapping[str, Sample]) -> None:
+    """Go on decoding, a moment at a time; draw the page anew when all is done."""
+    waiting = [sample for sample in samples.values() if not sample.is_done]
+    if not waiting:
+        return
+    if not _is_stopped():
+        for sample in waiting:
+            sample.advance(A_LOOK / len(waiting))
+    done, of = (sum(getattr(each, what) for each in samples.values()) for what in ("num_done", "num_users"))
+    with st.container(horizontal=True, vertical_alignment="center", key="progress"):
+        st.progress(min(1.0, done / max(of, 1)), text=f"{done:,} of {of:,} users decoded", width=420)
+        if _is_stopped():
+            words, icon = "Go on", "play_arrow"
+        else:
+            words, icon = "Stop", "stop"
+        st.button(
+            words, key="stop-decoding", icon=f":material/{icon}:", on_click=_stop, args=(not _is_stopped(),)
+        )
+    if all(sample.is_done for sample in samples.values()):
+        st.rerun()
+
+
+def _is_stopped() -> bool:
+    return bool(st.session_state.get("decoding-is-stopped", False))
+
+
+def _stop(is_stopped: bool) -> None:
+    st.session_state["decoding-is-stopped"] = is_stopped
