@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from diffsasrec.branching import Branch
 from diffsasrec.config import unknown_name
 from diffsasrec.decoding import DecodeConfig, any_slot, checked_history, decode
 from diffsasrec.metrics import checked_scores
@@ -85,6 +86,7 @@ class SequentialModel(nn.Module, ABC):
         user_seeds: torch.Tensor,
         config: DecodeConfig,
         pinned: torch.Tensor | None = None,
+        branch: Branch | None = None,
     ) -> DecodeTrace:
         """Return the reverse process of K slots behind each history (B, L): its last items that leave them room.
 
@@ -99,6 +101,7 @@ class SequentialModel(nn.Module, ABC):
             pinned=pinned,
             user_seeds=user_seeds,
             config=config,
+            branch=branch,
         )
 
     def any_slot(
