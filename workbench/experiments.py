@@ -7,16 +7,16 @@ changed, into an ``ExperimentConfig``. Where a run lies and what its files hold 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,10 @@ from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import DecodeTrace
 from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
-from workbench.constraints import Constraints
+from workbench.constraints import Change, Constraints, forbidden_pair
 from workbench.datasets import Dataset, base_name, canonical_name, open_dataset, oracle_for
 from workbench.datasets.catalogue import Catalogue
+from workbench.history_edits import edited
 from workbench.paths import runs_dir as runs_folder
 from workbench.provenance import provenance, source_hash
 from workbench.runs import Run, list_runs
@@ -343,7 +344,7 @@ class OpenRun:
     split: Split
     checkpoint: Checkpoint
 
-    @cached_property
+    @functools.cached_property
     def catalogue(self) -> Catalogue:
         """Return the items as people name them."""
         return Catalogue(self.dataset.interactions.vocabulary, self.dataset.items["title"].array)
@@ -372,11 +373,13 @@ def decode_user(
     filter_seen: bool = True,
     pinned: Mapping[int, Any] | None = None,
     forbidden_too: Iterable[Any] = (),
+    edits: Sequence[str] = (),
+    change: Change | None = None,
 ) -> DecodeTrace:
     """Return the reverse process of one user: the history before the held-out item, then K slots.
 
     ``about`` of the trace says the run, the user, the target's token (0 where nothing is held out), the
-    checkpoint, and the ids of what was pinned and forbidden.
+    checkpoint, and the ids of what was pinned and forbidden; of an edited history its edits, of a branch its parent.
 
     Args:
         run: a run, or one that is open already.
@@ -386,10 +389,12 @@ def decode_user(
         filter_seen: forbid the items of the history.
         pinned: slot, counted from 1 -> the item that it holds from the start, by id or beginning of its title.
         forbidden_too: items that may not be recommended either.
+        edits: what is changed in the history first, as ``workbench.history_edits`` reads it.
+        change: what is laid down between two steps of all this: the trace is a branch of the one without it.
 
     Raises:
         ValueError: an unknown user or item, a history that is too short, a model that has no reverse process, more
-            slots than the length or the catalogue has room for, or a pin that cannot be.
+            slots than the length or the catalogue has room for, or a pin, an edit or a change that cannot be.
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, interactions = opened.checkpoint.model, opened.dataset.interactions
@@ -407,16 +412,22 @@ def decode_user(
         )
     config = config or default_decode_config(model)
     history, _ = history_of(interactions, row, end, max_length=model.max_length)
+    seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
+    if edits:
+        tokens = edited(interactions.tokens[start:end].tolist(), edits, opened.catalogue)
+        history = torch.tensor([tokens[-model.max_length :]])
+        seen = forbidden_pair(tokens) if filter_seen else None
     own = interactions.user_ids[row : row + 1]
     device = _device()
-    seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
-    constraints = Constraints(
+    free = Constraints(
         opened.catalogue, config.num_slots, frozenset() if seen is None else frozenset(seen.items.tolist())
-    ).with_all(pinned or {}, forbidden_too)
+    )
+    constraints = free.with_all(pinned or {}, forbidden_too)
     forbidden = constraints.added_to(seen)
-    trace = model.decode(
+    decoded = functools.partial(
+        model.decode,
         history.to(device),
-        forbidden=forbidden and type(forbidden)(*(tensor.to(device) for tensor in forbidden)),
+        forbidden=forbidden and forbidden.to(device),
         pinned=constraints.pinned_tokens(),
         user_seeds=user_seeds(own).to(device),
         config=config,
@@ -430,8 +441,14 @@ def decode_user(
         "user_ids": own.tolist(),
         "targets": [target],
         **constraints.about(),
+        **({"edits": list(edits)} if edits else {}),
     }
-    return dataclasses.replace(trace, about=about)
+    parent = dataclasses.replace(decoded(), about=about)
+    if change is None:
+        return parent
+    then = free.with_all(change.pinned, change.forbidden)
+    about |= {"branch": {"parent": trace_name(parent), "after_step": change.after_step, **then.about()}}
+    return dataclasses.replace(decoded(branch=then.branch(change.after_step, parent)), about=about)
 
 
 def held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:

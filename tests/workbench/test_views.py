@@ -22,7 +22,7 @@ from workbench.datasets.prepared import save_prepared
 from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.knob_table import knobs_of
 from workbench.runs import BrokenRun, Run, list_runs
-from workbench.views import board, example, page, pins, sources
+from workbench.views import board, example, page, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("", "runs", "learn")
@@ -702,9 +702,3 @@ def test_a_search_offers_few_items_and_none_before_a_letter_is_typed(opened, run
     app.text_input(key="find").set_value("nothing like it").run()
     assert not app.radio
     assert "No title and no id has this in it." in texts(app)
-
-
-def test_texts_with_commas_and_quotation_marks_survive_the_address():
-    for given in ([], ["3=5"], ["1=a,b", "2=it's"], ['1="quoted"', "x"]):
-        assert pins._split(pins._join(given)) == given
-    assert pins._split(" 3=5 ,, 4=6") == ["3=5", "4=6"]

@@ -6,15 +6,13 @@ quotation marks.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from workbench.constraints import Constraints, read_pins
+from workbench.constraints import Constraints, join_texts, read_pins, split_texts
 from workbench.datasets.catalogue import Catalogue
 from workbench.views.page import in_url, plain
 from workbench.views.sources import Person, Source
@@ -34,7 +32,7 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
         return constraints
     with st.expander("Pin or forbid items", expanded=is_used, icon=":material/keep:"):
         laid_down, search = st.container(gap="xsmall", key="laid-down"), st.container()
-        pins = _split(
+        pins = split_texts(
             st.text_input(
                 "Pinned, as slot=item",
                 key="pin",
@@ -43,7 +41,7 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
                 help="The slot, counted from 1, and the item’s id or the beginning of its title; several with commas.",
             )
         )
-        forbidden = _split(
+        forbidden = split_texts(
             st.text_input(
                 "Forbidden items",
                 key="forbid",
@@ -160,22 +158,9 @@ def _choose(key: str, texts: Sequence[str]) -> None:
 
 def _write(key: str, texts: Sequence[str]) -> None:
     """Put texts into the field that the address is bound to."""
-    st.session_state[key] = _join(texts)
+    st.session_state[key] = join_texts(texts)
 
 
 def _clear() -> None:
     for key in _KEYS:
         st.session_state[key] = ""
-
-
-def _split(line: str | None) -> list[str]:
-    """Return the texts of a line, parted by commas, as in a table of comma-separated values."""
-    rows = list(csv.reader([line or ""], skipinitialspace=True))
-    return [text.strip() for row in rows for text in row if text.strip()]
-
-
-def _join(texts: Sequence[str]) -> str:
-    """Return texts as the line that ``_split`` reads."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(texts)
-    return line.getvalue()
