@@ -16,11 +16,12 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from workbench.settings import read_settings, read_value
 
 if TYPE_CHECKING:
     from workbench.batch import Event, Limits
@@ -149,7 +150,7 @@ def train(
     _log_progress()
     from workbench.experiments import recipe, run_in_ranks
 
-    settings = _settings(set_)
+    settings = read_settings(set_ or [])
     for name, value in (("seed", seed), ("max_minutes", max_minutes)):
         if value is not None and settings.setdefault(name, value) != value:
             raise ValueError(
@@ -422,7 +423,7 @@ def _grid(what: list[str], set_: list[str] | None) -> Grid:
 
     files = [each for each in what if each.endswith((".yaml", ".yml"))]
     if not files:
-        values = {name: _list_or_range(value) for name, value in _settings(set_, read=str).items()}
+        values = {name: _list_or_range(value) for name, value in read_settings(set_ or [], read=str).items()}
         return as_grid({"notebooks": what, "parameters": values}, source="--set")
     if len(what) > 1:
         raise ValueError(f"give one grid, or names of notebooks, got {', '.join(what)}")
@@ -434,9 +435,9 @@ def _grid(what: list[str], set_: list[str] | None) -> Grid:
 def _list_or_range(text: str) -> list[Any] | dict[str, Any]:
     """Return the values of ``a,b,c`` or of ``0..4``."""
     low, dots, high = text.partition("..")
-    if dots and isinstance(_value(low), int) and isinstance(_value(high), int):
-        return {"from": _value(low), "to": _value(high)}
-    return [_value(each) for each in text.split(",")]
+    if dots and isinstance(read_value(low), int) and isinstance(read_value(high), int):
+        return {"from": read_value(low), "to": read_value(high)}
+    return [read_value(each) for each in text.split(",")]
 
 
 def _describe_jobs(jobs: list[Job], limits: Limits, *, force: bool) -> None:
@@ -540,31 +541,7 @@ def _open(run: str, folder: Path | None) -> Run:
 def _decode_config(opened: Any, set_: list[str] | None) -> Any:
     from workbench.experiments import default_decode_config
 
-    return default_decode_config(opened.checkpoint.model, **_settings(set_))
-
-
-def _settings(pairs: list[str] | None, *, read: Callable[[str], Any] | None = None) -> dict[str, Any]:
-    """Return what ``--set key=value`` says; ``read`` turns a text into a value, numbers and the like if not given."""
-    settings = {}
-    for pair in pairs or []:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise ValueError(f"--set takes key=value, got {pair!r}")
-        settings[key] = (read or _value)(text)
-    return settings
-
-
-def _value(text: str) -> Any:
-    """Return a number, true, false or none as what it is, and any other text as it stands."""
-    plain = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in plain:
-        return plain[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return default_decode_config(opened.checkpoint.model, **read_settings(set_ or []))
 
 
 def _describe(dataset: Dataset) -> None:

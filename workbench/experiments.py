@@ -34,9 +34,9 @@ from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
 from diffsasrec.ranks import Ranks, joined, local_rank
-from diffsasrec.sequences import forbidden_of, history_of
+from diffsasrec.sequences import Forbidden, forbidden_of, history_of
 from diffsasrec.splits import Split, SplitConfig, make_split
-from diffsasrec.trace import DecodeTrace
+from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
 from workbench.constraints import Change, Constraints, forbidden_pair
@@ -404,19 +404,9 @@ def decode_user(
             f"choose a run of {', '.join(name for name, entry in MODELS.items() if 'diffusion' in entry[1].ways)}"
         )
     row = interactions.user_row(user_id)
-    start, end, target = held_out(opened.split, part, row)
-    if end - start < SHORTEST_HISTORY:
-        raise ValueError(
-            f"user {user_id} has a history of {end - start} item(s), decoding starts from "
-            f"{SHORTEST_HISTORY} or more: choose another user"
-        )
     config = config or default_decode_config(model)
-    history, _ = history_of(interactions, row, end, max_length=model.max_length)
-    seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
-    if edits:
-        tokens = edited(interactions.tokens[start:end].tolist(), edits, opened.catalogue)
-        history = torch.tensor([tokens[-model.max_length :]])
-        seen = forbidden_pair(tokens) if filter_seen else None
+    history, seen, target = _read_before(opened, row, part=part, edits=edits)
+    seen = seen if filter_seen else None
     own = interactions.user_ids[row : row + 1]
     device = _device()
     free = Constraints(
@@ -449,6 +439,44 @@ def decode_user(
     then = free.with_all(change.pinned, change.forbidden)
     about |= {"branch": {"parent": trace_name(parent), "after_step": change.after_step, **then.about()}}
     return dataclasses.replace(decoded(branch=then.branch(change.after_step, parent)), about=about)
+
+
+def recommend_user(
+    run: OpenRun,
+    user_id: Any,
+    *,
+    way: str,
+    num_recommendations: int,
+    part: str = "test",
+    edits: Sequence[str] = (),
+) -> Recommendations:
+    """Return what a run recommends to one user in a way without slots: the baseline beside a decode.
+
+    History and errors are those of ``decode_user``; seen items are left out.
+    """
+    history, seen, _ = _read_before(run, run.dataset.interactions.user_row(user_id), part=part, edits=edits)
+    device = _device()
+    return run.checkpoint.model.recommend(
+        history.to(device), num_recommendations=num_recommendations, way=way, forbidden=seen.to(device)
+    )
+
+
+def _read_before(
+    opened: OpenRun, row: int, *, part: str, edits: Sequence[str]
+) -> tuple[torch.Tensor, Forbidden, int]:
+    """Return what the model reads of a user's history (1, L), after the edits, what is seen, and the held-out item."""
+    interactions, max_length = opened.dataset.interactions, opened.checkpoint.model.max_length
+    start, end, target = held_out(opened.split, part, row)
+    if end - start < SHORTEST_HISTORY:
+        raise ValueError(
+            f"user {interactions.user_ids[row]} has a history of {end - start} item(s), decoding starts from "
+            f"{SHORTEST_HISTORY} or more: choose another user"
+        )
+    if edits:
+        tokens = edited(interactions.tokens[start:end].tolist(), edits, opened.catalogue)
+        return torch.tensor([tokens[-max_length:]]), forbidden_pair(tokens), target
+    history, _ = history_of(interactions, row, end, max_length=max_length)
+    return history, forbidden_of(interactions, start[None], end[None]), target
 
 
 def held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:

@@ -361,18 +361,6 @@ def test_work_that_fails_is_status_one(workbench, monkeypatch, tmp_path):
         assert is_one_sentence(called), called.err
 
 
-def test_values_of_settings_are_numbers_where_they_can_be():
-    pairs = ["a=1", "b=1e-3", "c=true", "d=none", "e=low_confidence", "f=x=y"]
-    assert cli._settings(pairs) == {
-        "a": 1,
-        "b": 0.001,
-        "c": True,
-        "d": None,
-        "e": "low_confidence",
-        "f": "x=y",
-    }
-
-
 def test_the_command_itself_exits_with_its_status(tmp_path):
     called = subprocess.run(
         [sys.executable, "-m", "workbench.cli", "evaluate", "x", "--runs", str(tmp_path)],
