@@ -7,12 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from workbench.views import decode, learn, runs
+from workbench.views import compare, decode, learn, runs
 
 # A file: an icon by name would come from the network.
 ICON = Path(__file__).parent / "workbench" / "assets" / "icon.svg"
 PAGES = [
     st.Page(decode.page, title="Decode", icon=":material/grid_view:", url_path="decode", default=True),
+    st.Page(compare.page, title="Compare", icon=":material/compare:", url_path="compare"),
     st.Page(runs.page, title="Runs", icon=":material/monitoring:", url_path="runs"),
     st.Page(learn.page, title="Learn", icon=":material/school:", url_path="learn"),
 ]

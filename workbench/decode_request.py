@@ -15,7 +15,7 @@ from typing import Any
 from diffsasrec.config import from_dict
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.trace import DecodeTrace
-from workbench.constraints import Change, join_texts, read_pins, split_texts
+from workbench.constraints import Change, Constraints, join_texts, read_pins, split_texts
 from workbench.experiments import OpenRun, decode_user
 from workbench.settings import read_settings, value_as_text
 
@@ -112,6 +112,18 @@ class DecodeRequest:
             "change": self.change,
         }
         return {name: value for name, value in options.items() if value}
+
+
+def asked(run: str, user: str, config: DecodeConfig, constraints: Constraints) -> DecodeRequest:
+    """Return what is asked where pins and forbidden items are checked already."""
+    about = constraints.about()
+    return DecodeRequest(
+        run=run,
+        user=user,
+        config=config,
+        pins=tuple(f"{slot}={item}" for slot, item in about["pinned"].items()),
+        forbidden=tuple(str(item) for item in about["forbidden_too"]),
+    )
 
 
 def read_request(

@@ -81,7 +81,7 @@ def replay_html(
 
 def truth_in_words(trace: DecodeTrace, target: int, titles: TitleOf) -> str:
     """Say where the held-out item stood, when it was best, and whether it was taken or thrown away."""
-    name = _quoted(titles(target))
+    name = quoted(titles(target))
     if trace.kind == "gaussian":
         return _gaussian_truth(trace, target, name)
     ranks = trace.target_rank(torch.tensor([target]))[:, 0].numpy()  # (T, K)
@@ -151,7 +151,7 @@ def _what_happened(trace: DecodeTrace, step: int, slot: int, titles: TitleOf) ->
     token = int(trace.steps[filled].tokens[0, slot])
     share = _percent(float(trace.steps[filled].probability[0, slot]))
     when = "but in that step" if filled == step else f"but at step {filled + 1}"
-    return f"{when} the slot took {_quoted(titles(token))} ({share})."
+    return f"{when} the slot took {quoted(titles(token))} ({share})."
 
 
 def _gaussian_truth(trace: DecodeTrace, target: int, name: str) -> str:
@@ -286,7 +286,7 @@ def _shorten(text: str, length: int = _MAX_TITLE) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _quoted(title: str) -> str:
+def quoted(title: str) -> str:
     """Return a title for a sentence: one line without marks that turn the direction of what follows."""
     printable = "".join(char for char in title[:1000] if char.isprintable())
     return f"“{_shorten(printable, 80)}”"

@@ -17,7 +17,7 @@ from workbench.knob_table import knob, knobs_of
 from workbench.views.page import check_address, in_url, plain
 from workbench.views.sources import Source
 
-_CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
+CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
 
 
 def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
@@ -26,7 +26,7 @@ def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
     check_address("rule", rules, messages=messages)
     rule = st.selectbox("Rule", rules, key="rule", bind="query-params")
     st.caption(f"It {RULES[rule].summary}. Source: {RULES[rule].source}.")
-    default = dataclasses.replace(source.default_config(), num_candidates=_CANDIDATES_TO_LOOK_AT)
+    default = dataclasses.replace(source.default_config(), num_candidates=CANDIDATES_TO_LOOK_AT)
     if source.is_fixed:
         st.caption("This example is recorded: other knobs need a run.")
         return DecodeConfig(rule=rule)

@@ -9,7 +9,7 @@ from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.randomness import uniform
 from workbench.figures import forward_process
 from workbench.views import board, decode
-from workbench.views.page import chart, check_address, frame, is_dark
+from workbench.views.page import chart, check_address, frame, is_dark, say_what_is_unknown
 from workbench.views.sources import ExampleSource, Person
 
 _NUM_ITEMS = 12  # of the history, so that all are seen at once
@@ -40,6 +40,7 @@ loss = sum(cross_entropy(model(x with masks), x)[masked] / p) / number of real i
 def page() -> None:
     """Draw the page."""
     frame()
+    say_what_is_unknown(("t", "draw"))
     st.title(TITLE, anchor=False)
     st.markdown(INTRODUCTION)
     source = ExampleSource()

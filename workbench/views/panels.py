@@ -131,7 +131,8 @@ def _show_provenance(case: Case) -> None:
 
 
 def _show_export(case: Case) -> None:
-    stem = f"{case.run_id.replace('/', '-')}-user-{_file_name(case.person.user_id)}-{case.trace.config.get('rule')}"
+    run, user = case.request.run.replace("/", "-"), _file_name(case.person.user_id)
+    stem = f"{run}-user-{user}-{case.trace.config.get('rule')}"
     st.caption("The replay is one HTML file that needs no network; the tables hold every step and slot.")
     with st.container(horizontal=True, key="exports"):
         for words, ending, mime, make in (

@@ -107,32 +107,9 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
     """Draw the search; only this is drawn again while the reader types, and the whole page after a choice."""
     if st.session_state.pop("is-chosen", False):
         st.rerun()
-    text = st.text_input(
-        "Find an item",
-        key="find",
-        type="search",
-        live=True,
-        icon=":material/search:",
-        placeholder="title or id",
-        label_visibility="collapsed",
-    )
-    if not text or not text.strip():
+    token = find(catalogue, "")
+    if token is None:
         return
-    found = catalogue.search(text[:_LONGEST], most=_MOST_FOUND)
-    if not found:
-        st.caption("No title and no id has this in it.")
-        return
-    names = {token: catalogue.title(token)[:_LONGEST] for token in found}
-    repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
-    token = st.radio(
-        "Item",
-        found,
-        format_func=lambda each: plain(
-            f"{names[each]} ({catalogue.item_id(each)})" if names[each] in repeated else names[each]
-        ),
-        key="found",
-        label_visibility="collapsed",
-    )
     item_id = str(catalogue.item_id(token))
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         chosen = min(int(st.session_state.get("slot") or 1), num_slots)
@@ -148,6 +125,36 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
         kept = [each for each in pins if not each.startswith(f"{slot}=")]
         st.button("Pin", key="do-pin", on_click=_choose, args=("pin", [*kept, f"{slot}={item_id}"]))
         st.button("Forbid", key="do-forbid", on_click=_choose, args=("forbid", [*forbidden, item_id]))
+
+
+def find(catalogue: Catalogue, prefix: str) -> int | None:
+    """Draw a search for an item and return the token that is chosen; None before anything is found."""
+    text = st.text_input(
+        "Find an item",
+        key=f"{prefix}find",
+        type="search",
+        live=True,
+        icon=":material/search:",
+        placeholder="title or id",
+        label_visibility="collapsed",
+    )
+    if not text or not text.strip():
+        return None
+    found = catalogue.search(text[:_LONGEST], most=_MOST_FOUND)
+    if not found:
+        st.caption("No title and no id has this in it.")
+        return None
+    names = {token: catalogue.title(token)[:_LONGEST] for token in found}
+    repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return st.radio(
+        "Item",
+        found,
+        format_func=lambda each: plain(
+            f"{names[each]} ({catalogue.item_id(each)})" if names[each] in repeated else names[each]
+        ),
+        key=f"{prefix}found",
+        label_visibility="collapsed",
+    )
 
 
 def _choose(key: str, texts: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,17 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from diffsasrec.checkpoint import WEIGHTS
-from diffsasrec.config import from_dict, to_dict, unknown_name
+from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.models import MODELS
 from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
-from workbench.constraints import Constraints
 from workbench.datasets.catalogue import Catalogue
-from workbench.experiments import SHORTEST_HISTORY, OpenRun, decode_user, default_decode_config, open_run
+from workbench.decode_request import DecodeRequest
+from workbench.experiments import SHORTEST_HISTORY, OpenRun, default_decode_config, open_run, recommend_user
+from workbench.history_edits import edited
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
 from workbench.views import example
@@ -87,8 +89,12 @@ class Source(ABC):
         """The items as people name them."""
 
     @abstractmethod
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
-        """Return the user's reverse process, with the pinned items in their slots and without the forbidden ones."""
+    def decode(self, request: DecodeRequest) -> DecodeTrace:
+        """Return the reverse process that is asked for; raise ``ValueError`` for what cannot be."""
+
+    def history(self, request: DecodeRequest) -> list[int]:
+        """Return the history that a decode starts from, oldest first, after its edits."""
+        return edited(self.person(request.user).tokens.tolist(), request.edits, self.catalogue)
 
     @abstractmethod
     def default_config(self) -> DecodeConfig:
@@ -163,9 +169,8 @@ class RunSource(Source):
     def catalogue(self) -> Catalogue:
         return self._opened.catalogue
 
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
-        hash_, laid_down = self._opened.checkpoint.hash, constraints.about()
-        return _decode(self.run.id, hash_, user_id, to_dict(config), laid_down, self._opened)
+    def decode(self, request: DecodeRequest) -> DecodeTrace:
+        return _decode(self._opened.checkpoint.hash, request, self._opened)
 
     def default_config(self) -> DecodeConfig:
         return default_decode_config(self._opened.checkpoint.model)
@@ -241,8 +246,10 @@ class ExampleSource(Source):
     def catalogue(self) -> Catalogue:
         return Catalogue(Vocabulary.from_items(self._content.item_ids), self._content.titles)
 
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
-        return self._content.traces[config.rule].user(self.index_of(user_id))
+    def decode(self, request: DecodeRequest) -> DecodeTrace:
+        if request.edits or request.pins or request.forbidden or request.change:
+            raise ValueError("the example is recorded: to change a history, to pin or to forbid needs a run")
+        return self._content.traces[request.config.rule].user(self.index_of(request.user))
 
     def title(self, token: int) -> str:
         return self._content.titles[Vocabulary.to_column(token)]
@@ -273,6 +280,49 @@ class Shelf:
         if run_id not in self.steppable:
             raise unknown_name("run", run_id, self.steppable)
         return RunSource(self.steppable[run_id])
+
+    def on_the_same_data(self, run_id: str) -> list[str]:
+        """Return the ids of the runs that can be stepped through and know the same items, that run among them."""
+        if run_id not in self.steppable:
+            return [run_id]
+        data = self.steppable[run_id].manifest["dataset"]
+        return [id_ for id_, run in self.steppable.items() if run.manifest["dataset"] == data]
+
+    def baseline(self, run_id: str) -> Run | None:
+        """Return the newest run of SASRec that is trained on the same data as a run that can be stepped through."""
+        if run_id not in self.steppable:
+            return None
+        data = self.steppable[run_id].manifest["dataset"]
+        for run in self.other.values():
+            is_alike = (
+                run.manifest.get("config", {}).get("model") == "sasrec" and run.manifest["dataset"] == data
+            )
+            if is_alike and (run.folder / BEST / WEIGHTS).is_file():
+                return run
+        return None
+
+
+def recommended(run: Run, request: DecodeRequest, way: str) -> list[int]:
+    """Return the tokens that a run without slots recommends for the history of a request, best first."""
+    opened, _, _ = _opened(run.id, _stamp(run), run)
+    return _recommended(
+        opened.checkpoint.hash, request.user, request.edits, way, request.config.num_slots, opened
+    )
+
+
+@st.cache_data(max_entries=256, show_spinner="Asking the baseline …")
+def _recommended(
+    checkpoint: str, user: str, edits: tuple[str, ...], way: str, length: int, _run: OpenRun
+) -> list[int]:
+    found = recommend_user(_run, user, way=way, num_recommendations=length, edits=edits)
+    return found.items[0].tolist()
+
+
+def most_popular(source: Source, request: DecodeRequest) -> list[int]:
+    """Return the tokens of the items that occur most often in training and not in the history."""
+    seen = set(source.history(request))
+    tokens = (Vocabulary.to_token(int(column)) for column in np.argsort(-source.counts, kind="stable"))
+    return list(islice((int(token) for token in tokens if token not in seen), request.config.num_slots))
 
 
 def shelf() -> Shelf:
@@ -312,24 +362,16 @@ def _opened(run_id: str, stamp: str, _run: Run) -> tuple[OpenRun, Part, NDArray[
 
 
 @st.cache_data(max_entries=256, show_spinner="Decoding …")
-def _decode(
-    run_id: str,
-    checkpoint: str,
-    user_id: str,
-    config: dict[str, Any],
-    laid_down: dict[str, Any],
-    _run: OpenRun,
-) -> DecodeTrace:
-    """Return one user's decode, in main memory; ``laid_down`` holds pins and forbidden items as a trace tells them."""
-    pinned = {int(slot): item for slot, item in laid_down["pinned"].items()}
-    decode_config = from_dict(DecodeConfig, config)
-    trace = decode_user(
-        _run, user_id, decode_config, pinned=pinned, forbidden_too=laid_down["forbidden_too"]
-    ).user(0)
+def _decode(checkpoint: str, request: DecodeRequest, _run: OpenRun) -> DecodeTrace:
+    """Return one user's decode, in main memory."""
+    trace = request.decoded(_run).user(0)
     steps = tuple(
         DecodeStep(**{name: tensor.cpu() for name, tensor in vars(step).items()}) for step in trace.steps
     )
-    return replace(trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu())
+    forced_at = None if trace.forced_at is None else trace.forced_at.cpu()
+    return replace(
+        trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu(), forced_at=forced_at
+    )
 
 
 def _stamp(run: Run) -> str:
