@@ -432,12 +432,15 @@ def decode_user(
         "targets": [target],
         **constraints.about(),
         **({"edits": list(edits)} if edits else {}),
+        **({"target_forbidden_after": 0} if target in constraints.forbidden else {}),
     }
     parent = dataclasses.replace(decoded(), about=about)
     if change is None:
         return parent
     then = free.with_all(change.pinned, change.forbidden)
     about |= {"branch": {"parent": trace_name(parent), "after_step": change.after_step, **then.about()}}
+    if target in then.forbidden:
+        about["target_forbidden_after"] = change.after_step
     return dataclasses.replace(decoded(branch=then.branch(change.after_step, parent)), about=about)
 
 

@@ -116,8 +116,8 @@ def test_the_page_holds_every_step_as_the_trace_has_it(rule):
     states = trace.slot_states()[:, 0]
     ranks = trace.target_rank(torch.tensor([target]))[:, 0]
     assert data["titles"][data["target"]] == title(target)
-    assert len(data["steps"]) == trace.num_steps
-    for step, slots in enumerate(data["steps"]):
+    assert len(data["boards"][0]["steps"]) == trace.num_steps
+    for step, slots in enumerate(data["boards"][0]["steps"]):
         for slot, (state, item, share, score, candidates, rank) in enumerate(slots):
             assert data["states"][state] == SLOT_STATES[states[step, slot]]
             assert data["titles"][item] == title(int(items[step, 0, slot]))
@@ -159,8 +159,8 @@ def test_a_title_that_is_no_valid_text_does_not_break_the_page():
 
 
 def test_the_draw_of_the_random_rule_has_its_own_name_and_confidence_rules_have_none():
-    assert Page(replay_html(decoded("random"), title)).data["score_name"] == "random draw"
-    assert Page(replay_html(decoded("low_confidence"), title)).data["score_name"] is None
+    assert Page(replay_html(decoded("random"), title)).data["boards"][0]["score_name"] == "random draw"
+    assert Page(replay_html(decoded("low_confidence"), title)).data["boards"][0]["score_name"] is None
 
 
 def test_the_history_has_the_latest_item_first_with_its_date():
@@ -222,7 +222,7 @@ def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
     gaussian = dataclasses.replace(trace, kind="gaussian", config={"steps": 1, "seed": 3})
     target = int(trace.steps[0].candidates[0, 0, 2])
     assert "came nearest at step 1 (place 3); it ended at place 3" in truth_in_words(gaussian, target, title)
-    assert Page(replay_html(gaussian, title, target=target)).data["num_slots"] == 1
+    assert Page(replay_html(gaussian, title, target=target)).data["boards"][0]["num_slots"] == 1
 
 
 def test_the_page_follows_the_theme_it_is_told_or_the_readers():
@@ -249,12 +249,12 @@ def test_a_pinned_item_is_said_to_be_pinned_and_a_changed_slot_to_be_changed():
     assert trace.steps[-1].tokens.tolist() == [[2, 3]]
     page = Page(replay_html(trace, title, target=3))
     assert "is in the list because it was pinned to slot 2." in page.shown
-    names = [[page.data["states"][slot[0]] for slot in step] for step in page.data["steps"]]
+    names = [[page.data["states"][slot[0]] for slot in step] for step in page.data["boards"][0]["steps"]]
     assert names == [["new", "kept"], ["changed", "kept"]]
     cards = board.slots(trace, 1, title, chosen=None, target=3)
     assert 'class="slot changed"' in cards
     assert "</span> pinned</span>" in cards
-    assert page.data["pinned"] == [-1, page.data["titles"].index(title(3))]
+    assert page.data["boards"][0]["pinned"] == [[-1, 0], [page.data["titles"].index(title(3)), 0]]
     before = board.slots(trace, None, title, chosen=None, target=None)
     assert before.count("nothing predicted yet") == 1
     assert title(3) in before

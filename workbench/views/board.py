@@ -89,7 +89,7 @@ def heading(title: str, about: str) -> str:
 
 def note(text: str) -> str:
     """Return a sentence that stands out, about anything but the held-out item alone."""
-    return f'<p class="story">{html.escape(text)}</p>'
+    return f'<p class="story note">{html.escape(text)}</p>'
 
 
 def story(text: str) -> str:

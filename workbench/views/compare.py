@@ -17,7 +17,8 @@ from workbench.differences import (
     difference_table,
     truth_in_each,
 )
-from workbench.views import board, changes, sides
+from workbench.replay import replay_html
+from workbench.views import board, changes, code, sides
 from workbench.views.page import (
     chart,
     check_address,
@@ -28,15 +29,16 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
+from workbench.views.panels import file_name
 from workbench.views.people import choose_run, choose_user
 from workbench.views.sides import Side
 from workbench.views.sources import Person, Shelf, most_popular, recommended, shelf
 from workbench.views.steps import choose_step
 
-PANELS = ("Lists and baselines", "Where they differ", "Histories", "Change B", "Code", "Replay")
+PANELS = ("Where they differ", "Lists and baselines", "Histories", "Change B", "Code", "Replay")
 _SHOWS = (
-    f"One user, decoded side by side on one timeline: {DIFFERENT_GLYPH} marks what is not as in A. Choose rules, seeds, "
-    "runs and histories on the left."
+    f"One user, decoded side by side on one timeline: {DIFFERENT_GLYPH} marks what is not as in A. Rules, seeds, runs "
+    "and histories are chosen on the left."
 )
 _HISTORY_CARDS = 25
 
@@ -69,14 +71,18 @@ def _show(found: Shelf, chosen: list[Side]) -> None:
     about = f"{' and '.join(side.name for side in chosen)} side by side · {first.source.name}"
     st.html(board.style(board.heading(f"User {person.user_id}", about), dark=is_dark()))
     st.caption(_SHOWS)
-    words = [
-        difference_in_words(first.trace, other.trace, first.source.title, names=(first.name, other.name))
-        for other in chosen[1:]
-    ]
-    words.append(truth_in_each({side.name: side.trace for side in chosen}, person.target))
-    st.html(board.style(board.note(" ".join(words)), dark=is_dark()))
+    words = [*_differences(chosen), truth_in_each({side.name: side.trace for side in chosen}, person.target)]
+    st.html(board.style("".join(board.note(each) for each in words), dark=is_dark()))
     _show_steps(found, chosen, person)
     _link_on(first)
+
+
+def _differences(chosen: list[Side]) -> list[str]:
+    first, *others = chosen
+    return [
+        difference_in_words(first.trace, other.trace, first.source.title, names=(first.name, other.name))
+        for other in others
+    ]
 
 
 @st.fragment(key="compare-steps")
@@ -206,16 +212,44 @@ def _show_changes(found: Shelf, chosen: list[Side], person: Person) -> None:
 
 
 def _show_code(found: Shelf, chosen: list[Side], person: Person) -> None:
-    st.caption("not yet")
+    for side in chosen:
+        st.subheader(f"{side.name}: {plain(side.in_words(chosen[0]))}", anchor=False)
+        code.show(side.source, side.request)
 
 
 def _show_replay(found: Shelf, chosen: list[Side], person: Person) -> None:
-    st.caption("not yet")
+    """Play the decodes side by side, and offer the page that does so to take home."""
+    page = _replay(chosen, person, is_part_of_a_page=True, dark=is_dark())
+    st.iframe(page, height=760, alt=f"Film of {' and '.join(side.name for side in chosen)}, side by side")
+    st.download_button(
+        "Replay (HTML)",
+        lambda: _replay(chosen, person, is_part_of_a_page=False, dark=None),
+        f"user-{file_name(person.user_id)}-{'-'.join(side.request.config.rule for side in chosen)}.html",
+        "text/html",
+        key="compare-replay",
+        on_click="ignore",
+        help="One file that needs no network.",
+    )
+
+
+def _replay(chosen: list[Side], person: Person, *, is_part_of_a_page: bool, dark: bool | None) -> str:
+    first = chosen[0]
+    return replay_html(
+        first.trace,
+        first.source.title,
+        target=person.target,
+        title=f"User {person.user_id}, {first.source.name}",
+        is_part_of_a_page=is_part_of_a_page,
+        dark=dark,
+        beside={side.in_words(first): side.trace for side in chosen[1:]},
+        words=" ".join(_differences(chosen)),
+    )
 
 
 def _link_on(first: Side) -> None:
     from workbench.views import decode  # here: the two pages link to each other
 
+    st.divider()
     given = {} if first.source.is_fixed else {"seed": str(first.request.config.seed)}
     st.page_link(
         st.Page(decode.page, url_path="decode", default=True),

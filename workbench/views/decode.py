@@ -17,7 +17,7 @@ from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.decode_request import asked
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
-from workbench.views import board, knobs, panels, pins
+from workbench.views import board, compare, knobs, panels, pins, sides
 from workbench.views.case import Case
 from workbench.views.page import (
     chart,
@@ -60,6 +60,7 @@ def page() -> None:
         _show_person(case)
         _show_steps(case)
         panels.show(case)
+        _link_on(case)
     say_what_is_unknown(_NAMES, messages)
     list_broken(found.broken)
 
@@ -202,3 +203,26 @@ def _describe_matrix(case: Case, value: str) -> str:
         f"{MATRIX_VALUES[value]} of {case.trace.num_slots} slots at {case.trace.num_steps} steps of {case.heading}; "
         "choose step and slot above, or read “Matrix as a table” below"
     )
+
+
+def _link_on(case: Case) -> None:
+    """Lead on to the same decode beside others."""
+    st.divider()
+    asked_for = case.request.as_parameters()
+    if case.source.is_fixed:
+        asked_for = {name: asked_for[name] for name in ("run", "user", "rule")}
+    with st.container(horizontal=True):
+        for label, icon, more in (
+            ("Next: beside another rule", "compare", {}),
+            (
+                "What if the history, or a slot, were another?",
+                "edit",
+                {"rule_b": sides.AS_A, "beside": "Change B"},
+            ),
+        ):
+            st.page_link(
+                st.Page(compare.page, url_path="compare"),
+                label=label,
+                icon=f":material/{icon}:",
+                query_params={name: str(value) for name, value in {**asked_for, **more}.items()},
+            )

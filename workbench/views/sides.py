@@ -8,6 +8,7 @@ and ``_c``.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.trace import DecodeTrace
-from workbench.constraints import join_texts, split_texts
+from workbench.constraints import join_texts, read_pins, split_texts
 from workbench.decode_request import DecodeRequest, read_request
 from workbench.knob_table import knobs_of
+from workbench.replay import quoted
 from workbench.settings import read_settings, value_as_text
 from workbench.views.knobs import CANDIDATES_TO_LOOK_AT
 from workbench.views.page import check_address, in_url, plain
@@ -69,13 +71,19 @@ class Side:
         words += [f"seed {config.seed}"] if self is first or config.seed != first.request.config.seed else []
         words += [self.request.run] if self.request.run != first.request.run else []
         words += [f"history: {', '.join(self.request.edits)}"] if self.request.edits else []
-        words += [f"pinned {', '.join(self.request.pins)}"] if self.request.pins else []
-        words += [f"forbidden {', '.join(self.request.forbidden)}"] if self.request.forbidden else []
-        then = [f"slot {pin}" for pin in self.request.then_pins]
-        then += [f"without {item}" for item in self.request.then_forbidden]
+        words += self._laid_down(self.request.pins, self.request.forbidden)
+        then = self._laid_down(self.request.then_pins, self.request.then_forbidden)
         if self.request.after_step:
             words.append(f"branch after step {self.request.after_step}: {', '.join(then) or 'no change'}")
         return " · ".join(words)
+
+    def _laid_down(self, pins: Sequence[str], forbidden: Sequence[str]) -> list[str]:
+        catalogue = self.source.catalogue
+        held = [
+            f"slot {slot} holds {quoted(catalogue.title(catalogue.token_of(item)))}"
+            for slot, item in read_pins(pins).items()
+        ]
+        return held + [f"without {quoted(catalogue.title(catalogue.token_of(item)))}" for item in forbidden]
 
 
 def choose(

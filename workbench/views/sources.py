@@ -117,6 +117,10 @@ class Source(ABC):
         return int(self.counts[Vocabulary.to_column(token)])
 
     @abstractmethod
+    def code(self, request: DecodeRequest) -> tuple[str | None, str]:
+        """Return the papermill command, where there is one, and the Python code that give the same trace."""
+
+    @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Return where model and data come from: rows of a table."""
 
@@ -183,6 +187,10 @@ class RunSource(Source):
 
     def genres(self, token: int) -> str:
         return str(self._genres[Vocabulary.to_column(token)] or "").replace("|", ", ")
+
+    def code(self, request: DecodeRequest) -> tuple[str | None, str]:
+        folder = self.run.folder.parents[1]
+        return request.as_command(folder), request.as_python(folder)
 
     def provenance(self) -> dict[str, Any]:
         manifest = self.run.manifest
@@ -259,6 +267,11 @@ class ExampleSource(Source):
 
     def genres(self, token: int) -> str:
         return self._content.categories[Vocabulary.to_column(token)].replace("|", ", ")
+
+    def code(self, request: DecodeRequest) -> tuple[str | None, str]:
+        place = self.index_of(request.user)
+        load = "from workbench.views.example import load"
+        return None, f"{load}\n\ntrace = load().traces[{request.config.rule!r}].user({place})"
 
     def provenance(self) -> dict[str, Any]:
         return self._content.provenance
