@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+_SECONDS_TO_START = 60  # the machine may be busy
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -37,10 +48,54 @@ class Witness:
         self.hosts: set[str] = set()
         self.errors: list[str] = []
         page.on("request", lambda request: self.hosts.add(urlparse(request.url).hostname or ""))
-        page.on(
-            "console", lambda message: self.errors.append(message.text) if message.type == "error" else None
-        )
+        page.on("console", self._remember)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _remember(self, message: ConsoleMessage) -> None:
+        """Keep an error, but for one: Streamlit looks for its server below the page's own path first."""
+        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+            self.errors.append(message.text)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Path, Path, Path], AbstractContextManager[str]]:
+    """Serve the dashboard over a runs folder, with a cache of data and a folder for its log; give its address."""
+    return _serve
+
+
+@contextmanager
+def _serve(runs: Path, cache: Path, logs: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"]
+    log = logs / "streamlit.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [*command, "--", "--runs", str(runs)],
+            cwd=ROOT,
+            env={**os.environ, "DIFFSASREC_CACHE": str(cache)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, log)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    until = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"the dashboard did not start: {log.read_text()}")
 
 
 @pytest.fixture

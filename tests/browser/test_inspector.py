@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,50 +13,20 @@ from workbench.experiments import recipe, run_experiment
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parents[2]
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 PATIENCE = 60_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory) -> Iterator[str]:
+def address(tmp_path_factory, serve) -> Iterator[str]:
     """Serve the dashboard over a run of the toy world and return its address."""
     runs, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFSASREC_CACHE", str(cache))
         run_experiment(recipe("toy", "diffsasrec", **TINY), runs_dir=runs, progress="none")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"]
-    log = tmp_path_factory.mktemp("log") / "streamlit.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [*command, "--", "--runs", str(runs)],
-            cwd=ROOT,
-            env={**os.environ, "DIFFSASREC_CACHE": str(cache)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, log)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    until = time.monotonic() + PATIENCE / 1000
-    while time.monotonic() < until:
-        assert server.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(f"the dashboard did not start: {log.read_text()}")
+        with serve(runs, cache, tmp_path_factory.mktemp("log")) as address:
+            yield address
 
 
 def _settled(page: Page) -> None:

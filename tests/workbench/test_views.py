@@ -754,10 +754,10 @@ def test_the_address_says_run_rule_seed_knobs_and_history_of_each(opened, runs):
     app = opened(
         runs,
         "compare",
-        user="7",
-        rule="random",
-        seed="3",
-        knobs="num_slots=4",
+        person="7",
+        rule_a="random",
+        seed_a="3",
+        knobs_a="num_slots=4",
         rule_b="as A",
         seed_b="4",
         third="true",
@@ -774,7 +774,7 @@ def test_the_address_says_run_rule_seed_knobs_and_history_of_each(opened, runs):
 
 
 def test_the_same_decode_twice_never_parts(opened, runs):
-    app = opened(runs, "compare", user="7", rule_b="as A")
+    app = opened(runs, "compare", person="7", rule_b="as A")
     assert "A and B never part" in said(app)
 
 
@@ -800,7 +800,7 @@ def test_every_panel_of_compare_opens(opened, runs, tmp_path, panel, with_run):
     ],
 )
 def test_a_decode_that_cannot_be_is_said_and_the_others_stand(opened, runs, address, words):
-    app = opened(runs, "compare", user="7", **address)
+    app = opened(runs, "compare", person="7", **address)
     assert not app.exception
     assert "B cannot be decoded" in app.error[0].value
     assert words in app.error[0].value.replace("\\", "")
@@ -808,7 +808,7 @@ def test_a_decode_that_cannot_be_is_said_and_the_others_stand(opened, runs, addr
 
 
 def test_a_history_is_edited_by_hand_and_the_difference_said(opened, runs):
-    app = opened(runs, "compare", user="7", beside="Change B")
+    app = opened(runs, "compare", person="7", beside="Change B")
     app.button(key="do-edit").click().run()
     assert app.text_input(key="edit_b").value == "remove 1"
     assert app.selectbox(key="rule_b").value == "as A"
@@ -824,7 +824,13 @@ def test_a_history_is_edited_by_hand_and_the_difference_said(opened, runs):
 def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):
     ((item, title),) = unseen(runs, 1)
     app = opened(
-        runs, "compare", user="7", beside="Change B", step="2", rule="low_confidence", knobs="num_slots=5"
+        runs,
+        "compare",
+        person="7",
+        beside="Change B",
+        step="2",
+        rule_a="low_confidence",
+        knobs_a="num_slots=5",
     )
     app.text_input(key="branch-find").set_value(title).run()
     app.selectbox(key="branch-slot").set_value(3).run()
@@ -843,10 +849,10 @@ def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):
 def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):
     _copy(runs, tmp_path)
     run_experiment(recipe("toy", "sasrec", **TINY), runs_dir=tmp_path, progress="none")
-    shown = texts(opened(tmp_path, "compare", user="7", beside="Lists and baselines"))
+    shown = texts(opened(tmp_path, "compare", person="7", beside="Lists and baselines"))
     for name in ("SASRec, top-K", "SASRec, one after the other", "popularity"):
         assert f"<th>{name}</th>" in shown
-    without = texts(opened(runs, "compare", user="7", beside="Lists and baselines"))
+    without = texts(opened(runs, "compare", person="7", beside="Lists and baselines"))
     assert "needs a run on the same data" in without
     assert "<th>popularity</th>" in without
 

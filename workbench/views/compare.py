@@ -53,15 +53,15 @@ def page() -> None:
             say_no_runs(found.folder)
     try:
         with st.sidebar:
-            run_id = choose_run(found, messages)
+            run_id = choose_run(found, messages, key=sides.key_of("run", "A"))
             source = found.source(run_id)
-            user_id = choose_user(source, messages)
+            user_id = choose_user(source, messages, key=sides.USER)
             chosen = sides.choose(found, source, run_id, user_id, messages=messages)
     except (ValueError, FileNotFoundError) as error:
         messages.error(plain(str(error)))
     else:
         _show(found, chosen)
-    say_what_is_unknown(("run", "user", "step", "third", "beside", *sides.KEYS), messages)
+    say_what_is_unknown(("step", "third", "beside", sides.USER, *sides.KEYS), messages)
     list_broken(found.broken)
 
 

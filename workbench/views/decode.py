@@ -208,21 +208,21 @@ def _describe_matrix(case: Case, value: str) -> str:
 def _link_on(case: Case) -> None:
     """Lead on to the same decode beside others."""
     st.divider()
-    asked_for = case.request.as_parameters()
+    address = sides.as_address(case.request)
     if case.source.is_fixed:
-        asked_for = {name: asked_for[name] for name in ("run", "user", "rule")}
+        address.pop(sides.key_of("knobs", "A"))
     with st.container(horizontal=True):
         for label, icon, more in (
             ("Next: beside another rule", "compare", {}),
             (
                 "What if the history, or a slot, were another?",
                 "edit",
-                {"rule_b": sides.AS_A, "beside": "Change B"},
+                {sides.key_of("rule", "B"): sides.AS_A, "beside": "Change B"},
             ),
         ):
             st.page_link(
                 st.Page(compare.page, url_path="compare"),
                 label=label,
                 icon=f":material/{icon}:",
-                query_params={name: str(value) for name, value in {**asked_for, **more}.items()},
+                query_params=address | more,
             )

@@ -1,8 +1,8 @@
 """The decodes that the Compare page puts side by side: what each is asked with, in the sidebar and in the address.
 
 A is asked as on the Decode page. B and C take from A what they do not say themselves: run, rule, seed, and the knobs
-that their rule reads; a history's edits, pins and a branch are each one's own. Names in the address end in ``_b``
-and ``_c``.
+that their rule reads; a history's edits, pins and a branch are each one's own. In the address their names
+end in ``_a``, ``_b`` and ``_c``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from workbench.views.page import check_address, in_url, plain
 from workbench.views.sources import Shelf, Source
 
 AS_A = "as A"
+USER = "person"  # the name in the address of whom all decode
 NAMES = ("A", "B", "C")
 OWN = ("edit", "pin", "forbid", "after_step", "then_pin", "then_forbid")  # what is never taken from A
 _FIRST_RULES = {"B": "left_to_right", "C": "random"}  # what a page shows that was asked for nothing
@@ -46,7 +47,7 @@ _TEXTS = {
 
 def key_of(field: str, name: str) -> str:
     """Return what a field of a decode is called in the address."""
-    return field if name == "A" else f"{field}_{name.lower()}"
+    return f"{field}_{name.lower()}"
 
 
 _FIELDS = ("run", "rule", "seed", "knobs", *OWN)
@@ -84,6 +85,15 @@ class Side:
             for slot, item in read_pins(pins).items()
         ]
         return held + [f"without {quoted(catalogue.title(catalogue.token_of(item)))}" for item in forbidden]
+
+
+def as_address(request: DecodeRequest) -> dict[str, str]:
+    """Return the address of the Compare page on which A is a decode."""
+    given = request.as_parameters()
+    return {
+        USER: given.pop("user"),
+        **{key_of(name, "A"): str(value) for name, value in given.items()},
+    }
 
 
 def choose(
