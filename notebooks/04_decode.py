@@ -161,7 +161,7 @@ if target:
 # that holds an item.
 
 # %%
-if target:
+if target and "target_forbidden_after" not in trace.about:
     fate = decode_analysis.truth(trace, trace.filled_at.new_tensor([target]))
     words = f"It is {decode_analysis.FATES[int(fate.fate[0])]}"
     if int(fate.rank[0]):
@@ -211,8 +211,15 @@ blocks.show_table(course.drop(columns="setting").round(3))
 path = opened.run.save_trace(trace_name(trace), trace)
 page = path.with_name(f"{path.name}.html")
 heading = f"User {user_id}: {config.rule}, {trace.num_slots} slots in {trace.num_steps} steps"
-page.write_text(replay.replay_html(trace, titles, target=target, title=heading), encoding="utf-8")
+played = replay.replay_html(trace, titles, target=target, title=heading)
+page.write_text(played, encoding="utf-8")
 print(f"{path}.safetensors\n{page}")
+
+# %% [markdown]
+# The same page here: play it, move with the arrow keys, point at a slot for its candidates.
+
+# %%
+blocks.show_page(played, height=760)
 
 # %% [markdown]
 # ## Answer

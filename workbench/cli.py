@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ import typer
 from workbench.settings import read_settings, read_value
 
 if TYPE_CHECKING:
+    from diffsasrec.trace import DecodeTrace
     from workbench.batch import Event, Limits
     from workbench.datasets import Dataset
     from workbench.grid import Grid
@@ -206,7 +208,21 @@ def decode(
         list[str] | None,
         typer.Option(metavar="ITEM", help="an item that may not be recommended; may be repeated"),
     ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EDIT",
+            help="of the history first: 'remove 1', 'replace 2=ITEM', 'insert 1=ITEM', 'move 4=1'; place 1 is the "
+            "latest item; may be repeated",
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KNOB=VALUE,...", help="play a second decode beside it, with these knobs changed"
+        ),
+    ] = None,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="the trace as JSON")] = None,
     runs: RunsOption = None,
 ) -> None:
@@ -216,37 +232,66 @@ def decode(
     """
     _log_progress()
     from diffsasrec.files import write_text
-    from workbench.constraints import read_pins
+    from workbench.constraints import read_pins, split_texts
     from workbench.experiments import decode_user, open_run
-    from workbench.replay import replay_html, truth_in_words
-    from workbench.tables import step_in_words, trace_document
+    from workbench.tables import trace_document
 
     for path in filter(None, (html, json_)):
         _check_place(path)
-    pinned = read_pins(pin or [])
+    if beside and html is None:
+        raise ValueError("--beside plays a second decode in the replay: give --html FILE as well")
+    laid_down = {"pinned": read_pins(pin or []), "forbidden_too": forbid or [], "edits": edit or []}
     opened = open_run(_open(run, runs))
-    config = _decode_config(opened, set_)
-    trace = decode_user(opened, user, config, pinned=pinned, forbidden_too=forbid or [])
+    trace = decode_user(opened, user, _decode_config(opened, set_), **laid_down)
     target = trace.about["targets"][0] or None
     titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
-    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
-    print(heading)
-    for slot in trace.about["pinned"]:
-        print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")
-    for step in range(trace.num_steps):
-        print(step_in_words(trace, step, titles))
     document = trace_document(trace, titles, lambda token: vocabulary.decode(token).item(), target=target)
-    for entry in document["recommendations"]:
-        mark = "  <- the held-out item" if entry["is_target"] else ""
-        share = "pinned" if entry["is_pinned"] else f"{entry['confidence']:.1%}"
-        print(f"{entry['rank']:>3}  {share:>6}  {entry['title']}{mark}")
-    print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
+    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+    _tell_decode(trace, heading, document, titles)
     if html is not None:
-        write_text(html, replay_html(trace, titles, target=target, title=heading))
+        other = None
+        if beside:
+            config = _decode_config(opened, [*(set_ or []), *split_texts(beside)])
+            other = decode_user(opened, user, config, **laid_down)
+        write_text(html, _replay(trace, heading, titles, beside={beside: other} if other else {}))
         _say(f"wrote {html}")
     if json_ is not None:
         write_text(json_, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         _say(f"wrote {json_}")
+
+
+def _tell_decode(
+    trace: DecodeTrace, heading: str, document: dict[str, Any], titles: Callable[[int], str]
+) -> None:
+    """Print a decode step by step, its list, and what became of the held-out item."""
+    from workbench.replay import truth_in_words
+    from workbench.tables import step_in_words
+
+    print(heading)
+    for slot in trace.about["pinned"]:
+        print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")
+    for edit in trace.about.get("edits", []):
+        print(f"The history was edited: {edit}.")
+    for step in range(trace.num_steps):
+        print(step_in_words(trace, step, titles))
+    for entry in document["recommendations"]:
+        mark = "  <- the held-out item" if entry["is_target"] else ""
+        share = "pinned" if entry["is_pinned"] else f"{entry['confidence']:.1%}"
+        print(f"{entry['rank']:>3}  {share:>6}  {entry['title']}{mark}")
+    target = trace.about["targets"][0]
+    print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
+
+
+def _replay(
+    trace: DecodeTrace, heading: str, titles: Callable[[int], str], *, beside: dict[str, DecodeTrace]
+) -> str:
+    """Return the page that plays a decode, and the difference to one beside it in words."""
+    from workbench.differences import difference_in_words
+    from workbench.replay import replay_html
+
+    words = " ".join(difference_in_words(trace, other, titles) for other in beside.values())
+    target = trace.about["targets"][0] or None
+    return replay_html(trace, titles, target=target, title=heading, beside=beside, words=words)
 
 
 @app.command()

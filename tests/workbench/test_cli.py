@@ -361,6 +361,24 @@ def test_work_that_fails_is_status_one(workbench, monkeypatch, tmp_path):
         assert is_one_sentence(called), called.err
 
 
+def test_a_second_decode_plays_beside_the_first_and_both_read_the_edited_history(workbench, train, tmp_path):
+    page = tmp_path / "two.html"
+    asked = ("decode", train(), "--user", "7", "--edit", "remove 1", "--set", "num_slots=3")
+    told = workbench(*asked, "--html", page, "--beside", "rule=random, seed=2")
+    assert told.status == 0, told.err
+    assert "The history was edited: remove 1." in told.out
+    content = page.read_text()
+    assert "rule=random, seed=2" in content
+    assert "A and B " in content
+    assert len(content) < 1_000_000
+    alone = workbench(*asked, "--beside", "rule=random")
+    assert alone.status == 2
+    assert "give --html FILE as well" in alone.err
+    wrong = workbench("decode", train(), "--user", "7", "--edit", "remove 99")
+    assert wrong.status == 2
+    assert "places are 1, the latest item" in wrong.err
+
+
 def test_the_command_itself_exits_with_its_status(tmp_path):
     called = subprocess.run(
         [sys.executable, "-m", "workbench.cli", "evaluate", "x", "--runs", str(tmp_path)],

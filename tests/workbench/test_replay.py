@@ -10,9 +10,12 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from diffsasrec.branching import Branch
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.decoding import decode
 from diffsasrec.trace import SLOT_STATES, DecodeStep, DecodeTrace
+from diffsasrec.trace_comparison import parting
+from tests.diffsasrec.decode_cases import make_config, ragged, table_logits
 from workbench.replay import replay_html, truth_in_words
 from workbench.views import board
 
@@ -259,3 +262,59 @@ def test_a_pinned_item_is_said_to_be_pinned_and_a_changed_slot_to_be_changed():
     assert before.count("nothing predicted yet") == 1
     assert title(3) in before
     assert board.candidates(trace, 0, 1, title, target=None).count("<tr") == 0
+
+
+def test_two_decodes_share_a_page_and_every_step_says_where_they_differ():
+    first, other = decoded("low_confidence"), decoded("left_to_right")
+    page = Page(replay_html(first, title, target=3, beside={"left to right": other}, words="They part."))
+    left, right = page.data["boards"]
+    assert (left["name"], right["name"]) == ("A", "B")
+    assert (left["how"], right["how"]) == ("low confidence", "left to right")
+    assert left["differs"] == []
+    differs = parting(first, other).differs[:, 0]
+    assert right["differs"] == [slots.nonzero().flatten().tolist() for slots in differs]
+    assert page.data["titles"][right["steps"][0][0][1]] == title(int(other.steps[0].tokens[0, 0]))
+    assert "They part." in page.shown
+    assert "A: The held-out item" in page.shown
+    assert "B: The held-out item" in page.shown
+
+
+def test_two_decodes_with_many_slots_and_endless_titles_stay_below_a_megabyte():
+    first, other = (decoded(rule, num_slots=50, num_candidates=100) for rule in ("low_confidence", "random"))
+    page = replay_html(first, lambda _: WILD, beside={WILD[:100]: other})
+    assert len(page.encode()) < 1_000_000
+    assert "<script>alert" not in page
+
+
+def branched(after_step: int, *, pins=None, forbidden=()) -> DecodeTrace:
+    table = [{1: 0.9, 3: 0.05}, {2: 0.6, 3: 0.3}, {4: 0.5, 3: 0.4}]
+    branch = Branch(after_step, None if pins is None else torch.tensor([pins]), ragged([list(forbidden)]))
+    return decode(
+        table_logits(table),
+        torch.tensor([[1, 2]]),
+        num_items=6,
+        user_seeds=torch.tensor([5]),
+        config=make_config(rule="low_confidence", num_slots=3),
+        branch=branch,
+    )
+
+
+def test_an_item_put_into_a_slot_on_the_way_is_pinned_from_then_on():
+    trace = branched(1, pins=[0, 0, 3])
+    assert truth_in_words(trace, 3, title).endswith(
+        "is in the list because you put it into slot 3 after step 1."
+    )
+    page = Page(replay_html(trace, title, target=3))
+    assert page.data["boards"][0]["pinned"] == [[-1, 0], [-1, 0], [page.data["titles"].index(title(3)), 2]]
+    before, after = (board.slots(trace, step, title, chosen=None, target=3) for step in (0, 1))
+    assert "pinned" not in before
+    assert "since step 2, not by the model" in after
+
+
+def test_a_held_out_item_that_was_forbidden_is_said_to_be_so():
+    trace = branched(1, forbidden=[3])
+    from_start = dataclasses.replace(trace, about={"target_forbidden_after": 0})
+    assert truth_in_words(from_start, 3, title).endswith("was forbidden by you, so no slot could take it.")
+    later = dataclasses.replace(trace, about={"target_forbidden_after": 1})
+    assert truth_in_words(later, 3, title).endswith("You had forbidden it after step 1.")
+    assert "considered" in truth_in_words(later, 3, title)
