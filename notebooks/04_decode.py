@@ -34,9 +34,7 @@ num_steps: Optional[int] = None  # for low_confidence and random; one slot a ste
 temperature: float = 0.0  # above 0, items are drawn instead of taking the most probable one
 seed: int = 0  # of the draws
 knobs: str = ""  # any other knob of the rule, as in "threshold=0.5, decay=0.8"
-edit: str = (
-    ""  # of the history, as in "remove 1, replace 2=1193, insert 1=260, move 4=1"; place 1 is the latest item
-)
+edit: str = ""  # of the history: "remove 1, replace 2=1193, insert 1=260, move 4=1"; 1 is the latest item
 pin: str = ""  # items in slots from the start, as in "3=1193"
 forbid: str = ""  # items that may not be recommended
 after_step: int = 0  # of a branch: the step after which the next two hold; 0 is no branch
@@ -81,6 +79,8 @@ titles = opened.dataset.title
 target = trace.about["targets"][0] or None
 blocks.show_table(blocks.history_table(opened, trace, num_shown=15))
 print(f"Held out: {titles(target) if target else 'nothing, this user is too new'}")
+if request.edits:
+    print(f"The model reads this history after these edits: {', '.join(request.edits)}")
 
 # %% [markdown]
 # ## The rule

@@ -54,6 +54,25 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="<recipe>/<key>, or the first letters of a key")
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="may be repeated")]
+PinOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SLOT=ITEM",
+        help="put an item (its id, or the beginning of its title) into a slot, counted from 1; may be repeated",
+    ),
+]
+ForbidOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ITEM", help="an item that may not be recommended; may be repeated"),
+]
+EditOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EDIT",
+        help="of the history first: 'remove 1', 'replace 2=ITEM', 'insert 1=ITEM', 'move 4=1'; place 1 is the "
+        "latest item; may be repeated",
+    ),
+]
 
 
 def main() -> None:
@@ -197,25 +216,9 @@ def decode(
             "--set", metavar="KNOB=VALUE", help="may be repeated; `workbench rules` lists rules and knobs"
         ),
     ] = None,
-    pin: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SLOT=ITEM",
-            help="put an item (its id, or the beginning of its title) into a slot, counted from 1; may be repeated",
-        ),
-    ] = None,
-    forbid: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ITEM", help="an item that may not be recommended; may be repeated"),
-    ] = None,
-    edit: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="EDIT",
-            help="of the history first: 'remove 1', 'replace 2=ITEM', 'insert 1=ITEM', 'move 4=1'; place 1 is the "
-            "latest item; may be repeated",
-        ),
-    ] = None,
+    pin: PinOption = None,
+    forbid: ForbidOption = None,
+    edit: EditOption = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
     beside: Annotated[
         str | None,
@@ -249,11 +252,11 @@ def decode(
     heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
     _tell_decode(trace, heading, document, titles)
     if html is not None:
-        other = None
+        others = {}
         if beside:
             config = _decode_config(opened, [*(set_ or []), *split_texts(beside)])
-            other = decode_user(opened, user, config, **laid_down)
-        write_text(html, _replay(trace, heading, titles, beside={beside: other} if other else {}))
+            others[beside] = decode_user(opened, user, config, **laid_down)
+        write_text(html, _replay(trace, heading, titles, beside=others))
         _say(f"wrote {html}")
     if json_ is not None:
         write_text(json_, json.dumps(document, indent=1, ensure_ascii=False) + "\n")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 PATIENCE = 60_000  # milliseconds: the machine may be busy
-PICTURES = Path(__file__).resolve().parents[2] / "test-results"
+PICTURES = Path(__file__).resolve().parents[2] / "build" / "pictures"
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 
 
@@ -66,7 +66,7 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, tmp_pa
     expect(board(page, "B").locator(".slot.masked")).to_have_count(0)
     expect(board(page, "A").locator(".differs")).to_have_count(0)
     settled(page)
-    PICTURES.mkdir(exist_ok=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"compare-{theme}.png", full_page=True)
 
     # What if the latest item were not there?
@@ -162,7 +162,7 @@ def test_the_comparison_fits_a_phone(address, chromium, witnessed, theme):
     expect(board(page, "C").locator(".slot").first).to_be_visible(timeout=PATIENCE)
     settled(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    PICTURES.mkdir(exist_ok=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"compare-phone-{theme}.png", full_page=True)
     assert witness.errors == []
     page.close()

@@ -455,7 +455,8 @@ def test_the_example_can_be_made_again_from_a_run(runs, tmp_path, monkeypatch):
     from workbench.experiments import open_run
 
     run = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
-    example.make(open_run(run), tmp_path)
+    baseline = run_experiment(recipe("toy", "sasrec", **TINY), runs_dir=tmp_path / "runs", progress="none")
+    example.make(open_run(run), open_run(baseline), tmp_path)
     monkeypatch.setattr(example, "FOLDER", tmp_path)
     made = example.load.__wrapped__()
     assert set(made.traces) == set(RULES)
@@ -696,6 +697,13 @@ def test_the_recorded_example_cannot_be_pinned_and_says_so(opened, tmp_path):
     assert not [widget for widget in app.text_input if widget.key == "pin"]
 
 
+def test_a_knob_of_the_address_needs_a_run(opened, tmp_path):
+    app = opened(tmp_path, threshold="0.5")
+    assert (
+        "threshold in the address has no effect while the recorded example is shown" in app.warning[0].value
+    )
+
+
 def test_a_search_offers_few_items_and_none_before_a_letter_is_typed(opened, runs):
     app = opened(runs, user="7")
     assert not app.radio
@@ -855,6 +863,17 @@ def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):
     without = texts(opened(runs, "compare", person="7", beside="Lists and baselines"))
     assert "needs a run on the same data" in without
     assert "<th>popularity</th>" in without
+
+
+def test_the_lists_of_sasrec_are_recorded_with_the_example(opened, tmp_path):
+    content = example.load()
+    shown = texts(opened(tmp_path, "compare", beside="Lists and baselines"))
+    for name in ("SASRec, top-K", "SASRec, one after the other", "popularity"):
+        assert f"<th>{name}</th>" in shown
+    for tokens in content.baselines["topk"], content.baselines["autoregressive"]:
+        assert html.escape(content.titles[tokens[0][0] - 1]) in shown
+        seen = [set(person["tokens"]) for person in content.people]
+        assert all(len({*tokens[place]} - seen[place]) == 10 for place in range(len(seen)))
 
 
 @pytest.mark.parametrize("with_run", [True, False])

@@ -32,7 +32,7 @@ from workbench.views.page import (
 from workbench.views.panels import file_name
 from workbench.views.people import choose_run, choose_user
 from workbench.views.sides import Side
-from workbench.views.sources import Person, Shelf, most_popular, recommended, shelf
+from workbench.views.sources import Person, Shelf, shelf
 from workbench.views.steps import choose_step
 
 PANELS = ("Where they differ", "Lists and baselines", "Histories", "Change B", "Code", "Replay")
@@ -150,10 +150,7 @@ def _show_lists(found: Shelf, chosen: list[Side], person: Person) -> None:
     }
     shared = next(iter(columns))
     run = found.baseline(first.request.run)
-    if run is not None:
-        for way, words in (("topk", "SASRec, top-K"), ("autoregressive", "SASRec, one after the other")):
-            columns[words] = recommended(run, first.request, way)
-    columns["popularity"] = most_popular(first.source, first.request)
+    columns |= first.source.baselines(first.request, run)
     notes = f"{board.SHARED_GLYPH} marks what A recommends too, ★ the held-out item. The baselines read A’s history."
     missing = (
         "" if run else " SASRec beside it needs a run on the same data: `workbench train --model sasrec`."
@@ -185,9 +182,7 @@ def _show_difference(found: Shelf, chosen: list[Side], person: Person) -> None:
 
 
 def _show_histories(found: Shelf, chosen: list[Side], person: Person) -> None:
-    st.caption(
-        "What each decode reads, the latest item on the left; place 1 is the latest. ★ is hidden from all."
-    )
+    st.caption("What each decode reads, the latest item on the right, at place 1. ★ is hidden from all.")
     source = chosen[0].source
     held_out = board.HistoryCard(
         source.title(person.target), source.genres(person.target), person.when(person.target_time)

@@ -36,6 +36,7 @@ from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
 from workbench.views import example
 
+BASELINES = {"topk": "SASRec, top-K", "autoregressive": "SASRec, one after the other"}
 EXAMPLE = "example"  # the id of the bundled example where a run's id is expected
 
 
@@ -115,6 +116,13 @@ class Source(ABC):
     def popularity(self, token: int) -> int:
         """Return how often an item occurs in training."""
         return int(self.counts[Vocabulary.to_column(token)])
+
+    def baselines(self, request: DecodeRequest, run: Run | None) -> dict[str, list[int]]:
+        """Return the lists that stand beside a decode, by name: SASRec's from its run, if any, and the most popular."""
+        ways = (
+            {} if run is None else {words: recommended(run, request, way) for way, words in BASELINES.items()}
+        )
+        return {**ways, "popularity": most_popular(self, request)}
 
     @abstractmethod
     def code(self, request: DecodeRequest) -> tuple[str | None, str]:
@@ -267,6 +275,11 @@ class ExampleSource(Source):
 
     def genres(self, token: int) -> str:
         return self._content.categories[Vocabulary.to_column(token)].replace("|", ", ")
+
+    def baselines(self, request: DecodeRequest, run: Run | None) -> dict[str, list[int]]:
+        place = self.index_of(request.user)
+        recorded = {words: self._content.baselines[way][place] for way, words in BASELINES.items()}
+        return recorded | super().baselines(request, None)
 
     def code(self, request: DecodeRequest) -> tuple[str | None, str]:
         place = self.index_of(request.user)
