@@ -7,12 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from workbench.views import cases, cohort, data, decode, embeddings, learn, runs, slices
+from workbench.views import cases, cohort, compare, data, decode, embeddings, learn, runs, slices
 
 # A file: an icon by name would come from the network.
 ICON = Path(__file__).parent / "workbench" / "assets" / "icon.svg"
 PAGES = [
     st.Page(decode.page, title="Decode", icon=":material/grid_view:", url_path="decode", default=True),
+    st.Page(compare.page, title="Compare", icon=":material/compare:", url_path="compare"),
     st.Page(cohort.page, title="Cohort", icon=":material/groups:", url_path="cohort"),
     st.Page(cases.page, title="Cases", icon=":material/person_search:", url_path="cases"),
     st.Page(slices.page, title="Slices", icon=":material/stacked_bar_chart:", url_path="slices"),

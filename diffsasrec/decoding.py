@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 
 from diffsasrec.beam import beam_steps
+from diffsasrec.branching import Branch
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.filling import fill_slots, revising_view, step_view
@@ -48,6 +49,7 @@ def decode_steps(
     pinned: torch.Tensor | None = None,
     user_seeds: torch.Tensor,
     config: DecodeConfig,
+    branch: Branch | None = None,
 ) -> Iterator[DecodeStep]:
     """Fill K masked slots behind each history, yielding what every step decided.
 
@@ -62,10 +64,11 @@ def decode_steps(
             never changed; the schedules share out the M0 slots that are left, in at most M0 steps.
         user_seeds: (B,) long; with ``config.seed`` they decide every draw.
         config: the rule and its knobs.
+        branch: what is laid down between two of the steps; the ones before it are as without it.
 
     Raises:
-        ValueError: no history at all, logits with NaN, fewer than K items left for a user, or a pinned item that
-            cannot be.
+        ValueError: no history at all, logits with NaN, fewer than K items left for a user, or a pinned item or a
+            branch that cannot be.
     """
     predictor = SlotPredictor.of(
         model,
@@ -76,35 +79,55 @@ def decode_steps(
         config=config,
     )
     tokens, masked = starting_slots(predictor, pinned)
-    yield from (beam_steps if "beam_width" in config.row.driver else _steps)(predictor, tokens, masked)
+    if "beam_width" not in config.row.driver:
+        num_steps = 0
+        for num_steps, step in enumerate(_steps(predictor, tokens, masked, branch), start=1):  # noqa: B007
+            yield step
+        if branch is not None and branch.after_step >= num_steps:
+            raise ValueError(
+                f"nothing is left to decode after step {branch.after_step}: the reverse process takes {num_steps} steps"
+            )
+    elif branch is None:
+        yield from beam_steps(predictor, tokens, masked)
+    else:
+        raise ValueError(
+            f"the rule {config.rule} follows several lists and knows at the end alone which one it was: branch from "
+            "another rule"
+        )
 
 
-def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor) -> Iterator[DecodeStep]:
+def _steps(
+    predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor, branch: Branch | None
+) -> Iterator[DecodeStep]:
     """Yield the steps of every rule that follows one list a user, from ``tokens`` (B, K), MASK where ``masked``."""
     config, device = predictor.config, tokens.device
     is_pinned, revises = ~masked, config.row.revises
     num_steps = config.steps_of(masked.sum(dim=1))
+    schedule = masked.sum(dim=1), num_steps  # M0, S
     threshold = torch.full((len(tokens),), config.threshold, dtype=torch.float64, device=device)
     is_active = needs_pass = torch.ones(len(tokens), dtype=torch.bool, device=device)
     seen: Prediction | None = None  # what the latest passes said
     shown: Prediction | None = None  # the same, but of a filled slot what was said when it was filled
     probability = score = torch.zeros_like(tokens, dtype=torch.float64)
     for step in range(config.most_steps):
+        forced = torch.zeros_like(masked)
+        if branch is not None and branch.after_step == step:
+            predictor, tokens, forced, is_changed = branch.taken(predictor, tokens, is_pinned, is_active)
+            masked, is_pinned, needs_pass = masked & ~forced, is_pinned | forced, needs_pass | is_changed
         users = (needs_pass & is_active).nonzero().squeeze(1)
         if len(users):
             wanted = ~is_pinned[users] if revises else masked[users]
             row, slot = wanted.nonzero(as_tuple=True)
             place = users[row], slot
             fresh = predictor.look(users, tokens[users], wanted, step=step)
-            seen = (
-                seen.updated(fresh, place) if seen else fresh.spread(place, (len(tokens), config.num_slots))
-            )
-            if step == 0 and bool(is_pinned.any()):
-                seen = seen.with_pinned(tokens.masked_fill(masked, PAD_ID))
+            seen = seen.updated(fresh, place) if seen else fresh.spread(place, tokens.shape)
             if step == 0:
+                seen = seen.with_pinned(tokens.masked_fill(masked, PAD_ID)) if is_pinned.any() else seen
                 probability = seen.choice_probability[..., 0]
         assert seen is not None, "every user needs the first pass"
-        view = step_view(seen, masked, is_pinned, threshold, num_steps, predictor=predictor, step=step)
+        if bool(forced.any()):
+            seen = seen.with_pinned(tokens.where(forced, PAD_ID))
+        view = step_view(seen, masked, is_pinned, threshold, schedule, predictor=predictor, step=step)
         if revises:
             movable = ~masked & ~is_pinned & is_active[:, None]
             view = revising_view(view, seen, tokens, movable, probability, predictor=predictor)
@@ -113,33 +136,45 @@ def _steps(predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor)
         has_changed = (unmasked | emptied).any(dim=1)
         if revises and not (has_changed | masked.any(dim=1)).any():
             return  # a last pass found nothing to change
-        is_decided = masked | unmasked | emptied
+        is_decided = masked | unmasked | emptied | forced
         shown = seen if shown is None or not revises else shown.updated(seen.rows(is_decided), (is_decided,))
         best = view.probability.where(~emptied, torch.maximum(view.probability, seen.own_probability))
-        probability = best.where(is_decided, probability)
-        score = selection.score.double().where(is_decided | (step == 0), score)
+        probability = best.where(is_decided, probability).masked_fill(forced, 1)
+        score = selection.score.double().where(is_decided | (step == 0), score).masked_fill(forced, 1)
         tokens = items.where(unmasked, tokens).masked_fill(emptied, predictor.mask_id)
         masked = (masked & ~unmasked) | emptied
         needs_pass = has_changed
         threshold = selection.threshold.masked_fill(needs_pass & (not config.keep_tau), config.threshold)
-        candidates, candidate_probability = shown.candidates(config.num_candidates)
-        yield DecodeStep(
-            tokens=tokens,
-            unmasked=unmasked,
-            remasked=emptied,
-            probability=probability,
-            score=score,
-            entropy=shown.entropy,
-            margin=shown.margin,
-            candidates=candidates,
-            candidate_probability=candidate_probability,
-        )
+        yield _record(shown, tokens, unmasked | forced, emptied, probability, score, config.num_candidates)
         goes_on = (masked.any(dim=1) | (has_changed & revises)) & (step + 1 < num_steps)
         if not goes_on.any():
             return
         if (is_active & ~goes_on).any():
             predictor.retain(goes_on.nonzero().squeeze(1))
         is_active = goes_on
+
+
+def _record(
+    shown: Prediction,
+    tokens: torch.Tensor,
+    unmasked: torch.Tensor,
+    remasked: torch.Tensor,
+    probability: torch.Tensor,
+    score: torch.Tensor,
+    num_candidates: int,
+) -> DecodeStep:
+    candidates, candidate_probability = shown.candidates(num_candidates)
+    return DecodeStep(
+        tokens=tokens,
+        unmasked=unmasked,
+        remasked=remasked,
+        probability=probability,
+        score=score,
+        entropy=shown.entropy,
+        margin=shown.margin,
+        candidates=candidates,
+        candidate_probability=candidate_probability,
+    )
 
 
 @torch.no_grad()
@@ -152,10 +187,11 @@ def decode(
     pinned: torch.Tensor | None = None,
     user_seeds: torch.Tensor,
     config: DecodeConfig,
+    branch: Branch | None = None,
 ) -> DecodeTrace:
     """Run ``decode_steps`` to its end and return the trace; arguments and errors are the same."""
     given = {"num_items": num_items, "forbidden": forbidden, "user_seeds": user_seeds, "config": config}
-    steps = tuple(decode_steps(model, history, pinned=pinned, **given))
+    steps = tuple(decode_steps(model, history, pinned=pinned, branch=branch, **given))
     ever_filled = torch.stack([step.unmasked for step in steps])  # (T, B, K)
     last_filled = ever_filled.shape[0] - 1 - ever_filled.flip(0).int().argmax(dim=0)
     rescored = None
@@ -166,6 +202,7 @@ def decode(
         config=to_dict(config),
         steps=steps,
         filled_at=last_filled.where(ever_filled.any(dim=0), PINNED),
+        forced_at=None if branch is None else branch.forced_at(steps[0].tokens),
         rescored=rescored,
     )
 

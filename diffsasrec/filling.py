@@ -27,12 +27,13 @@ def step_view(
     masked: torch.Tensor,
     pinned: torch.Tensor,
     threshold: torch.Tensor,
-    num_steps: torch.Tensor,
+    schedule: tuple[torch.Tensor, torch.Tensor],
     *,
     predictor: SlotPredictor,
     step: int,
 ) -> StepView:
-    """Return what the rule sees when a step begins."""
+    """Return what the rule sees when a step begins; ``schedule`` is (M0, S) of each user, (B,) long both."""
+    num_open, num_steps = schedule
     return StepView(
         pinned=pinned,
         open=masked,
@@ -41,7 +42,7 @@ def step_view(
         entropy=seen.entropy,
         margin_of=lambda: seen.margin,
         draw_of=functools.cache(lambda: _draws(predictor, step)),
-        quota=slots_of_step(step, num_steps, num_slots=(~pinned).sum(dim=1)),
+        quota=slots_of_step(step, num_steps, num_slots=num_open),
         threshold=threshold,
         step=step,
         num_steps=num_steps,

@@ -20,6 +20,7 @@ from diffsasrec.files import write_tensors, write_text
 
 FORMAT = 1
 PINNED = -1  # the step of a slot that was filled before the first
+NOBODY = -1  # the step of a slot that no person filled on the way
 KINDS = ("masked", "gaussian")
 OPEN_STATES = ("masked", "emptied")  # of a slot that holds no item
 SLOT_STATES = ("masked", "new", "kept", "emptied", "changed")  # what a slot can be after a step
@@ -66,6 +67,7 @@ class DecodeTrace:
     rescored: torch.Tensor | None = (
         None  # (B, K) probability of each item given all others, with that ranking
     )
+    forced_at: torch.Tensor | None = None  # (B, K) long, of a branch: the step in which a person filled it
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -142,10 +144,13 @@ class DecodeTrace:
         is_open = ~filled if self.kind == "masked" else torch.zeros_like(filled)
         return leaning.where(is_open, tokens), share.where(is_open, committed)
 
-    def pinned_items(self) -> dict[int, int]:
-        """Return slot -> token of what the only user's slots held before the first step."""
+    def pinned_items(self, step: int | None = None) -> dict[int, int]:
+        """Return slot -> token of what a person put into the only user's slots: before the first step, or up to one."""
         (slots,) = (self.filled_at == PINNED).unbind()
-        return {slot: int(self.steps[0].tokens[0, slot]) for slot in slots.nonzero().flatten().tolist()}
+        if step is not None and self.forced_at is not None:
+            slots = slots | ((self.forced_at[0] != NOBODY) & (self.forced_at[0] <= step))
+        at_step = self.steps[step or 0]
+        return {slot: int(at_step.tokens[0, slot]) for slot in slots.nonzero().flatten().tolist()}
 
     def target_rank(self, target: torch.Tensor) -> torch.Tensor:
         """Return where the target (B,) stood among the candidates: (T, B, K) long from 1, 0 if not among them."""
@@ -172,6 +177,7 @@ class DecodeTrace:
             filled_at=self.filled_at[own],
             about=about,
             rescored=None if self.rescored is None else self.rescored[own],
+            forced_at=None if self.forced_at is None else self.forced_at[own],
         )
 
     def save(self, path: Path) -> None:
@@ -181,7 +187,8 @@ class DecodeTrace:
             for name in _STEP_FIELDS
         }
         tensors |= {"history": self.history.contiguous(), "filled_at": self.filled_at.contiguous()}
-        tensors |= {} if self.rescored is None else {"rescored": self.rescored.contiguous()}
+        for name in ("rescored", "forced_at"):
+            tensors |= {} if vars(self)[name] is None else {name: vars(self)[name].contiguous()}
         weights, description = _paths(path)
         stored = {name: _as_stored(tensor).cpu() for name, tensor in tensors.items()}
         write_tensors(weights, stored, has_many_writers=True)
@@ -211,6 +218,7 @@ class DecodeTrace:
                 kind=content["kind"],
                 about=content["about"],
                 rescored=tensors.get("rescored"),
+                forced_at=tensors.get("forced_at"),
             )
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(

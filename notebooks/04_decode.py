@@ -28,11 +28,18 @@ from typing import Optional
 
 run: str = ""  # <recipe>/<key>, or the first letters of a key; empty for the newest run that can decode
 user: Optional[str] = None  # a user's id; by default one whose held-out item gets into the list
-rule: str = "threshold_decay"  # threshold_decay, low_confidence, random, left_to_right
+rule: str = "threshold_decay"  # how slots are filled; `workbench rules` lists all
 num_slots: Optional[int] = None  # K; 10, or half of a short model's length, by default
 num_steps: Optional[int] = None  # for low_confidence and random; one slot a step by default
 temperature: float = 0.0  # above 0, items are drawn instead of taking the most probable one
 seed: int = 0  # of the draws
+knobs: str = ""  # any other knob of the rule, as in "threshold=0.5, decay=0.8"
+edit: str = ""  # of the history: "remove 1, replace 2=1193, insert 1=260, move 4=1"; 1 is the latest item
+pin: str = ""  # items in slots from the start, as in "3=1193"
+forbid: str = ""  # items that may not be recommended
+after_step: int = 0  # of a branch: the step after which the next two hold; 0 is no branch
+then_pin: str = ""  # items put into slots after that step
+then_forbid: str = ""  # items forbidden after that step
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
 # %% [markdown]
@@ -47,24 +54,33 @@ import pandas as pd
 from diffsasrec import decode_analysis
 from diffsasrec.decode_config import RULES
 from workbench import blocks, decoding_figures, decoding_study, figures, replay, stepper, tables
-from workbench.experiments import decode_user, default_decode_config, open_run, trace_name
+from workbench.decode_request import read_request
+from workbench.experiments import default_decode_config, open_run, trace_name
 
 folder = blocks.begin(runs_dir)
 opened = open_run(blocks.choose_run(folder, run, way="diffusion"))
-given = {"num_slots": num_slots, "num_steps": num_steps}
-config = default_decode_config(
-    opened.checkpoint.model,
-    rule=rule,
-    temperature=temperature,
-    seed=seed,
-    **{name: value for name, value in given.items() if value is not None},
-)
+given = {"num_slots": num_slots, "num_steps": num_steps, "temperature": temperature or None}
+named = [f"{name}={value}" for name, value in given.items() if value is not None]
+asked = {
+    "rule": rule,
+    "seed": seed,
+    "knobs": ", ".join([*named, knobs]),
+    "edit": edit,
+    "pin": pin,
+    "forbid": forbid,
+}
+asked |= {"after_step": after_step, "then_pin": then_pin, "then_forbid": then_forbid}
+default = default_decode_config(opened.checkpoint.model)
+config = read_request(opened.run.id, "", default=default, **asked).config
 user_id = blocks.interesting_user(opened, config) if user is None else user
-trace = decode_user(opened, user_id, config)
+request = read_request(opened.run.id, str(user_id), default=default, **asked)
+trace = request.decoded(opened)
 titles = opened.dataset.title
 target = trace.about["targets"][0] or None
 blocks.show_table(blocks.history_table(opened, trace, num_shown=15))
 print(f"Held out: {titles(target) if target else 'nothing, this user is too new'}")
+if request.edits:
+    print(f"The model reads this history after these edits: {', '.join(request.edits)}")
 
 # %% [markdown]
 # ## The rule
@@ -145,7 +161,7 @@ if target:
 # that holds an item.
 
 # %%
-if target:
+if target and "target_forbidden_after" not in trace.about:
     fate = decode_analysis.truth(trace, trace.filled_at.new_tensor([target]))
     words = f"It is {decode_analysis.FATES[int(fate.fate[0])]}"
     if int(fate.rank[0]):
@@ -195,8 +211,15 @@ blocks.show_table(course.drop(columns="setting").round(3))
 path = opened.run.save_trace(trace_name(trace), trace)
 page = path.with_name(f"{path.name}.html")
 heading = f"User {user_id}: {config.rule}, {trace.num_slots} slots in {trace.num_steps} steps"
-page.write_text(replay.replay_html(trace, titles, target=target, title=heading), encoding="utf-8")
+played = replay.replay_html(trace, titles, target=target, title=heading)
+page.write_text(played, encoding="utf-8")
 print(f"{path}.safetensors\n{page}")
+
+# %% [markdown]
+# The same page here: play it, move with the arrow keys, point at a slot for its candidates.
+
+# %%
+blocks.show_page(played, height=760)
 
 # %% [markdown]
 # ## Answer

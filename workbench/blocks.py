@@ -107,6 +107,15 @@ def show_table(table: pd.DataFrame) -> None:
     display(HTML(table.astype(object).where(table.notna(), "").to_html(index=False)))
 
 
+def show_page(page: str, *, height: int) -> None:
+    """Show a page of its own, as it would be in a browser, within the notebook: it needs no kernel and no network."""
+    source = html.escape(page, quote=True)
+    frame = (
+        f'<iframe srcdoc="{source}" width="100%" height="{height}" style="border: 0" title="replay"></iframe>'
+    )
+    display(HTML(f"<div>{frame}</div>"))
+
+
 def show_config(config: ExperimentConfig) -> None:
     """Show every setting of an experiment, defaults included."""
     settings = {

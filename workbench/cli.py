@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.settings import read_settings, read_value
+
 if TYPE_CHECKING:
+    from diffsasrec.trace import DecodeTrace
     from workbench.batch import Event, Limits
     from workbench.datasets import Dataset
     from workbench.grid import Grid
@@ -51,6 +54,25 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="<recipe>/<key>, or the first letters of a key")
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="may be repeated")]
+PinOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SLOT=ITEM",
+        help="put an item (its id, or the beginning of its title) into a slot, counted from 1; may be repeated",
+    ),
+]
+ForbidOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ITEM", help="an item that may not be recommended; may be repeated"),
+]
+EditOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EDIT",
+        help="of the history first: 'remove 1', 'replace 2=ITEM', 'insert 1=ITEM', 'move 4=1'; place 1 is the "
+        "latest item; may be repeated",
+    ),
+]
 
 
 def main() -> None:
@@ -155,7 +177,7 @@ def train(
     _log_progress()
     from workbench.experiments import recipe, run_in_ranks
 
-    settings = _settings(set_)
+    settings = read_settings(set_ or [])
     for name, value in (("seed", seed), ("max_minutes", max_minutes)):
         if value is not None and settings.setdefault(name, value) != value:
             raise ValueError(
@@ -200,18 +222,16 @@ def decode(
             "--set", metavar="KNOB=VALUE", help="may be repeated; `workbench rules` lists rules and knobs"
         ),
     ] = None,
-    pin: Annotated[
-        list[str] | None,
+    pin: PinOption = None,
+    forbid: ForbidOption = None,
+    edit: EditOption = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
+    beside: Annotated[
+        str | None,
         typer.Option(
-            metavar="SLOT=ITEM",
-            help="put an item (its id, or the beginning of its title) into a slot, counted from 1; may be repeated",
+            metavar="KNOB=VALUE,...", help="play a second decode beside it, with these knobs changed"
         ),
     ] = None,
-    forbid: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ITEM", help="an item that may not be recommended; may be repeated"),
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="the trace as JSON")] = None,
     runs: RunsOption = None,
 ) -> None:
@@ -221,37 +241,66 @@ def decode(
     """
     _log_progress()
     from diffsasrec.files import write_text
-    from workbench.constraints import read_pins
+    from workbench.constraints import read_pins, split_texts
     from workbench.experiments import decode_user, open_run
-    from workbench.replay import replay_html, truth_in_words
-    from workbench.tables import step_in_words, trace_document
+    from workbench.tables import trace_document
 
     for path in filter(None, (html, json_)):
         _check_place(path)
-    pinned = read_pins(pin or [])
+    if beside and html is None:
+        raise ValueError("--beside plays a second decode in the replay: give --html FILE as well")
+    laid_down = {"pinned": read_pins(pin or []), "forbidden_too": forbid or [], "edits": edit or []}
     opened = open_run(_open(run, runs))
-    config = _decode_config(opened, set_)
-    trace = decode_user(opened, user, config, pinned=pinned, forbidden_too=forbid or [])
+    trace = decode_user(opened, user, _decode_config(opened, set_), **laid_down)
     target = trace.about["targets"][0] or None
     titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
-    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
-    print(heading)
-    for slot in trace.about["pinned"]:
-        print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")
-    for step in range(trace.num_steps):
-        print(step_in_words(trace, step, titles))
     document = trace_document(trace, titles, lambda token: vocabulary.decode(token).item(), target=target)
-    for entry in document["recommendations"]:
-        mark = "  <- the held-out item" if entry["is_target"] else ""
-        share = "pinned" if entry["is_pinned"] else f"{entry['confidence']:.1%}"
-        print(f"{entry['rank']:>3}  {share:>6}  {entry['title']}{mark}")
-    print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
+    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+    _tell_decode(trace, heading, document, titles)
     if html is not None:
-        write_text(html, replay_html(trace, titles, target=target, title=heading))
+        others = {}
+        if beside:
+            config = _decode_config(opened, [*(set_ or []), *split_texts(beside)])
+            others[beside] = decode_user(opened, user, config, **laid_down)
+        write_text(html, _replay(trace, heading, titles, beside=others))
         _say(f"wrote {html}")
     if json_ is not None:
         write_text(json_, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         _say(f"wrote {json_}")
+
+
+def _tell_decode(
+    trace: DecodeTrace, heading: str, document: dict[str, Any], titles: Callable[[int], str]
+) -> None:
+    """Print a decode step by step, its list, and what became of the held-out item."""
+    from workbench.replay import truth_in_words
+    from workbench.tables import step_in_words
+
+    print(heading)
+    for slot in trace.about["pinned"]:
+        print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")
+    for edit in trace.about.get("edits", []):
+        print(f"The history was edited: {edit}.")
+    for step in range(trace.num_steps):
+        print(step_in_words(trace, step, titles))
+    for entry in document["recommendations"]:
+        mark = "  <- the held-out item" if entry["is_target"] else ""
+        share = "pinned" if entry["is_pinned"] else f"{entry['confidence']:.1%}"
+        print(f"{entry['rank']:>3}  {share:>6}  {entry['title']}{mark}")
+    target = trace.about["targets"][0]
+    print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")
+
+
+def _replay(
+    trace: DecodeTrace, heading: str, titles: Callable[[int], str], *, beside: dict[str, DecodeTrace]
+) -> str:
+    """Return the page that plays a decode, and the difference to one beside it in words."""
+    from workbench.differences import difference_in_words
+    from workbench.replay import replay_html
+
+    words = " ".join(difference_in_words(trace, other, titles) for other in beside.values())
+    target = trace.about["targets"][0] or None
+    return replay_html(trace, titles, target=target, title=heading, beside=beside, words=words)
 
 
 @app.command()
@@ -428,7 +477,7 @@ def _grid(what: list[str], set_: list[str] | None) -> Grid:
 
     files = [each for each in what if each.endswith((".yaml", ".yml"))]
     if not files:
-        values = {name: _list_or_range(value) for name, value in _settings(set_, read=str).items()}
+        values = {name: _list_or_range(value) for name, value in read_settings(set_ or [], read=str).items()}
         return as_grid({"notebooks": what, "parameters": values}, source="--set")
     if len(what) > 1:
         raise ValueError(f"give one grid, or names of notebooks, got {', '.join(what)}")
@@ -440,9 +489,9 @@ def _grid(what: list[str], set_: list[str] | None) -> Grid:
 def _list_or_range(text: str) -> list[Any] | dict[str, Any]:
     """Return the values of ``a,b,c`` or of ``0..4``."""
     low, dots, high = text.partition("..")
-    if dots and isinstance(_value(low), int) and isinstance(_value(high), int):
-        return {"from": _value(low), "to": _value(high)}
-    return [_value(each) for each in text.split(",")]
+    if dots and isinstance(read_value(low), int) and isinstance(read_value(high), int):
+        return {"from": read_value(low), "to": read_value(high)}
+    return [read_value(each) for each in text.split(",")]
 
 
 def _describe_jobs(jobs: list[Job], limits: Limits, *, force: bool) -> None:
@@ -546,31 +595,7 @@ def _open(run: str, folder: Path | None) -> Run:
 def _decode_config(opened: Any, set_: list[str] | None) -> Any:
     from workbench.experiments import default_decode_config
 
-    return default_decode_config(opened.checkpoint.model, **_settings(set_))
-
-
-def _settings(pairs: list[str] | None, *, read: Callable[[str], Any] | None = None) -> dict[str, Any]:
-    """Return what ``--set key=value`` says; ``read`` turns a text into a value, numbers and the like if not given."""
-    settings = {}
-    for pair in pairs or []:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise ValueError(f"--set takes key=value, got {pair!r}")
-        settings[key] = (read or _value)(text)
-    return settings
-
-
-def _value(text: str) -> Any:
-    """Return a number, true, false or none as what it is, and any other text as it stands."""
-    plain = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in plain:
-        return plain[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return default_decode_config(opened.checkpoint.model, **read_settings(set_ or []))
 
 
 def _describe(dataset: Dataset) -> None:

@@ -1,23 +1,38 @@
-"""What a person lays down before a decode: items pinned to slots, and items that may not be recommended.
+"""What a person lays down before a decode, or between two steps: items pinned to slots, and items forbidden.
 
-Slots count from 1 here, as people read them. What the decoder makes of it belongs to ``diffsasrec.pins``.
+Slots count from 1 here, as people read them. What the decoder makes of it belongs to ``diffsasrec.pins``
+and ``diffsasrec.branching``.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from diffsasrec.branching import Branch
 from diffsasrec.sequences import Forbidden
+from diffsasrec.trace import DecodeTrace
 from diffsasrec.vocabulary import PAD_ID
 from workbench.datasets.catalogue import Catalogue
 
+_LONGEST_LINE = 10_000  # characters of a line of texts, which an address may give
 _LONGEST = 60  # characters of a title in an error
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a person lays down after some step, as item ids or beginnings of titles."""
+
+    after_step: int
+    pinned: Mapping[int, Any] = dataclasses.field(default_factory=dict)  # slot from 1 -> item
+    forbidden: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Constraints:
         """Return these with an item, by id or beginning of its title, in a slot; or raise ``ValueError``."""
         if not 1 <= slot <= self.num_slots:
             raise ValueError(
-                f"there is no slot {slot} to pin {_short(item)} to: slots are 1 to {self.num_slots}"
+                f"there is no slot {slot} to pin {shortened(item)} to: slots are 1 to {self.num_slots}"
             )
         token = self.catalogue.token_of(item)
         if slot in self.pinned:
@@ -95,8 +110,27 @@ class Constraints:
         """Return the forbidden items of one user, those of ``seen`` among them."""
         if not self.forbidden:
             return seen
-        tokens = torch.tensor(sorted({*self.forbidden, *([] if seen is None else seen.items.tolist())}))
-        return Forbidden(tokens, torch.tensor([0, len(tokens)]))
+        return forbidden_pair([*self.forbidden, *([] if seen is None else seen.items.tolist())])
+
+    def branch(self, after_step: int, parent: DecodeTrace) -> Branch:
+        """Return these as what is laid down after a step of ``parent``; raise ``ValueError`` where that cannot be."""
+        if not 1 <= after_step < parent.num_steps:
+            raise ValueError(
+                f"a branch leaves after step 1 to {parent.num_steps - 1} of {parent.num_steps}, got {after_step}"
+            )
+        held = parent.steps[after_step - 1].tokens[0].tolist()
+        slot_of = {token: slot for slot, token in enumerate(held, start=1)}
+        for slot, token in self.pinned.items():
+            if slot_of.get(token, slot) != slot:
+                raise ValueError(
+                    f"{self._stands(token, slot_of, parent)}, so it cannot be put into slot {slot}"
+                )
+        for token in self.forbidden:
+            if token in slot_of and slot_of[token] not in self.pinned:
+                raise ValueError(
+                    f"{self._stands(token, slot_of, parent)}, so it cannot be forbidden any more"
+                )
+        return Branch(after_step, self.pinned_tokens(), self.added_to(None))
 
     def about(self) -> dict[str, Any]:
         """Return what a trace says of how it was made: item ids, as JSON values."""
@@ -105,8 +139,22 @@ class Constraints:
             "forbidden_too": [self.catalogue.item_id(token) for token in self.forbidden],
         }
 
+    def _stands(self, token: int, slot_of: Mapping[int, int], parent: DecodeTrace) -> str:
+        step = int(parent.filled_at[0, slot_of[token] - 1]) + 1
+        return (
+            f"{self._name(token)} stands in slot {slot_of[token]} since step {step}"
+            if step
+            else f"{self._name(token)} is pinned to slot {slot_of[token]} from the start"
+        )
+
     def _name(self, token: int) -> str:
-        return _short(self.catalogue.title(token))
+        return shortened(self.catalogue.title(token))
+
+
+def forbidden_pair(tokens: Iterable[int]) -> Forbidden:
+    """Return the distinct tokens as what is forbidden to one user."""
+    distinct = torch.tensor(sorted(set(tokens)), dtype=torch.long)
+    return Forbidden(distinct, torch.tensor([0, len(distinct)]))
 
 
 def read_pins(texts: Iterable[str]) -> dict[int, str]:
@@ -116,17 +164,32 @@ def read_pins(texts: Iterable[str]) -> dict[int, str]:
         slot, equals, item = text.partition("=")
         if not equals or not slot.strip().isdecimal() or len(slot) > 9 or not item.strip():
             raise ValueError(
-                f"a pin is SLOT=ITEM with the number of a slot, as in 3=1193, got {_short(text)}"
+                f"a pin is SLOT=ITEM with the number of a slot, as in 3=1193, got {shortened(text)}"
             )
         if int(slot) in pins:
-            first = _short(pins[int(slot)])
+            first = shortened(pins[int(slot)])
             raise ValueError(
-                f"slot {int(slot)} is pinned twice, to {first} and to {_short(item)}: give it one item"
+                f"slot {int(slot)} is pinned twice, to {first} and to {shortened(item)}: give it one item"
             )
         pins[int(slot)] = item.strip()
     return pins
 
 
-def _short(text: object) -> str:
+def split_texts(line: str | None) -> list[str]:
+    """Return the texts of a line, parted by commas, as in a table of comma-separated values."""
+    one_line = " ".join((line or "")[:_LONGEST_LINE].splitlines())
+    rows = list(csv.reader([one_line], skipinitialspace=True))
+    return [text.strip() for row in rows for text in row if text.strip()]
+
+
+def join_texts(texts: Iterable[str]) -> str:
+    """Return texts as the line that ``split_texts`` reads."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(list(texts))
+    return line.getvalue()
+
+
+def shortened(text: object) -> str:
+    """Return a text for an error: in quotation marks, and not too long."""
     shown = str(text)
     return repr(shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…")

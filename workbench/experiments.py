@@ -7,16 +7,16 @@ changed, into an ``ExperimentConfig``. Where a run lies and what its files hold 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,15 @@ from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
 from diffsasrec.ranks import Ranks, joined, local_rank
-from diffsasrec.sequences import forbidden_of, history_of
+from diffsasrec.sequences import Forbidden, forbidden_of, history_of
 from diffsasrec.splits import Split, SplitConfig, make_split
-from diffsasrec.trace import DecodeTrace
+from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
-from workbench.constraints import Constraints
+from workbench.constraints import Change, Constraints, forbidden_pair
 from workbench.datasets import Dataset, base_name, canonical_name, open_dataset, oracle_for
 from workbench.datasets.catalogue import Catalogue
+from workbench.history_edits import edited
 from workbench.paths import runs_dir as runs_folder
 from workbench.provenance import provenance, source_hash
 from workbench.runs import Run, list_runs
@@ -361,7 +362,7 @@ class OpenRun:
     split: Split
     checkpoint: Checkpoint
 
-    @cached_property
+    @functools.cached_property
     def catalogue(self) -> Catalogue:
         """Return the items as people name them."""
         return Catalogue(self.dataset.interactions.vocabulary, self.dataset.items["title"].array)
@@ -390,11 +391,13 @@ def decode_user(
     filter_seen: bool = True,
     pinned: Mapping[int, Any] | None = None,
     forbidden_too: Iterable[Any] = (),
+    edits: Sequence[str] = (),
+    change: Change | None = None,
 ) -> DecodeTrace:
     """Return the reverse process of one user: the history before the held-out item, then K slots.
 
     ``about`` of the trace says the run, the user, the target's token (0 where nothing is held out), the
-    checkpoint, and the ids of what was pinned and forbidden.
+    checkpoint, and the ids of what was pinned and forbidden; of an edited history its edits, of a branch its parent.
 
     Args:
         run: a run, or one that is open already.
@@ -404,10 +407,12 @@ def decode_user(
         filter_seen: forbid the items of the history.
         pinned: slot, counted from 1 -> the item that it holds from the start, by id or beginning of its title.
         forbidden_too: items that may not be recommended either.
+        edits: what is changed in the history first, as ``workbench.history_edits`` reads it.
+        change: what is laid down between two steps of all this: the trace is a branch of the one without it.
 
     Raises:
         ValueError: an unknown user or item, a history that is too short, a model that has no reverse process, more
-            slots than the length or the catalogue has room for, or a pin that cannot be.
+            slots than the length or the catalogue has room for, or a pin, an edit or a change that cannot be.
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, interactions = opened.checkpoint.model, opened.dataset.interactions
@@ -417,24 +422,20 @@ def decode_user(
             f"choose a run of {', '.join(name for name, entry in MODELS.items() if 'diffusion' in entry[1].ways)}"
         )
     row = interactions.user_row(user_id)
-    start, end, target = held_out(opened.split, part, row)
-    if end - start < SHORTEST_HISTORY:
-        raise ValueError(
-            f"user {user_id} has a history of {end - start} item(s), decoding starts from "
-            f"{SHORTEST_HISTORY} or more: choose another user"
-        )
     config = config or default_decode_config(model)
-    history, moments = history_of(interactions, row, end, max_length=model.max_length)
+    history, moments, seen, target = _read_before(opened, row, part=part, edits=edits)
+    seen = seen if filter_seen else None
     own = interactions.user_ids[row : row + 1]
     device = _device()
-    seen = forbidden_of(interactions, start[None], end[None]) if filter_seen else None
-    constraints = Constraints(
+    free = Constraints(
         opened.catalogue, config.num_slots, frozenset() if seen is None else frozenset(seen.items.tolist())
-    ).with_all(pinned or {}, forbidden_too)
+    )
+    constraints = free.with_all(pinned or {}, forbidden_too)
     forbidden = constraints.added_to(seen)
-    trace = model.knowing(moments.to(device)).decode(
+    decoded = functools.partial(
+        _reader(model, moments).decode,
         history.to(device),
-        forbidden=forbidden and type(forbidden)(*(tensor.to(device) for tensor in forbidden)),
+        forbidden=forbidden and forbidden.to(device),
         pinned=constraints.pinned_tokens(),
         user_seeds=user_seeds(own).to(device),
         config=config,
@@ -448,8 +449,64 @@ def decode_user(
         "user_ids": own.tolist(),
         "targets": [target],
         **constraints.about(),
+        **({"edits": list(edits)} if edits else {}),
+        **({"target_forbidden_after": 0} if target in constraints.forbidden else {}),
     }
-    return dataclasses.replace(trace, about=about)
+    parent = dataclasses.replace(decoded(), about=about)
+    if change is None:
+        return parent
+    then = free.with_all(change.pinned, change.forbidden)
+    about |= {"branch": {"parent": trace_name(parent), "after_step": change.after_step, **then.about()}}
+    if target in then.forbidden:
+        about["target_forbidden_after"] = change.after_step
+    return dataclasses.replace(decoded(branch=then.branch(change.after_step, parent)), about=about)
+
+
+def recommend_user(
+    run: OpenRun,
+    user_id: Any,
+    *,
+    way: str,
+    num_recommendations: int,
+    part: str = "test",
+    edits: Sequence[str] = (),
+) -> Recommendations:
+    """Return what a run recommends to one user in a way without slots: the baseline beside a decode.
+
+    History and errors are those of ``decode_user``; seen items are left out.
+    """
+    row = run.dataset.interactions.user_row(user_id)
+    history, moments, seen, _ = _read_before(run, row, part=part, edits=edits)
+    device = _device()
+    return _reader(run.checkpoint.model, moments).recommend(
+        history.to(device), num_recommendations=num_recommendations, way=way, forbidden=seen.to(device)
+    )
+
+
+def _reader(model: SequentialModel, moments: torch.Tensor | None) -> SequentialModel:
+    """Return the model as it reads a history that happened at ``moments`` (1, L), None where that is not known."""
+    return model if moments is None else model.knowing(moments.to(_device()))
+
+
+def _read_before(
+    opened: OpenRun, row: int, *, part: str, edits: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor | None, Forbidden, int]:
+    """Return what the model reads of a user's history (1, L), and when it happened; what is seen, the held-out item.
+
+    Of an edited history no times are known.
+    """
+    interactions, max_length = opened.dataset.interactions, opened.checkpoint.model.max_length
+    start, end, target = held_out(opened.split, part, row)
+    if end - start < SHORTEST_HISTORY:
+        raise ValueError(
+            f"user {interactions.user_ids[row]} has a history of {end - start} item(s), decoding starts from "
+            f"{SHORTEST_HISTORY} or more: choose another user"
+        )
+    if edits:
+        tokens = edited(interactions.tokens[start:end].tolist(), edits, opened.catalogue)
+        return torch.tensor([tokens[-max_length:]]), None, forbidden_pair(tokens), target
+    history, moments = history_of(interactions, row, end, max_length=max_length)
+    return history, moments, forbidden_of(interactions, start[None], end[None]), target
 
 
 def held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:

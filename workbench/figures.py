@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
 
@@ -121,9 +121,8 @@ def slot_step_matrix(
     if value not in MATRIX_VALUES:
         raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
     values = np.stack([_array(getattr(each, value)) for each in trace.steps])  # (T, K)
-    is_pinned = (
-        trace.filled_at[0].numpy() == PINNED
-    )  # its certainty is nobody's: it must not stretch the colours
+    is_pinned = [slot in trace.pinned_items(trace.num_steps - 1) for slot in range(trace.num_slots)]
+    is_pinned = np.array(is_pinned)  # nobody's certainty: it must not stretch the colours
     bottom, top = _value_range(values[:, ~is_pinned], value)
     states = trace.slot_states()[:, 0].numpy()  # (T, K)
     ranks = _target_ranks(trace, target)  # (T, K)

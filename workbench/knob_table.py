@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
+from workbench.settings import value_as_text
 
 _WIDTH = 100  # characters of a line of text
 
@@ -102,7 +103,7 @@ def rules_in_words() -> str:
     lines = []
     for name, rule in RULES.items():
         lines += [f"{name}: {rule.summary}", f"    source: {rule.source}"]
-        settings = [f"{each}={_text(getattr(default, each))}" for each in rule.knobs]
+        settings = [f"{each}={value_as_text(getattr(default, each))}" for each in rule.knobs]
         lines.append(f"    knobs: {', '.join(settings) or 'none of its own'}")
     lines += [
         "",
@@ -117,7 +118,7 @@ def rules_in_words() -> str:
             if field.name in ("num_slots", *_for_every_rule())
             else ", ".join(_readers(field.name))
         )
-        words = f"{field.name}={_text(field.default)}  ({reach}) {knob(field.name).help}{options}"
+        words = f"{field.name}={value_as_text(field.default)}  ({reach}) {knob(field.name).help}{options}"
         lines += textwrap.wrap(words, _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     lines += ["", "workbench decode RUN --user ID --set rule=NAME --set KNOB=VALUE"]
     return "\n".join(lines)
@@ -132,8 +133,3 @@ def _for_every_rule() -> tuple[str, ...]:
 
 def _readers(name: str) -> list[str]:
     return [rule for rule, row in RULES.items() if name in row.knobs]
-
-
-def _text(value: Any) -> str:
-    """Return a value as ``--set`` takes it."""
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

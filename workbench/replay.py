@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import json
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import PINNED, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, DecodeTrace
+from diffsasrec.trace_comparison import parting
 
 TitleOf = Callable[[int], str]
 
@@ -46,6 +47,8 @@ def replay_html(
     history_details: Sequence[str] | None = None,
     is_part_of_a_page: bool = False,
     dark: bool | None = None,
+    beside: Mapping[str, DecodeTrace] | None = None,
+    words: str = "",
 ) -> str:
     """Return one HTML page, below a megabyte and without network, that plays a trace step by step.
 
@@ -57,13 +60,22 @@ def replay_html(
         history_details: a line per real item of the history, oldest first (a date, say).
         is_part_of_a_page: leave out heading, history and story, which stand around it already.
         dark: the theme; None follows the reader's system.
+        beside: other decodes of the same user, played beside this one, by the words that say how they were made;
+            slots that differ from this one's are marked.
+        words: what else is to be said, above the steps.
     """
-    data = _page_data(trace, titles, target=target, history_details=history_details)
-    story = (
-        ""
-        if target is None
-        else f'<p class="story"><span class="star">★</span> {html.escape(truth_in_words(trace, target, titles))}</p>'
-    )
+    traces = [trace, *(beside or {}).values()]
+    how = [_how(trace), *(beside or {})] if beside else [""]
+    data = _page_data(traces, how, titles, target=target, history_details=history_details)
+    story = f'<p class="story">{html.escape(words)}</p>' if words else ""
+    if target is not None:
+        for name, each in zip(_names(traces), traces, strict=True):
+            said = (
+                f"{name}: {truth_in_words(each, target, titles)}"
+                if name
+                else truth_in_words(each, target, titles)
+            )
+            story += f'<p class="story"><span class="star">★</span> {html.escape(said)}</p>'
     heading = html.escape(_shorten(title or "How the slots were filled"))
     page = string.Template(_asset("replay.html")).substitute(
         title=heading,
@@ -71,19 +83,32 @@ def replay_html(
         style=_asset("board.css") + _asset("replay.css"),
         story=story,
         legend=legend_items(),
-        table=_list_table(trace, titles, target=target),
+        list_title="The lists as tables" if beside else "The list as a table",
+        table="".join(
+            f"{f'<h2>{name}</h2>' if name else ''}{_list_table(each, titles, target=target)}"
+            for name, each in zip(_names(traces), traces, strict=True)
+        ),
         data=_script_json(data | {"dark": dark}),
         script=_asset("replay.js"),
-        kind="part" if is_part_of_a_page else "whole",
+        kind=("part" if is_part_of_a_page else "whole") + (" several compact" if beside else ""),
     )
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def truth_in_words(trace: DecodeTrace, target: int, titles: TitleOf) -> str:
     """Say where the held-out item stood, when it was best, and whether it was taken or thrown away."""
-    name = _quoted(titles(target))
+    name = quoted(titles(target))
     if trace.kind == "gaussian":
         return _gaussian_truth(trace, target, name)
+    forbidden_after = trace.about.get("target_forbidden_after")
+    if forbidden_after == 0:
+        return f"The held-out item {name} was forbidden by you, so no slot could take it."
+    words = _fate_in_words(trace, target, name, titles)
+    return f"{words} You had forbidden it after step {forbidden_after}." if forbidden_after else words
+
+
+def _fate_in_words(trace: DecodeTrace, target: int, name: str, titles: TitleOf) -> str:
+    """Say what became of an item that was not forbidden when decoding started."""
     ranks = trace.target_rank(torch.tensor([target]))[:, 0].numpy()  # (T, K)
     final = trace.steps[-1].tokens[0].tolist()
     if target in final:
@@ -133,6 +158,8 @@ def _taken(trace: DecodeTrace, target: int, name: str, ranks: np.ndarray) -> str
     step = int(trace.filled_at[0, slot])
     if step == PINNED:
         return f"The held-out item {name} is in the list because it was pinned to slot {slot + 1}."
+    if trace.forced_at is not None and int(trace.forced_at[0, slot]) != NOBODY:
+        return f"The held-out item {name} is in the list because you put it into slot {slot + 1} after step {step}."
     share = _percent(float(trace.steps[step].probability[0, slot]))
     words = (
         f"The held-out item {name} is in the list, at place {items.index(target) + 1} of {len(items)}: "
@@ -151,7 +178,7 @@ def _what_happened(trace: DecodeTrace, step: int, slot: int, titles: TitleOf) ->
     token = int(trace.steps[filled].tokens[0, slot])
     share = _percent(float(trace.steps[filled].probability[0, slot]))
     when = "but in that step" if filled == step else f"but at step {filled + 1}"
-    return f"{when} the slot took {_quoted(titles(token))} ({share})."
+    return f"{when} the slot took {quoted(titles(token))} ({share})."
 
 
 def _gaussian_truth(trace: DecodeTrace, target: int, name: str) -> str:
@@ -165,43 +192,23 @@ def _gaussian_truth(trace: DecodeTrace, target: int, name: str) -> str:
 
 
 def _page_data(
-    trace: DecodeTrace, titles: TitleOf, *, target: int | None, history_details: Sequence[str] | None
+    traces: Sequence[DecodeTrace],
+    how: Sequence[str],
+    titles: TitleOf,
+    *,
+    target: int | None,
+    history_details: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return what the page's script reads; items are indices into one table of titles."""
-    num_cells = trace.num_steps * trace.num_slots
-    num_shown = max(1, min(8, _MAX_CELLS // num_cells, trace.steps[0].candidates.shape[-1]))
-    states = trace.slot_states()[:, 0].tolist()
-    ranks = (
-        [[0] * trace.num_slots] * trace.num_steps
-        if target is None
-        else trace.target_rank(torch.tensor([target]))[:, 0].tolist()
-    )
+    num_cells = sum(trace.num_steps * trace.num_slots for trace in traces)
+    num_shown = max(1, min(8, _MAX_CELLS // num_cells))
     item_of: dict[int, int] = {}
-    pinned, every_slot = trace.pinned_items(), range(trace.num_slots)
-    items, shares = (each[:, 0].tolist() for each in trace.leading_items())
-    steps, filled_at, last_filled = [], [], [0] * trace.num_slots
-    for number, step in enumerate(trace.steps):
-        slots = []
-        for slot in every_slot:
-            candidates = [
-                [item_of.setdefault(token, len(item_of)), round(share, 5)]
-                for token, share in zip(
-                    step.candidates[0, slot, :num_shown].tolist(),
-                    step.candidate_probability[0, slot, :num_shown].tolist(),
-                    strict=True,
-                )
-                if token
-            ]
-            state = states[number][slot]
-            token = items[number][slot]
-            item = item_of.setdefault(token, len(item_of)) if token else -1
-            if step.unmasked[0, slot]:
-                last_filled[slot] = number + 1
-            share, score = shares[number][slot], float(step.score[0, slot])
-            slots.append([state, item, round(share, 5), round(score, 5), candidates, ranks[number][slot]])
-        steps.append(slots)
-        filled_at.append(list(last_filled))
-    history = [token for token in trace.history[0].tolist() if token]
+    boards = [
+        _board_data(trace, item_of, target=target, num_shown=num_shown)
+        | {"name": name, "how": words, "differs": _differing(traces[0], trace)}
+        for trace, name, words in zip(traces, _names(traces), how, strict=True)
+    ]
+    history = [token for token in traces[0].history[0].tolist() if token]
     details = list(history_details or [""] * len(history))[-len(history) :][-_MAX_HISTORY:] if history else []
     cards = [
         [item_of.setdefault(token, len(item_of)), _shorten(detail)]
@@ -212,16 +219,91 @@ def _page_data(
     return {
         "titles": [_shorten(titles(token)) for token in item_of],
         "history": cards[::-1],
-        "num_slots": trace.num_slots,
-        "num_candidates": trace.steps[0].candidates.shape[-1],
+        "num_candidates": traces[0].steps[0].candidates.shape[-1],
         "states": list(SLOT_STATES),
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
+        "boards": boards,
+        "target": None if target is None else item_of[target],
+    }
+
+
+def _board_data(
+    trace: DecodeTrace, item_of: dict[int, int], *, target: int | None, num_shown: int
+) -> dict[str, Any]:
+    """Return the steps of one decode; ``item_of`` gets the items that it shows."""
+    states = trace.slot_states()[:, 0].tolist()
+    ranks = (
+        [[0] * trace.num_slots] * trace.num_steps
+        if target is None
+        else trace.target_rank(torch.tensor([target]))[:, 0].tolist()
+    )
+    items, shares = (each[:, 0].tolist() for each in trace.leading_items())
+    steps, filled_at, last_filled = [], [], [0] * trace.num_slots
+    for number, step in enumerate(trace.steps):
+        slots = []
+        for slot in range(trace.num_slots):
+            candidates = [
+                [item_of.setdefault(token, len(item_of)), round(share, 5)]
+                for token, share in zip(
+                    step.candidates[0, slot, :num_shown].tolist(),
+                    step.candidate_probability[0, slot, :num_shown].tolist(),
+                    strict=True,
+                )
+                if token
+            ]
+            token = items[number][slot]
+            item = item_of.setdefault(token, len(item_of)) if token else -1
+            if step.unmasked[0, slot]:
+                last_filled[slot] = number + 1
+            share, score = shares[number][slot], float(step.score[0, slot])
+            slots.append(
+                [
+                    states[number][slot],
+                    item,
+                    round(share, 5),
+                    round(score, 5),
+                    candidates,
+                    ranks[number][slot],
+                ]
+            )
+        steps.append(slots)
+        filled_at.append(list(last_filled))
+    return {
+        "num_slots": trace.num_slots,
         "steps": steps,
         "filled_at": filled_at,
-        "pinned": [item_of[pinned[slot]] if slot in pinned else -1 for slot in every_slot],
-        "target": None if target is None else item_of[target],
+        "pinned": _pinned_data(trace, item_of),
         "score_name": score_name(trace),
     }
+
+
+def _pinned_data(trace: DecodeTrace, item_of: Mapping[int, int]) -> list[list[int]]:
+    """Return the item that a person put into each slot and the step since when, (-1, 0) where nobody did."""
+    at_start, in_the_end = trace.pinned_items(), trace.pinned_items(trace.num_steps - 1)
+    since = [0] * trace.num_slots if trace.forced_at is None else (trace.forced_at[0] + 1).tolist()
+    return [
+        [item_of[in_the_end[slot]], 0 if slot in at_start and not since[slot] else since[slot]]
+        if slot in in_the_end
+        else [-1, 0]
+        for slot in range(trace.num_slots)
+    ]
+
+
+def _differing(first: DecodeTrace, other: DecodeTrace) -> list[list[int]]:
+    """Return the slots that differ from the first decode's after every step; nothing for that one itself."""
+    if other is first:
+        return []
+    differs = parting(first, other).differs[:, 0, : other.num_slots]
+    return [slots.nonzero().flatten().tolist() for slots in differs]
+
+
+def _names(traces: Sequence[DecodeTrace]) -> list[str]:
+    """Return what several decodes are called; a single one has no name."""
+    return [chr(ord("A") + place) for place in range(len(traces))] if len(traces) > 1 else [""]
+
+
+def _how(trace: DecodeTrace) -> str:
+    return str(trace.config.get("rule", trace.kind)).replace("_", " ")
 
 
 def score_name(trace: DecodeTrace) -> str | None:
@@ -286,7 +368,7 @@ def _shorten(text: str, length: int = _MAX_TITLE) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _quoted(title: str) -> str:
+def quoted(title: str) -> str:
     """Return a title for a sentence: one line without marks that turn the direction of what follows."""
     printable = "".join(char for char in title[:1000] if char.isprintable())
     return f"“{_shorten(printable, 80)}”"

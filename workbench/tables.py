@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diffsasrec.config import unknown_name
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
-from diffsasrec.trace import OPEN_STATES, PINNED, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
@@ -318,8 +318,11 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
     again = f", and {num_emptied} emptied again" if num_emptied else ""
     if not filled:
         return f"Step {step + 1}: no slot was sure enough{again}; {left}."
+    forced = trace.pinned_items(step)
     taken = [
-        f"slot {slot + 1} took “{titles(int(at.tokens[0, slot]))}” ({float(at.probability[0, slot]):.1%})"
+        f"“{titles(forced[slot])}” was put into slot {slot + 1} by you"
+        if slot in forced
+        else f"slot {slot + 1} took “{titles(int(at.tokens[0, slot]))}” ({float(at.probability[0, slot]):.1%})"
         for slot in filled
     ]
     return f"Step {step + 1}: {', '.join(taken)}{again}; {left}."
@@ -393,7 +396,7 @@ def trace_document(
             )
         steps.append({"step": index + 1, "slots": slots})
     made = trace.recommendations()
-    pinned = set(trace.steps[-1].tokens[trace.filled_at == PINNED].tolist())
+    pinned = set(trace.pinned_items(trace.num_steps - 1).values())
     listed = zip(made.items[0].tolist(), made.scores[0].tolist(), strict=True)
     return {
         "format": 1,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from diffsasrec.branching import Branch
 from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.decoding import DecodeConfig, any_slot, checked_history, decode
 from diffsasrec.metrics import checked_scores
@@ -99,6 +100,7 @@ class SequentialModel(nn.Module, ABC):
         user_seeds: torch.Tensor,
         config: Decoding,
         pinned: torch.Tensor | None = None,
+        branch: Branch | None = None,
     ) -> DecodeTrace:
         """Return the reverse process of K slots behind each history (B, L): its last items that leave them room.
 
@@ -116,6 +118,7 @@ class SequentialModel(nn.Module, ABC):
             pinned=pinned,
             user_seeds=user_seeds,
             config=config,
+            branch=branch,
         )
 
     def usual_decoding(self, list_length: int, **changes: Any) -> Decoding:

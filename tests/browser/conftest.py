@@ -15,7 +15,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+_SECONDS_TO_START = 60  # the machine may be busy
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds until the dashboard answers: the machine may be busy
@@ -47,10 +50,13 @@ class Witness:
         self.hosts: set[str] = set()
         self.errors: list[str] = []
         page.on("request", lambda request: self.hosts.add(urlparse(request.url).hostname or ""))
-        page.on(
-            "console", lambda message: self.errors.append(message.text) if message.type == "error" else None
-        )
+        page.on("console", self._remember)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _remember(self, message: ConsoleMessage) -> None:
+        """Keep an error, but for one: Streamlit looks for its server below the page's own path first."""
+        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+            self.errors.append(message.text)
 
 
 @pytest.fixture

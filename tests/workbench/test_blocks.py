@@ -140,3 +140,12 @@ def test_a_split_is_told_in_words(settings, words):
     assert words in blocks.split_in_words(split)
     parts = blocks.parts_table(split).set_index("part")
     assert parts.loc["test", "items held out"] == len(split.test) * (2 if "num_targets" in settings else 1)
+
+
+def test_a_page_is_shown_within_the_notebook_as_it_is():
+    with pytest.MonkeyPatch.context() as patch:
+        shown = []
+        patch.setattr(blocks, "display", shown.append)
+        blocks.show_page('<p title="x">A & B</p>', height=300)
+    assert 'srcdoc="&lt;p title=&quot;x&quot;&gt;A &amp; B&lt;/p&gt;"' in shown[0].data
+    assert 'height="300"' in shown[0].data

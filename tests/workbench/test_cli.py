@@ -361,16 +361,22 @@ def test_work_that_fails_is_status_one(workbench, monkeypatch, tmp_path):
         assert is_one_sentence(called), called.err
 
 
-def test_values_of_settings_are_numbers_where_they_can_be():
-    pairs = ["a=1", "b=1e-3", "c=true", "d=none", "e=low_confidence", "f=x=y"]
-    assert cli._settings(pairs) == {
-        "a": 1,
-        "b": 0.001,
-        "c": True,
-        "d": None,
-        "e": "low_confidence",
-        "f": "x=y",
-    }
+def test_a_second_decode_plays_beside_the_first_and_both_read_the_edited_history(workbench, train, tmp_path):
+    page = tmp_path / "two.html"
+    asked = ("decode", train(), "--user", "7", "--edit", "remove 1", "--set", "num_slots=3")
+    told = workbench(*asked, "--html", page, "--beside", "rule=random, seed=2")
+    assert told.status == 0, told.err
+    assert "The history was edited: remove 1." in told.out
+    content = page.read_text()
+    assert "rule=random, seed=2" in content
+    assert "A and B " in content
+    assert len(content) < 1_000_000
+    alone = workbench(*asked, "--beside", "rule=random")
+    assert alone.status == 2
+    assert "give --html FILE as well" in alone.err
+    wrong = workbench("decode", train(), "--user", "7", "--edit", "remove 99")
+    assert wrong.status == 2
+    assert "places are 1, the latest item" in wrong.err
 
 
 def test_the_command_itself_exits_with_its_status(tmp_path):

@@ -7,7 +7,8 @@ import torch
 
 from diffsasrec.sequences import Forbidden
 from diffsasrec.vocabulary import Vocabulary
-from workbench.constraints import Constraints, read_pins
+from tests.diffsasrec.decode_cases import decode_one, make_config, table_logits
+from workbench.constraints import Constraints, join_texts, read_pins, split_texts
 from workbench.datasets.catalogue import Catalogue
 
 FILMS = Catalogue(Vocabulary.from_items([10, 20, 30, 40]), ["Alien", "Brazil", "Casablanca", "Dune"])
@@ -81,3 +82,42 @@ def test_pins_are_read_from_text():
 def test_a_pin_of_another_form_is_refused(texts, message):
     with pytest.raises(ValueError, match=message):
         read_pins(texts)
+
+
+def test_texts_with_commas_and_quotation_marks_survive_the_address():
+    for given in ([], ["3=5"], ["1=a,b", "2=it's"], ['1="quoted"', "x"]):
+        assert split_texts(join_texts(given)) == given
+    assert split_texts(" 3=5 ,, 4=6") == ["3=5", "4=6"]
+
+
+def decoded(num_slots=3):
+    """Decode three slots of four films: slot 0 takes Alien, slot 1 Brazil, slot 2 Casablanca, one a step."""
+    tables = [{1: 0.9, 2: 0.05}, {2: 0.6, 1: 0.3}, {3: 0.5, 4: 0.4}]
+    config = make_config(rule="low_confidence", num_slots=num_slots)
+    return decode_one(table_logits(tables, num_items=4), config, num_items=4)
+
+
+def test_what_is_laid_down_between_two_steps_becomes_a_branch():
+    branch = laid_down({3: "dune"}, ["casa"], seen=frozenset()).branch(1, decoded())
+    assert branch.after_step == 1
+    assert branch.pinned.tolist() == [[0, 0, 4]]
+    assert branch.forbidden.items.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("pinned", "forbidden", "after_step", "message"),
+    [
+        ({3: "alien"}, [], 1, "'Alien' stands in slot 1 since step 1, so it cannot be put into slot 3"),
+        ({}, ["alien"], 2, "'Alien' stands in slot 1 since step 1, so it cannot be forbidden any more"),
+        ({}, [], 3, "a branch leaves after step 1 to 2 of 3, got 3"),
+        ({}, [], 0, "a branch leaves after step 1 to 2 of 3, got 0"),
+    ],
+)
+def test_a_branch_that_cannot_be_is_told_in_titles(pinned, forbidden, after_step, message):
+    with pytest.raises(ValueError, match=message):
+        laid_down(pinned, forbidden, seen=frozenset()).branch(after_step, decoded())
+
+
+def test_an_item_whose_slot_is_pinned_anew_may_be_forbidden():
+    branch = laid_down({1: "dune"}, ["alien"], seen=frozenset()).branch(1, decoded())
+    assert branch.pinned.tolist() == [[4, 0, 0]]

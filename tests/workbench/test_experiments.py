@@ -18,7 +18,9 @@ from diffsasrec.models.sasrec import SASRec
 from diffsasrec.splits import SPLITS
 from diffsasrec.trace import PINNED, DecodeTrace
 from diffsasrec.training import TrainConfig
+from tests.diffsasrec.decode_cases import assert_same_steps
 from workbench import experiments
+from workbench.constraints import Change
 from workbench.datasets import open_dataset
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
@@ -425,6 +427,50 @@ SPLIT_SETTINGS = {
     "global_time": {"quantile": 0.8},
     "from_files": {},
 }
+
+
+def test_an_edited_history_is_decoded_with_the_same_draws(trained):
+    run = open_run(trained["diffsasrec"])
+    config = default_decode_config(run.checkpoint.model, rule="random", num_slots=3, temperature=1.0)
+    plain = decode_user(run, 7, config)
+    turned = decode_user(run, 7, config, edits=["move 1=2", "move 2=1"])
+    assert_same_steps(plain.steps, turned.steps)
+    shorter = decode_user(run, 7, config, edits=["remove 1"])
+    assert torch.equal(shorter.history[0, -3:], plain.history[0, -4:-1])
+    assert torch.equal(shorter.steps[0].score, plain.steps[0].score)  # the random order is the draws'
+    assert shorter.about["edits"] == ["remove 1"]
+    assert trace_name(shorter) != trace_name(plain)
+
+
+def test_an_item_that_was_removed_from_the_history_may_be_recommended(trained):
+    run = open_run(trained["diffsasrec"])
+    latest = int(decode_user(run, 7).history[0, -1])
+    item_id = run.catalogue.item_id(latest)
+    with pytest.raises(ValueError, match="in the history already"):
+        decode_user(run, 7, pinned={1: item_id})
+    pinned = decode_user(run, 7, edits=["remove 1"], pinned={1: item_id})
+    assert int(pinned.steps[-1].tokens[0, 0]) == latest
+
+
+def test_a_branch_keeps_its_parent(trained):
+    run = open_run(trained["diffsasrec"])
+    config = default_decode_config(run.checkpoint.model, rule="low_confidence", num_slots=4)
+    parent = decode_user(run, 7, config)
+    held = parent.steps[1].tokens[0].tolist()
+    seen = {*parent.history[0].tolist(), *held}
+    item = next(token for token in range(1, 31) if token not in seen)
+    slot = held.index(31)  # MASK: still open
+    change = Change(2, {slot + 1: run.catalogue.item_id(item)})
+    branch = decode_user(run, 7, config, change=change)
+    assert branch.about["branch"] == {
+        "parent": trace_name(parent),
+        "after_step": 2,
+        "pinned": {str(slot + 1): run.catalogue.item_id(item)},
+        "forbidden_too": [],
+    }
+    assert_same_steps(parent.steps[:2], branch.steps[:2])
+    assert int(branch.steps[2].tokens[0, slot]) == item
+    assert_same_steps(parent.steps, decode_user(run, 7, config, change=Change(2)).steps)
 
 
 @pytest.fixture(scope="module")

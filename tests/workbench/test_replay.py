@@ -10,9 +10,12 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from diffsasrec.branching import Branch
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.decoding import decode
 from diffsasrec.trace import SLOT_STATES, DecodeStep, DecodeTrace
+from diffsasrec.trace_comparison import parting
+from tests.diffsasrec.decode_cases import make_config, ragged, table_logits
 from workbench.replay import replay_html, truth_in_words
 from workbench.views import board
 
@@ -116,8 +119,8 @@ def test_the_page_holds_every_step_as_the_trace_has_it(rule):
     states = trace.slot_states()[:, 0]
     ranks = trace.target_rank(torch.tensor([target]))[:, 0]
     assert data["titles"][data["target"]] == title(target)
-    assert len(data["steps"]) == trace.num_steps
-    for step, slots in enumerate(data["steps"]):
+    assert len(data["boards"][0]["steps"]) == trace.num_steps
+    for step, slots in enumerate(data["boards"][0]["steps"]):
         for slot, (state, item, share, score, candidates, rank) in enumerate(slots):
             assert data["states"][state] == SLOT_STATES[states[step, slot]]
             assert data["titles"][item] == title(int(items[step, 0, slot]))
@@ -159,8 +162,8 @@ def test_a_title_that_is_no_valid_text_does_not_break_the_page():
 
 
 def test_the_draw_of_the_random_rule_has_its_own_name_and_confidence_rules_have_none():
-    assert Page(replay_html(decoded("random"), title)).data["score_name"] == "random draw"
-    assert Page(replay_html(decoded("low_confidence"), title)).data["score_name"] is None
+    assert Page(replay_html(decoded("random"), title)).data["boards"][0]["score_name"] == "random draw"
+    assert Page(replay_html(decoded("low_confidence"), title)).data["boards"][0]["score_name"] is None
 
 
 def test_the_history_has_the_latest_item_first_with_its_date():
@@ -222,7 +225,7 @@ def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
     gaussian = dataclasses.replace(trace, kind="gaussian", config={"list_length": 10, "seed": 3})
     target = int(trace.steps[0].candidates[0, 0, 2])
     assert "came nearest at step 1 (place 3); it ended at place 3" in truth_in_words(gaussian, target, title)
-    assert Page(replay_html(gaussian, title, target=target)).data["num_slots"] == 1
+    assert Page(replay_html(gaussian, title, target=target)).data["boards"][0]["num_slots"] == 1
 
 
 def test_the_page_follows_the_theme_it_is_told_or_the_readers():
@@ -249,13 +252,69 @@ def test_a_pinned_item_is_said_to_be_pinned_and_a_changed_slot_to_be_changed():
     assert trace.steps[-1].tokens.tolist() == [[2, 3]]
     page = Page(replay_html(trace, title, target=3))
     assert "is in the list because it was pinned to slot 2." in page.shown
-    names = [[page.data["states"][slot[0]] for slot in step] for step in page.data["steps"]]
+    names = [[page.data["states"][slot[0]] for slot in step] for step in page.data["boards"][0]["steps"]]
     assert names == [["new", "kept"], ["changed", "kept"]]
     cards = board.slots(trace, 1, title, chosen=None, target=3)
     assert 'class="slot changed"' in cards
     assert "</span> pinned</span>" in cards
-    assert page.data["pinned"] == [-1, page.data["titles"].index(title(3))]
+    assert page.data["boards"][0]["pinned"] == [[-1, 0], [page.data["titles"].index(title(3)), 0]]
     before = board.slots(trace, None, title, chosen=None, target=None)
     assert before.count("nothing predicted yet") == 1
     assert title(3) in before
     assert board.candidates(trace, 0, 1, title, target=None).count("<tr") == 0
+
+
+def test_two_decodes_share_a_page_and_every_step_says_where_they_differ():
+    first, other = decoded("low_confidence"), decoded("left_to_right")
+    page = Page(replay_html(first, title, target=3, beside={"left to right": other}, words="They part."))
+    left, right = page.data["boards"]
+    assert (left["name"], right["name"]) == ("A", "B")
+    assert (left["how"], right["how"]) == ("low confidence", "left to right")
+    assert left["differs"] == []
+    differs = parting(first, other).differs[:, 0]
+    assert right["differs"] == [slots.nonzero().flatten().tolist() for slots in differs]
+    assert page.data["titles"][right["steps"][0][0][1]] == title(int(other.steps[0].tokens[0, 0]))
+    assert "They part." in page.shown
+    assert "A: The held-out item" in page.shown
+    assert "B: The held-out item" in page.shown
+
+
+def test_two_decodes_with_many_slots_and_endless_titles_stay_below_a_megabyte():
+    first, other = (decoded(rule, num_slots=50, num_candidates=100) for rule in ("low_confidence", "random"))
+    page = replay_html(first, lambda _: WILD, beside={WILD[:100]: other})
+    assert len(page.encode()) < 1_000_000
+    assert "<script>alert" not in page
+
+
+def branched(after_step: int, *, pins=None, forbidden=()) -> DecodeTrace:
+    table = [{1: 0.9, 3: 0.05}, {2: 0.6, 3: 0.3}, {4: 0.5, 3: 0.4}]
+    branch = Branch(after_step, None if pins is None else torch.tensor([pins]), ragged([list(forbidden)]))
+    return decode(
+        table_logits(table),
+        torch.tensor([[1, 2]]),
+        num_items=6,
+        user_seeds=torch.tensor([5]),
+        config=make_config(rule="low_confidence", num_slots=3),
+        branch=branch,
+    )
+
+
+def test_an_item_put_into_a_slot_on_the_way_is_pinned_from_then_on():
+    trace = branched(1, pins=[0, 0, 3])
+    assert truth_in_words(trace, 3, title).endswith(
+        "is in the list because you put it into slot 3 after step 1."
+    )
+    page = Page(replay_html(trace, title, target=3))
+    assert page.data["boards"][0]["pinned"] == [[-1, 0], [-1, 0], [page.data["titles"].index(title(3)), 2]]
+    before, after = (board.slots(trace, step, title, chosen=None, target=3) for step in (0, 1))
+    assert "pinned" not in before
+    assert "since step 2, not by the model" in after
+
+
+def test_a_held_out_item_that_was_forbidden_is_said_to_be_so():
+    trace = branched(1, forbidden=[3])
+    from_start = dataclasses.replace(trace, about={"target_forbidden_after": 0})
+    assert truth_in_words(from_start, 3, title).endswith("was forbidden by you, so no slot could take it.")
+    later = dataclasses.replace(trace, about={"target_forbidden_after": 1})
+    assert truth_in_words(later, 3, title).endswith("You had forbidden it after step 1.")
+    assert "considered" in truth_in_words(later, 3, title)

@@ -12,6 +12,7 @@ import pytest
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.protocol import decoding_name
+from workbench.constraints import Change
 from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
 from workbench.runs import Run
 from workbench.tables import (
@@ -182,6 +183,18 @@ def test_a_step_in_words_names_slots_as_people_count_them(decoded):
     assert words[0].startswith(f"Step 1: slot {first} took “")
     assert "2 of 3 slots stay open" in words[0]
     assert words[2].endswith("no slot is open any more.")
+
+
+def test_what_a_person_put_into_a_slot_on_the_way_is_said_to_be_theirs(run):
+    opened = open_run(run)
+    config = DecodeConfig(rule="low_confidence", num_slots=3)
+    held = decode_user(opened, 7, config).steps[0].tokens[0].tolist()
+    item, slot = 125, held.index(31) + 1
+    trace = decode_user(opened, 7, config, change=Change(1, {slot: item}))
+    words = step_in_words(trace, 1, opened.dataset.title)
+    assert f"“125” was put into slot {slot} by you" in words
+    document = trace_document(trace, opened.dataset.title, lambda token: token + 99)
+    assert [entry["item_id"] for entry in document["recommendations"] if entry["is_pinned"]] == [item]
 
 
 def test_differences_of_several_runs_are_corrected_for_their_number():

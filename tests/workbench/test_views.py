@@ -22,10 +22,10 @@ from workbench.datasets.prepared import save_prepared
 from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.knob_table import knobs_of
 from workbench.runs import BrokenRun, Run, list_runs
-from workbench.views import board, example, page, pins, sources
+from workbench.views import board, example, page, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
-PAGES = ("", "runs", "learn")
+PAGES = ("", "compare", "runs", "learn")
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
 WILD = "</style><script>alert(1)</script> **bold** :red[x] $x$ \u202egnitirw " + "y" * 10_000
 
@@ -334,7 +334,9 @@ def test_a_click_on_a_cell_becomes_step_and_slot(opened, tmp_path):
     )
 
 
-@pytest.mark.parametrize("panel", ["List", "Truth", "Matrix as a table", "History", "Provenance", "Export"])
+@pytest.mark.parametrize(
+    "panel", ["List", "Truth", "Matrix as a table", "History", "Provenance", "Code", "Export"]
+)
 @pytest.mark.parametrize("with_run", [True, False])
 def test_every_panel_opens(opened, runs, tmp_path, panel, with_run):
     app = opened(runs if with_run else tmp_path, panel=panel)
@@ -453,7 +455,8 @@ def test_the_example_can_be_made_again_from_a_run(runs, tmp_path, monkeypatch):
     from workbench.experiments import open_run
 
     run = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
-    example.make(open_run(run), tmp_path)
+    baseline = run_experiment(recipe("toy", "sasrec", **TINY), runs_dir=tmp_path / "runs", progress="none")
+    example.make(open_run(run), open_run(baseline), tmp_path)
     monkeypatch.setattr(example, "FOLDER", tmp_path)
     made = example.load.__wrapped__()
     assert set(made.traces) == set(RULES)
@@ -694,6 +697,13 @@ def test_the_recorded_example_cannot_be_pinned_and_says_so(opened, tmp_path):
     assert not [widget for widget in app.text_input if widget.key == "pin"]
 
 
+def test_a_knob_of_the_address_needs_a_run(opened, tmp_path):
+    app = opened(tmp_path, threshold="0.5")
+    assert (
+        "threshold in the address has no effect while the recorded example is shown" in app.warning[0].value
+    )
+
+
 def test_a_search_offers_few_items_and_none_before_a_letter_is_typed(opened, runs):
     app = opened(runs, user="7")
     assert not app.radio
@@ -704,7 +714,178 @@ def test_a_search_offers_few_items_and_none_before_a_letter_is_typed(opened, run
     assert "No title and no id has this in it." in texts(app)
 
 
-def test_texts_with_commas_and_quotation_marks_survive_the_address():
-    for given in ([], ["3=5"], ["1=a,b", "2=it's"], ['1="quoted"', "x"]):
-        assert pins._split(pins._join(given)) == given
-    assert pins._split(" 3=5 ,, 4=6") == ["3=5", "4=6"]
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_name_of_the_address_that_no_page_knows_is_said(opened, runs, url_path):
+    app = opened(runs, url_path, treshold="0.5", rull="random")
+    said = "\n".join(message.value for message in app.warning)
+    assert not app.exception
+    assert "The address gives “treshold”, which this page does not know" in said
+    assert ("did you mean threshold?" in said) == (url_path == "")
+
+
+def test_the_held_out_item_that_a_person_forbids_is_said_to_be_forbidden(opened, runs):
+    source = sources.RunSource(next(run for run in list_runs(runs) if "diffsasrec" in run.id))
+    target = str(source.item_id(source.person("7").target))
+    shown = texts(opened(runs, user="7", num_slots="5", forbid=target))
+    assert "was forbidden by you, so no slot could take it" in shown
+    assert "never in sight" not in shown
+
+
+def boards(app: AppTest) -> list[str]:
+    """Return the slots of every decode that the Compare page shows, as HTML."""
+    bodies = [part.proto.body for part in app.get("html") if 'aria-label="slots of' in part.proto.body]
+    return [body.split('<ol class="slots"')[1] for body in bodies]
+
+
+def said(app: AppTest) -> str:
+    """Return what the Compare page says of the difference."""
+    return html.unescape(next(part.proto.body for part in app.get("html") if "story note" in part.proto.body))
+
+
+def test_two_decodes_of_the_example_part_at_a_step_and_in_slots(opened, tmp_path):
+    app = opened(tmp_path, "compare")
+    assert len(boards(app)) == 2
+    assert re.search(r"A and B part at step \d+: slot \d+ ", said(app))
+    app.slider(key="step").set_value(10).run()
+    assert "differs" not in boards(app)[0]
+    assert boards(app)[1].count("differs-glyph") == int(re.search(r"≠ (\d+) of 10", texts(app))[1]) > 0
+
+
+def test_a_third_decode_stands_beside_the_others(opened, tmp_path):
+    app = opened(tmp_path, "compare")
+    app.toggle(key="third").set_value(True).run()
+    assert len(boards(app)) == 3
+    assert "A and C part at step" in said(app)
+
+
+def test_the_address_says_run_rule_seed_knobs_and_history_of_each(opened, runs):
+    app = opened(
+        runs,
+        "compare",
+        person="7",
+        rule_a="random",
+        seed_a="3",
+        knobs_a="num_slots=4",
+        rule_b="as A",
+        seed_b="4",
+        third="true",
+        rule_c="margin",
+        edit_c="remove 1, move 2=1",
+        step="2",
+    )
+    assert not [*app.exception, *app.error, *app.warning]
+    shown = html.unescape(re.sub(r"<[^>]*>", "", texts(app)))
+    assert "A random · seed 3" in shown
+    assert "B random · seed 4" in shown
+    assert "C margin · history: remove 1, move 2=1" in shown
+    assert all(board_.count("<li ") == 4 for board_ in boards(app))
+
+
+def test_the_same_decode_twice_never_parts(opened, runs):
+    app = opened(runs, "compare", person="7", rule_b="as A")
+    assert "A and B never part" in said(app)
+
+
+@pytest.mark.parametrize(
+    "panel", ["Lists and baselines", "Where they differ", "Histories", "Change B", "Code", "Replay"]
+)
+@pytest.mark.parametrize("with_run", [True, False])
+def test_every_panel_of_compare_opens(opened, runs, tmp_path, panel, with_run):
+    app = opened(runs if with_run else tmp_path, "compare", beside=panel)
+    assert not [*app.exception, *app.warning, *app.error]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"edit_b": "remove 5000"}, "there is no place"),
+        ({"edit_b": "nonsense"}, "unknown edit of a history"),
+        ({"knobs_b": "temprature=1"}, "temperature"),
+        ({"rule_b": "beam", "after_step_b": "1"}, "branch from another rule"),
+        ({"after_step_b": "90"}, "a branch leaves after step 1 to"),
+        ({"then_pin_b": "1=5"}, "needs the step after which it is"),
+        ({"pin_b": "<script>"}, "a pin is SLOT"),
+    ],
+)
+def test_a_decode_that_cannot_be_is_said_and_the_others_stand(opened, runs, address, words):
+    app = opened(runs, "compare", person="7", **address)
+    assert not app.exception
+    assert "B cannot be decoded" in app.error[0].value
+    assert words in app.error[0].value.replace("\\", "")
+    assert len(boards(app)) == 1
+
+
+def test_a_history_is_edited_by_hand_and_the_difference_said(opened, runs):
+    app = opened(runs, "compare", person="7", beside="Change B")
+    app.button(key="do-edit").click().run()
+    assert app.text_input(key="edit_b").value == "remove 1"
+    assert app.selectbox(key="rule_b").value == "as A"
+    assert "history: remove 1" in texts(app)
+    app.segmented_control(key="edit-action").set_value("move").run() if hasattr(
+        app, "segmented_control"
+    ) else None
+    app.button(key="undo-edit").click().run()
+    assert app.text_input(key="edit_b").value == ""
+    assert "A and B never part" in said(app)
+
+
+def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):
+    ((item, title),) = unseen(runs, 1)
+    app = opened(
+        runs,
+        "compare",
+        person="7",
+        beside="Change B",
+        step="2",
+        rule_a="low_confidence",
+        knobs_a="num_slots=5",
+    )
+    app.text_input(key="branch-find").set_value(title).run()
+    app.selectbox(key="branch-slot").set_value(3).run()
+    app.button(key="do-branch-pin").click().run()
+    assert app.number_input(key="after_step_b").value == 2
+    assert app.text_input(key="then_pin_b").value == f"3={item}"
+    if not app.error:  # the item may stand in another slot by then
+        app.slider(key="step").set_value(3).run()
+        card = boards(app)[1].split("<li ")[3]
+        assert html.escape(title) in card
+        assert "since step 3, not by the model" in card
+    app.button(key="undo-branch").click().run()
+    assert "A and B never part" in said(app)
+
+
+def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):
+    _copy(runs, tmp_path)
+    run_experiment(recipe("toy", "sasrec", **TINY), runs_dir=tmp_path, progress="none")
+    shown = texts(opened(tmp_path, "compare", person="7", beside="Lists and baselines"))
+    for name in ("SASRec, top-K", "SASRec, one after the other", "popularity"):
+        assert f"<th>{name}</th>" in shown
+    without = texts(opened(runs, "compare", person="7", beside="Lists and baselines"))
+    assert "needs a run on the same data" in without
+    assert "<th>popularity</th>" in without
+
+
+def test_the_lists_of_sasrec_are_recorded_with_the_example(opened, tmp_path):
+    content = example.load()
+    shown = texts(opened(tmp_path, "compare", beside="Lists and baselines"))
+    for name in ("SASRec, top-K", "SASRec, one after the other", "popularity"):
+        assert f"<th>{name}</th>" in shown
+    for tokens in content.baselines["topk"], content.baselines["autoregressive"]:
+        assert html.escape(content.titles[tokens[0][0] - 1]) in shown
+        seen = [set(person["tokens"]) for person in content.people]
+        assert all(len({*tokens[place]} - seen[place]) == 10 for place in range(len(seen)))
+
+
+@pytest.mark.parametrize("with_run", [True, False])
+def test_the_python_code_of_a_page_gives_the_trace_of_the_page(opened, runs, tmp_path, with_run):
+    address = {"rule": "margin", "num_slots": "5"} if with_run else {"rule": "margin"}
+    app = opened(runs if with_run else tmp_path, panel="Code", step="5", **address)
+    python = next(code.value for code in app.code if "trace = " in code.value)
+    found: dict = {}
+    exec(python, found)
+    source = sources.RunSource(next(run for run in list_runs(runs) if "diffsasrec" in run.id))
+    title = source.title if with_run else sources.ExampleSource().title
+    (body,) = [part.proto.body for part in app.get("html") if 'aria-label="slots"' in part.proto.body]
+    for slot, card in enumerate(body.split('<ol class="slots"')[1].split("<li ")[1:]):
+        token = int(found["trace"].leading_items()[0][4, 0, slot])
+        assert f"<bdi>{html.escape(title(token))}</bdi>" in card

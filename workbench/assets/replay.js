@@ -1,12 +1,23 @@
 "use strict";
-/* Plays the steps of one decode. The page is written once; a step changes text, classes and widths in place. */
+/* Plays the steps of one decode, or of several side by side on one timeline. The page is written once; a step changes
+   text, classes and widths in place. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const lastStep = data.steps.length;
-const start = data.pinned.some((item) => item >= 0) ? "all others masked" : "all masked";
+const boards = data.boards;
+const lastStep = Math.max(...boards.map((board) => board.steps.length));
+const start = boards.some((board) => board.pinned.some(([item, from]) => item >= 0 && from === 0))
+  ? "all others masked" : "all masked";
 let step = 0;
+let board = 0;
 let slot = 0;
 let timer = null;
+
+/* A shorter decode waits at its last step. */
+const stepOf = (which) => Math.min(step, boards[which].steps.length);
+const isPinned = (which, index) => {
+  const [item, from] = boards[which].pinned[index];
+  return item >= 0 && stepOf(which) >= from;
+};
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 const paint = () => document.body.classList.toggle("dark", data.dark === null ? system.matches : data.dark);
@@ -42,47 +53,73 @@ function buildHistory() {
 }
 
 const cards = [];
-function buildSlots() {
-  for (let index = 0; index < data.num_slots; index++) {
-    const row = make("li");
-    const card = make("button", "slot masked");
-    card.type = "button";
-    const parts = {
-      card, glyph: make("span", "glyph"), state: make("span"), when: make("span"), name: make("span", "name"),
-      fill: make("i"), share: make("b"), score: make("span"),
-    };
-    const head = make("span", "head");
-    const left = make("span");
-    left.append(make("b", "", `${index + 1} `), parts.glyph, " ", parts.state);
-    head.append(left, parts.when);
-    const meter = make("span", "meter");
-    meter.append(parts.fill);
-    const foot = make("span", "foot");
-    foot.append(parts.share, parts.score);
-    card.append(head, parts.name, meter, foot);
-    for (const kind of ["mouseenter", "focus", "click"]) card.addEventListener(kind, () => choose(index));
-    row.append(card);
-    byId("slots").append(row);
-    cards.push(parts);
-  }
+const headings = [];
+function buildBoards() {
+  boards.forEach((content, which) => {
+    const section = make("section", "one-board");
+    const heading = make("p", "side");
+    if (content.name) heading.append(make("b", "", content.name), " ", make("span", "", content.how), " ");
+    const about = make("small");
+    if (content.name) heading.append(about);
+    const list = make("ol", "slots");
+    list.setAttribute("aria-label", content.name ? `slots of ${content.name}` : "slots");
+    if (content.name) section.append(heading);
+    section.append(list);
+    byId("boards").append(section);
+    headings.push(about);
+    cards.push([]);
+    for (let index = 0; index < content.num_slots; index++) list.append(buildSlot(which, index));
+  });
 }
 
-function drawSlot(index) {
-  const parts = cards[index];
-  if (data.pinned[index] >= 0) {
-    parts.card.className = `slot kept${index === slot ? " chosen" : ""}`;
+function buildSlot(which, index) {
+  const row = make("li");
+  const card = make("button", "slot masked");
+  card.type = "button";
+  const parts = {
+    card, glyph: make("span", "glyph"), state: make("span"), when: make("span"), name: make("span", "name"),
+    fill: make("i"), share: make("b"), score: make("span"), differs: make("span", "differs-glyph"),
+  };
+  const head = make("span", "head");
+  const left = make("span");
+  left.append(make("b", "", `${index + 1} `), parts.differs, parts.glyph, " ", parts.state);
+  head.append(left, parts.when);
+  const meter = make("span", "meter");
+  meter.append(parts.fill);
+  const foot = make("span", "foot");
+  foot.append(parts.share, parts.score);
+  card.append(head, parts.name, meter, foot);
+  for (const kind of ["mouseenter", "focus", "click"]) card.addEventListener(kind, () => choose(which, index));
+  row.append(card);
+  cards[which].push(parts);
+  return row;
+}
+
+function drawSlot(which, index) {
+  const content = boards[which];
+  const at = stepOf(which);
+  const parts = cards[which][index];
+  const differs = step > 0 && content.differs.length > 0
+    && content.differs[Math.min(step, content.differs.length) - 1].includes(index);
+  const marks = `${which === board && index === slot ? " chosen" : ""}${differs ? " differs" : ""}`;
+  parts.differs.textContent = differs ? "≠ " : "";
+  if (isPinned(which, index)) {
+    const [item, from] = content.pinned[index];
+    parts.card.className = `slot kept${marks}`;
     parts.glyph.textContent = data.glyphs[data.states.indexOf("kept")];
     parts.state.textContent = "pinned";
-    starred(parts.name, data.pinned[index]);
-    parts.score.textContent = "from the start, not by the model";
+    starred(parts.name, item);
+    parts.when.textContent = parts.share.textContent = "";
+    parts.fill.style.width = "0";
+    parts.score.textContent = `${from ? `since step ${from}` : "from the start"}, not by the model`;
     return;
   }
-  const [state, item, share, score] = step ? data.steps[step - 1][index] : [0, -1, null, null];
+  const [state, item, share, score] = at ? content.steps[at - 1][index] : [0, -1, null, null];
   const name = data.states[state];
-  parts.card.className = `slot ${name}${index === slot ? " chosen" : ""}`;
+  parts.card.className = `slot ${name}${marks}`;
   parts.glyph.textContent = data.glyphs[state];
   parts.state.textContent = name;
-  parts.when.textContent = name === "kept" ? `step ${data.filled_at[step - 1][index]}` : "";
+  parts.when.textContent = name === "kept" ? `step ${content.filled_at[at - 1][index]}` : "";
   if (share === null) {
     parts.name.textContent = "nothing predicted yet";
     parts.share.textContent = parts.score.textContent = "";
@@ -93,25 +130,28 @@ function drawSlot(index) {
   if (name === "masked" || name === "emptied") parts.name.prepend("leans to ");
   parts.share.textContent = percent(share);
   parts.fill.style.width = `${100 * share}%`;
-  parts.score.textContent = data.score_name ? `${data.score_name} ${score.toFixed(2)}` : "";
+  parts.score.textContent = content.score_name ? `${content.score_name} ${score.toFixed(2)}` : "";
 }
 
 function drawCandidates() {
   const box = byId("candidates");
-  if (data.pinned[slot] >= 0) {
-    byId("candidates-title").textContent = `Slot ${slot + 1}: pinned`;
+  const content = boards[board];
+  const at = stepOf(board);
+  const of = content.name ? ` of ${content.name}` : "";
+  if (isPinned(board, slot)) {
+    byId("candidates-title").textContent = `Slot ${slot + 1}${of}: pinned`;
     box.replaceChildren(make("p", "", "The model was not asked for this slot."));
     return;
   }
-  byId("candidates-title").textContent = step
-    ? `Candidates of slot ${slot + 1} at step ${step}` : `Slot ${slot + 1}: ${start}`;
-  if (!step) {
+  byId("candidates-title").textContent = at
+    ? `Candidates of slot ${slot + 1}${of} at step ${at}` : `Slot ${slot + 1}${of}: ${start}`;
+  if (!at) {
     box.replaceChildren(make("p", "", "Go to the first step to see what the model predicts."));
     return;
   }
-  const [state, item, share, score, candidates, rank] = data.steps[step - 1][slot];
+  const [state, item, share, score, candidates, rank] = content.steps[at - 1][slot];
   const scores = make("div", "scores");
-  const sorted = data.score_name ? [`${data.score_name}`, score.toFixed(3), " no confidence"]
+  const sorted = content.score_name ? [`${content.score_name}`, score.toFixed(3), " no confidence"]
     : ["the same", percent(share), ""];
   for (const [term, value, note] of [["model's probability", percent(share), ""], [`rule sorted by: ${sorted[0]}`, sorted[1], sorted[2]]]) {
     const pair = make("div");
@@ -142,17 +182,23 @@ function drawCandidates() {
 }
 
 function draw() {
-  for (let index = 0; index < data.num_slots; index++) drawSlot(index);
+  boards.forEach((content, which) => {
+    for (let index = 0; index < content.num_slots; index++) drawSlot(which, index);
+    const differing = cards[which].filter((parts) => parts.differs.textContent).length;
+    const over = step > content.steps.length ? ", over" : "";
+    headings[which].textContent = `${content.steps.length} steps${over}`
+      + (content.differs.length ? ` · ≠ ${differing} of ${content.num_slots}` : "");
+  });
   byId("scrub").value = step;
   byId("clock").textContent = step ? `step ${step} of ${lastStep}` : `start: ${start}`;
   drawCandidates();
 }
 
-function choose(index) {
-  if (index === slot) return;
-  cards[slot].card.classList.remove("chosen");
-  slot = index;
-  cards[slot].card.classList.add("chosen");
+function choose(which, index) {
+  if (which === board && index === slot) return;
+  cards[board][slot].card.classList.remove("chosen");
+  [board, slot] = [which, index];
+  cards[board][slot].card.classList.add("chosen");
   drawCandidates();
 }
 
@@ -196,5 +242,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 buildHistory();
-buildSlots();
+buildBoards();
 draw();

@@ -7,14 +7,16 @@ cut where the style sheet ends a card.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
-from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID
+from workbench.differences import DIFFERENT_GLYPH
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
 from workbench.replay import STATE_GLYPHS, board_style, legend_items, score_name
 
+SHARED_GLYPH = "="  # of an item that two lists have
 _MAX_TITLE = 300  # characters sent to the browser; a card shows two lines of them
 
 
@@ -41,9 +43,9 @@ class ListedItem(NamedTuple):
     is_target: bool
 
 
-def style(content: str, *, dark: bool) -> str:
+def style(content: str, *, dark: bool, is_compact: bool = False) -> str:
     """Return content in a board of the theme, with the style sheet that it needs."""
-    theme = "board dark" if dark else "board"
+    theme = f"board{' dark' if dark else ''}{' compact' if is_compact else ''}"
     return f'<style>{board_style()}</style><div class="{theme}">{content}</div>'
 
 
@@ -85,10 +87,21 @@ def heading(title: str, about: str) -> str:
     )
 
 
+def note(text: str) -> str:
+    """Return a sentence that stands out, about anything but the held-out item alone."""
+    return f'<p class="story note">{html.escape(text)}</p>'
+
+
 def story(text: str) -> str:
     """Return the sentence about the held-out item."""
     star = f'<span class="star">{TARGET_GLYPH}</span>'
     return f'<p class="story">{star} {html.escape(text)}</p>'
+
+
+def side(name: str, how: str, about: str) -> str:
+    """Return the heading of one of several decodes."""
+    how, about = html.escape(_cut(how)), html.escape(_cut(about))
+    return f'<p class="side"><b>{html.escape(name)}</b> {how} <small>{about}</small></p>'
 
 
 def legend() -> str:
@@ -97,10 +110,17 @@ def legend() -> str:
 
 
 def slots(
-    trace: DecodeTrace, step: int | None, titles: TitleOf, *, chosen: int | None, target: int | None
+    trace: DecodeTrace,
+    step: int | None,
+    titles: TitleOf,
+    *,
+    chosen: int | None,
+    target: int | None,
+    differing: Container[int] = (),
+    name: str = "slots",
 ) -> str:
-    """Return the K slots after a step (None: before the first one) as cards."""
-    pinned, every_slot = trace.pinned_items(), range(trace.num_slots)
+    """Return the K slots after a step (None: before the first one) as cards; ``differing`` slots are marked."""
+    pinned, every_slot = trace.pinned_items(step), range(trace.num_slots)
     if step is None:
         cards = {slot: _empty_slot(slot, chosen=chosen) for slot in every_slot}
     else:
@@ -114,15 +134,24 @@ def slots(
                 titles,
                 state=states[slot],
                 held=(items[slot], shares[slot]),
-                mark=_mark(slot, chosen),
+                mark=_mark(slot, chosen, differing),
                 target=target,
             )
             for slot in every_slot
             if slot not in pinned
         }
     for slot, token in pinned.items():
-        cards[slot] = _pinned_slot(slot, titles(token), mark=_mark(slot, chosen), is_target=token == target)
-    return f'<ol class="slots" aria-label="slots">{"".join(cards[slot] for slot in every_slot)}</ol>'
+        cards[slot] = _pinned_slot(
+            trace, slot, titles(token), mark=_mark(slot, chosen, differing), is_target=token == target
+        )
+    cards = {
+        slot: card.replace("</b>", f'</b> <span class="differs-glyph">{DIFFERENT_GLYPH}</span>', 1)
+        if slot in differing
+        else card
+        for slot, card in cards.items()
+    }
+    items = "".join(cards[slot] for slot in every_slot)
+    return f'<ol class="slots" aria-label="{html.escape(name)}">{items}</ol>'
 
 
 def candidates(
@@ -132,7 +161,7 @@ def candidates(
 
     The target has a row of its own below the others where it stands further down.
     """
-    if slot in trace.pinned_items():
+    if slot in trace.pinned_items(step):
         return f'<p class="name">{STATE_GLYPHS["kept"]} Pinned: the model was not asked for this slot.</p>'
     at_step = trace.steps[step]
     state = SLOT_STATES[int(trace.slot_states()[step, 0, slot])]
@@ -183,6 +212,23 @@ def listed(items: Sequence[ListedItem]) -> str:
     return f'<div class="wide"><table class="candidates listed"><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
+def lists(columns: Mapping[str, Sequence[int]], titles: TitleOf, *, target: int | None, shared: str) -> str:
+    """Return lists side by side as a table, a column each; an item that the list ``shared`` has too is marked."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    rows = []
+    for place in range(max(len(tokens) for tokens in columns.values())):
+        cells = []
+        for name, tokens in columns.items():
+            token = tokens[place] if place < len(tokens) else PAD_ID
+            star = f'<span class="star">{TARGET_GLYPH}</span> ' if token and token == target else ""
+            is_shared = name != shared and token in columns[shared]
+            same = f'<span class="glyph">{SHARED_GLYPH}</span> ' if is_shared else ""
+            text = f"{star}{same}<bdi>{html.escape(_cut(titles(token)))}</bdi>" if token else ""
+            cells.append(f'<td class="item{" shared" if is_shared else ""}"><span>{text}</span></td>')
+        rows.append(f'<tr><td class="number">{place + 1}</td>{"".join(cells)}</tr>')
+    return f'<div class="wide"><table class="candidates lists"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+
+
 def _scores(trace: DecodeTrace, step: int, slot: int) -> str:
     """Return the model's probability and what the rule sorted by: two numbers, never one for the other."""
     at_step = trace.steps[step]
@@ -204,18 +250,20 @@ def _empty_slot(slot: int, *, chosen: int | None) -> str:
     )
 
 
-def _pinned_slot(slot: int, title: str, *, mark: str, is_target: bool) -> str:
+def _pinned_slot(trace: DecodeTrace, slot: int, title: str, *, mark: str, is_target: bool) -> str:
+    forced = NOBODY if trace.forced_at is None else int(trace.forced_at[0, slot])
+    when = "from the start" if forced == NOBODY else f"since step {forced + 1}"
     star = f'<span class="star">{TARGET_GLYPH}</span> ' if is_target else ""
     return (
         f'<li class="slot kept{mark}"><span class="head"><span><b>{slot + 1}</b> '
         f'<span class="glyph">{STATE_GLYPHS["kept"]}</span> pinned</span></span>'
         f'<span class="name">{star}<bdi>{html.escape(_cut(title))}</bdi></span>'
-        '<span class="foot"><span>from the start, not by the model</span></span></li>'
+        f'<span class="foot"><span>{when}, not by the model</span></span></li>'
     )
 
 
-def _mark(slot: int, chosen: int | None) -> str:
-    return " chosen" if slot == chosen else ""
+def _mark(slot: int, chosen: int | None, differing: Container[int] = ()) -> str:
+    return (" chosen" if slot == chosen else "") + (" differs" if slot in differing else "")
 
 
 def _slot(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffsasrec.trace import DecodeTrace
+from workbench.decode_request import DecodeRequest
 from workbench.replay import replay_html
 from workbench.views.sources import Person, Source
 
@@ -16,7 +17,7 @@ class Case:
     source: Source
     person: Person
     trace: DecodeTrace  # of this user alone
-    run_id: str
+    request: DecodeRequest  # that gave it
 
     @property
     def heading(self) -> str:

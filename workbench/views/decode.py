@@ -7,25 +7,41 @@ the page shows: every widget here is bound to it.
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES
+from workbench.decode_request import asked
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
-from workbench.views import board, knobs, panels, pins
+from workbench.views import board, compare, knobs, panels, pins, sides
 from workbench.views.case import Case
-from workbench.views.page import chart, check_address, frame, is_dark, list_broken, plain, say_no_runs
-from workbench.views.sources import EXAMPLE, Shelf, Source, shelf
+from workbench.views.page import (
+    chart,
+    check_address,
+    frame,
+    is_dark,
+    list_broken,
+    plain,
+    say_no_runs,
+    say_what_is_unknown,
+)
+from workbench.views.people import choose_run, choose_user
+from workbench.views.sources import Shelf, shelf
+from workbench.views.steps import choose_step
 
-_MOST_USERS_LISTED = 5_000  # more can be shown by typing an id
 _HISTORY_CARDS = 40
+_NAMES = (  # in the address
+    *("run", "user", "step", "slot", "show", "film", "panel", "pin", "forbid"),
+    *(field.name for field in dataclasses.fields(DecodeConfig)),
+)
 _MATRIX_LEGEND = (
     "Small: masked. Orange edge: filled in this step. ★ or a number: place of the held-out item among the "
     "slot’s candidates. Click a cell to go there."
 )
-_WALK_SEED = 20_260_101  # of the random users: everybody who presses the button sees the same ones
 
 
 def page() -> None:
@@ -44,15 +60,17 @@ def page() -> None:
         _show_person(case)
         _show_steps(case)
         panels.show(case)
+        _link_on(case)
+    say_what_is_unknown(_NAMES, messages)
     list_broken(found.broken)
 
 
 def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
     """Draw the sidebar and return the case it names; raise ``ValueError`` with what a person can do about it."""
     with st.sidebar:
-        run_id = _choose_run(found, messages)
+        run_id = choose_run(found, messages)
         source = found.source(run_id)
-        user_id = _choose_user(source, messages)
+        user_id = choose_user(source, messages)
         person, place = source.person(user_id), st.container()
         num_slots = source.default_config().num_slots
         try:
@@ -61,63 +79,8 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
         finally:  # a widget that is not drawn would forget what it holds
             with place:
                 constraints = pins.choose(source, person, num_slots=num_slots, messages=messages)
-    return Case(source, person, source.decode(user_id, config, constraints), run_id)
-
-
-def _choose_run(found: Shelf, messages: DeltaGenerator) -> str:
-    options = [*found.steppable, EXAMPLE]
-    check_address("run", options, messages=messages)
-    run_id = st.selectbox("Run", options, key="run", bind="query-params", filter_mode="contains")
-    if found.other:
-        st.caption(
-            f"{len(found.other)} more under Runs: they have no steps to go through, or no weights yet."
-        )
-    return run_id
-
-
-def _choose_user(source: Source, messages: DeltaGenerator) -> str:
-    """Return the user that the reader chose; say so and fall back to the first when there is no such user."""
-    known = [source.user_at(index) for index in range(min(source.num_users, _MOST_USERS_LISTED))]
-    if source.is_fixed:
-        check_address("user", known, messages=messages)
-    chosen = st.selectbox(
-        "User",
-        known,
-        key="user",
-        bind="query-params",
-        accept_new_options=not source.is_fixed,
-        filter_mode="prefix",
-        help=f"{source.num_users:,} users with a held-out item. Type to search; any id can be entered.",
-    )
-    try:
-        index = source.index_of(str(chosen))
-    except ValueError as error:
-        messages.warning(f"{plain(str(error))}. Showing user {plain(known[0])} instead.")
-        chosen, index = known[0], 0
-    with st.container(horizontal=True, key="user-buttons"):
-        for name, icon, words in (
-            ("previous", "chevron_left", "previous user"),
-            ("random", "shuffle", "a random user: the same ones in the same order for everybody"),
-            ("next", "chevron_right", "next user"),
-        ):
-            st.button(
-                f":material/{icon}:",
-                key=f"user-{name}",
-                help=words,
-                on_click=_go_to_user,
-                args=(source, index, name),
-            )
-    return str(chosen)
-
-
-def _go_to_user(source: Source, index: int, move: str) -> None:
-    if move == "random":
-        turn = st.session_state.get("walk", 0)
-        st.session_state["walk"] = turn + 1
-        index = int(np.random.default_rng([_WALK_SEED, turn]).integers(source.num_users))
-    else:
-        index += 1 if move == "next" else -1
-    st.session_state["user"] = source.user_at(index)
+    request = asked(run_id, user_id, config, constraints)
+    return Case(source, person, source.decode(request), request)
 
 
 def _show_person(case: Case) -> None:
@@ -158,7 +121,7 @@ def _show_steps(case: Case) -> None:
         st.iframe(case.film(dark=is_dark()), height=680, alt=f"Film of {case.heading}")
         return
     with left:
-        step, slot = _choose_step(case)
+        step, slot = choose_step(trace.num_steps, trace.num_slots)
     with st.container(key="step-words"):
         st.markdown(_step_in_words(case, step))
     st.html(
@@ -201,58 +164,6 @@ def _show_steps(case: Case) -> None:
             st.html(board.style(table, dark=is_dark()))
 
 
-def _choose_step(case: Case) -> tuple[int | None, int]:
-    """Draw the controls and return the step (None: before the first one) and the slot, from 0."""
-    trace = case.trace
-    last = trace.num_steps
-    for key, largest in (("step", last), ("slot", trace.num_slots)):
-        if st.session_state.get(key, 0) > largest:
-            st.session_state[key] = largest
-    check_address("step", limits=(0, last), is_whole=True)
-    check_address("slot", limits=(1, trace.num_slots), is_whole=True)
-    with st.container(horizontal=True, vertical_alignment="center", key="stepper"):
-        for name, icon, shortcut, to in (
-            ("first", "first_page", None, lambda _: 0),
-            ("previous", "chevron_left", "Left", lambda now: now - 1),
-            ("next", "chevron_right", "Right", lambda now: now + 1),
-            ("last", "last_page", None, lambda _: last),
-        ):
-            st.button(
-                f":material/{icon}:",
-                key=f"step-{name}",
-                help=f"{name} step",
-                shortcut=shortcut,
-                on_click=_go_to_step,
-                args=(to, last),
-            )
-        number = st.slider(
-            "Step",
-            0,
-            last,
-            value=min(1, last),
-            key="step",
-            bind="query-params",
-            width=300,
-            label_visibility="collapsed",
-        )
-        with st.container(horizontal=True, vertical_alignment="center", width="content", wrap=False):
-            st.markdown("slot", width="content")
-            slot = st.selectbox(
-                "Slot",
-                list(range(1, trace.num_slots + 1)),
-                key="slot",
-                bind="query-params",
-                width=84,
-                label_visibility="collapsed",
-            )
-    return None if number == 0 else number - 1, slot - 1
-
-
-def _go_to_step(to: object, last: int) -> None:
-    now = st.session_state.get("step", min(1, last))
-    st.session_state["step"] = min(max(to(now), 0), last)  # type: ignore[operator]
-
-
 def _jump_to_cell() -> None:
     """Copy the clicked cell into the step and the slot: the chart forgets it as soon as it changes."""
     points = st.session_state["matrix"]["selection"]["points"]
@@ -292,3 +203,26 @@ def _describe_matrix(case: Case, value: str) -> str:
         f"{MATRIX_VALUES[value]} of {case.trace.num_slots} slots at {case.trace.num_steps} steps of {case.heading}; "
         "choose step and slot above, or read “Matrix as a table” below"
     )
+
+
+def _link_on(case: Case) -> None:
+    """Lead on to the same decode beside others."""
+    st.divider()
+    address = sides.as_address(case.request)
+    if case.source.is_fixed:
+        address.pop(sides.key_of("knobs", "A"))
+    with st.container(horizontal=True):
+        for label, icon, more in (
+            ("Next: beside another rule", "compare", {}),
+            (
+                "What if the history, or a slot, were another?",
+                "edit",
+                {sides.key_of("rule", "B"): sides.AS_A, "beside": "Change B"},
+            ),
+        ):
+            st.page_link(
+                st.Page(compare.page, url_path="compare"),
+                label=label,
+                icon=f":material/{icon}:",
+                query_params=address | more,
+            )

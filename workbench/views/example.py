@@ -1,8 +1,9 @@
 """The example that comes with the package, so that the dashboard shows something where no run is.
 
 ``python -m workbench.views.example`` makes it anew: it trains DiffSASRec on the toy world as the recipe says, finds
-a person for each fate that a held-out item can have, and records how every rule decodes them. Their histories and
-all titles are kept beside the traces. ``--runs FOLDER`` takes a run that is finished there already.
+a person for each fate that a held-out item can have, and records how every rule decodes them, and what SASRec
+recommends to them. Their histories and all titles are kept beside the traces. ``--runs FOLDER`` takes runs that are
+finished there already.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.trace import DecodeStep, DecodeTrace
-from workbench.experiments import OpenRun, decode_user, open_run, recipe, run_experiment
+from workbench.experiments import OpenRun, decode_user, open_run, recipe, recommend_user, run_experiment
 
 FOLDER = Path(__file__).parent / "toy_trace"
 CATALOGUE = "catalogue.json"
@@ -45,6 +46,7 @@ class Example:
     titles: list[str]
     categories: list[str]
     counts: list[int]  # how often each item occurs in training
+    baselines: dict[str, list[list[int]]]  # way -> SASRec's list for each of the people, tokens
     provenance: dict[str, Any]
 
 
@@ -59,8 +61,8 @@ def load() -> Example:
     return Example(traces=traces, **content)
 
 
-def make(run: OpenRun, folder: Path) -> None:
-    """Write the example from a run on the toy world."""
+def make(run: OpenRun, baseline: OpenRun, folder: Path) -> None:
+    """Write the example from a run on the toy world, and one of SASRec to stand beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     indices = _people(run)
     part, interactions = run.split.part("test"), run.dataset.interactions
@@ -90,6 +92,10 @@ def make(run: OpenRun, folder: Path) -> None:
         "titles": items["title"].tolist(),
         "categories": items["categories"].tolist(),
         "counts": run.split.training_counts().tolist(),
+        "baselines": {
+            way: [_recommended(baseline, person["user_id"], way) for person in people]
+            for way in ("topk", "autoregressive")
+        },
         "provenance": {
             "run": "recorded with the package by `python -m workbench.views.example`",
             "checkpoint": run.checkpoint.hash,
@@ -103,6 +109,11 @@ def make(run: OpenRun, folder: Path) -> None:
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     (folder / CATALOGUE).write_text(text + "\n", encoding="utf-8")
+
+
+def _recommended(run: OpenRun, user_id: Any, way: str) -> list[int]:
+    length = DecodeConfig().num_slots
+    return recommend_user(run, user_id, way=way, num_recommendations=length).items[0].tolist()
 
 
 def _pack(folder: Path, path: Path) -> None:
@@ -181,8 +192,11 @@ def main() -> None:
     given = parser.parse_args().runs
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with tempfile.TemporaryDirectory() as forgotten:
-        run = run_experiment(recipe("toy", "diffsasrec"), runs_dir=given or forgotten, progress="lines")
-        make(open_run(run), FOLDER)
+        run, baseline = (
+            run_experiment(recipe("toy", model), runs_dir=given or forgotten, progress="lines")
+            for model in ("diffsasrec", "sasrec")
+        )
+        make(open_run(run), open_run(baseline), FOLDER)
     logger.info("wrote %s", FOLDER)
 
 

@@ -17,7 +17,7 @@ from workbench.knob_table import knob, knobs_of
 from workbench.views.page import check_address, in_url, plain
 from workbench.views.sources import Source
 
-_CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
+CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
 
 
 def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
@@ -26,15 +26,16 @@ def choose(source: Source, messages: DeltaGenerator) -> DecodeConfig:
     check_address("rule", rules, messages=messages)
     rule = st.selectbox("Rule", rules, key="rule", bind="query-params")
     st.caption(f"It {RULES[rule].summary}. Source: {RULES[rule].source}.")
-    default = dataclasses.replace(source.default_config(), num_candidates=_CANDIDATES_TO_LOOK_AT)
+    default = dataclasses.replace(source.default_config(), num_candidates=CANDIDATES_TO_LOOK_AT)
     if source.is_fixed:
+        _say_what_is_not_read((), "while the recorded example is shown: it needs a run", messages)
         st.caption("This example is recorded: other knobs need a run.")
         return DecodeConfig(rule=rule)
     values = {}
     if "inner" in RULES[rule].knobs:  # outside the form: it decides which knobs stand in it
         values["inner"] = _draw("inner", default.inner, messages)
     names = knobs_of(rule, values.get("inner"))
-    _say_what_is_not_read(rule, names, messages)
+    _say_what_is_not_read(names, f"with the rule {plain(rule)}", messages)
     with st.form("knobs", border=True):
         values |= {
             name: _draw(name, getattr(default, name), messages) for name in names if name not in values
@@ -65,11 +66,11 @@ def _draw(name: str, default: Any, messages: DeltaGenerator) -> Any:
     return st.number_input(words, low, high, default, step=1, **options)
 
 
-def _say_what_is_not_read(rule: str, offered: Container[str], messages: DeltaGenerator) -> None:
-    """Say which knobs of the address the rule does not read: once, as later ones are left over from another rule."""
+def _say_what_is_not_read(offered: Container[str], when: str, messages: DeltaGenerator) -> None:
+    """Say which knobs of the address are not read: once, as later ones are left over from another rule."""
     if st.session_state.setdefault("address-is-read", False):
         return
     st.session_state["address-is-read"] = True
     for field in dataclasses.fields(DecodeConfig):
         if field.name not in ("rule", *offered) and in_url(field.name) is not None:  # type: ignore[misc]
-            messages.warning(f"{plain(field.name)} in the address has no effect with the rule {plain(rule)}.")
+            messages.warning(f"{plain(field.name)} in the address has no effect {when}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Callable
 
 import streamlit as st
 import torch
@@ -15,12 +16,23 @@ from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.randomness import uniform
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench import lessons
-from workbench.constraints import Constraints
+from workbench.decode_request import DecodeRequest
 from workbench.figures import TARGET_GLYPH, forward_process, loss_weight, slot_and_rank
 from workbench.views import board
-from workbench.views.page import as_table, chart, check_address, frame, go_on, is_dark, link, opening
+from workbench.views.page import (
+    as_table,
+    chart,
+    check_address,
+    frame,
+    go_on,
+    is_dark,
+    link,
+    opening,
+    say_what_is_unknown,
+)
 from workbench.views.sources import ExampleSource, Person
 
+_ADDRESS = ("lesson", "t", "draw", "user", "rule", "step")
 _NUM_ITEMS = 12  # of the history, so that all are seen at once
 _CODE_STYLE = """
 <style>
@@ -35,6 +47,7 @@ def page() -> None:
     """Draw the page."""
     frame()
     opening("Learn", "How masked diffusion works, lesson by lesson, on people of a generated world.")
+    say_what_is_unknown(_ADDRESS)
     check_address("lesson", lessons.LESSONS)
     lesson = st.segmented_control(
         "Lesson",
@@ -107,7 +120,7 @@ def _choose(source: ExampleSource) -> tuple[Person, DecodeTrace]:
         user = st.selectbox("User", people, key="user", bind="query-params", width=120)
         rule = st.selectbox("Rule", rules, key="rule", bind="query-params", width=200)
     config = dataclasses.replace(source.default_config(), rule=rule)
-    return source.person(user), source.decode(user, config, Constraints(source.catalogue, config.num_slots))
+    return source.person(user), source.decode(DecodeRequest(run="", user=user, config=config))
 
 
 def _show_backward(source: ExampleSource) -> None:
@@ -203,7 +216,7 @@ def _show_demonstrations(source: ExampleSource) -> None:
                 link(stop.page, stop.label, "arrow_forward", **stop.address)
 
 
-_DRAW = dict(
+_DRAW: dict[str, Callable[[ExampleSource], None]] = dict(
     zip(
         lessons.LESSONS,
         (_show_forward, _show_backward, _show_order, _show_guess, _show_demonstrations),

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from diffsasrec.config import nearest
 from workbench.runs import BrokenRun
 
 CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
@@ -46,6 +47,7 @@ def plain(text: str) -> str:
     return "".join(f"\\{char}" if char in _MARKUP else char for char in printable)
 
 
+_STREAMLITS_OWN = ("embed", "embed_options")
 _MARKUP = set("\\\\`*_{}[]()<>#+-.!|$~:&^=@")
 
 
@@ -79,6 +81,18 @@ def check_address(
         f"The address asks for {key.replace('_', ' ')} “{plain(given[:60])}”, {there}: showing the default."
     )
     (messages or st).warning(words)
+
+
+def say_what_is_unknown(known: Iterable[str], messages: DeltaGenerator | None = None) -> None:
+    """Say which names of the address the page does not know: what they ask for has no effect."""
+    names = [*known]
+    for given in st.query_params:
+        if given not in names and given not in _STREAMLITS_OWN:
+            meant = nearest(given[:60], names)
+            hint = f"; did you mean {plain(meant)}?" if meant else "."
+            (messages or st).warning(
+                f"The address gives “{plain(given[:60])}”, which this page does not know, so it has no effect{hint}"
+            )
 
 
 def _lies_within(given: str, limits: tuple[float | None, float | None], is_whole: bool) -> bool:

@@ -10,11 +10,11 @@ import streamlit as st
 from diffsasrec.vocabulary import PAD_ID
 from workbench.figures import truth_figure
 from workbench.tables import trace_document, trace_table
-from workbench.views import board
+from workbench.views import board, code
 from workbench.views.case import Case
 from workbench.views.page import chart, check_address, is_dark
 
-PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Export")
+PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Code", "Export")
 
 
 @st.fragment(key="panels")
@@ -131,7 +131,8 @@ def _show_provenance(case: Case) -> None:
 
 
 def _show_export(case: Case) -> None:
-    stem = f"{case.run_id.replace('/', '-')}-user-{_file_name(case.person.user_id)}-{case.trace.config.get('rule')}"
+    run, user = case.request.run.replace("/", "-"), file_name(case.person.user_id)
+    stem = f"{run}-user-{user}-{case.trace.config.get('rule')}"
     st.caption("The replay is one HTML file that needs no network; the tables hold every step and slot.")
     with st.container(horizontal=True, key="exports"):
         for words, ending, mime, make in (
@@ -144,6 +145,10 @@ def _show_export(case: Case) -> None:
             )
 
 
+def _show_code(case: Case) -> None:
+    code.show(case.source, case.request)
+
+
 def _csv(case: Case) -> str:
     return trace_table(case.trace, case.source.title, target=case.person.target).to_csv(index=False)
 
@@ -153,7 +158,8 @@ def _json(case: Case) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False)
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
+    """Return a text from outside as a part of a file's name."""
     return "".join(char if char.isalnum() or char in "-_" else "-" for char in text[:60])
 
 
@@ -163,5 +169,6 @@ _DRAW = {
     "Matrix as a table": _show_matrix_table,
     "History": _show_history,
     "Provenance": _show_provenance,
+    "Code": _show_code,
     "Export": _show_export,
 }

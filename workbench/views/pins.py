@@ -6,22 +6,19 @@ quotation marks.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from workbench.constraints import Constraints, read_pins
+from workbench.constraints import Constraints, join_texts, read_pins, split_texts
 from workbench.datasets.catalogue import Catalogue
 from workbench.views.page import in_url, plain
 from workbench.views.sources import Person, Source
 
 _KEYS = ("pin", "forbid")
 _MOST_FOUND = 8  # titles that a search shows
-_LONGEST_LINE = 10_000  # characters of a field that an address gives
 _LONGEST = 80  # characters of a title
 
 
@@ -35,7 +32,7 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
         return constraints
     with st.expander("Pin or forbid items", expanded=is_used, icon=":material/keep:"):
         laid_down, search = st.container(gap="xsmall", key="laid-down"), st.container()
-        pins = _split(
+        pins = split_texts(
             st.text_input(
                 "Pinned, as slot=item",
                 key="pin",
@@ -44,7 +41,7 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
                 help="The slot, counted from 1, and the item’s id or the beginning of its title; several with commas.",
             )
         )
-        forbidden = _split(
+        forbidden = split_texts(
             st.text_input(
                 "Forbidden items",
                 key="forbid",
@@ -110,32 +107,9 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
     """Draw the search; only this is drawn again while the reader types, and the whole page after a choice."""
     if st.session_state.pop("is-chosen", False):
         st.rerun()
-    text = st.text_input(
-        "Find an item",
-        key="find",
-        type="search",
-        live=True,
-        icon=":material/search:",
-        placeholder="title or id",
-        label_visibility="collapsed",
-    )
-    if not text or not text.strip():
+    token = find(catalogue, "")
+    if token is None:
         return
-    found = catalogue.search(text[:_LONGEST], most=_MOST_FOUND)
-    if not found:
-        st.caption("No title and no id has this in it.")
-        return
-    names = {token: catalogue.title(token)[:_LONGEST] for token in found}
-    repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
-    token = st.radio(
-        "Item",
-        found,
-        format_func=lambda each: plain(
-            f"{names[each]} ({catalogue.item_id(each)})" if names[each] in repeated else names[each]
-        ),
-        key="found",
-        label_visibility="collapsed",
-    )
     item_id = str(catalogue.item_id(token))
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         chosen = min(int(st.session_state.get("slot") or 1), num_slots)
@@ -153,6 +127,36 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
         st.button("Forbid", key="do-forbid", on_click=_choose, args=("forbid", [*forbidden, item_id]))
 
 
+def find(catalogue: Catalogue, prefix: str) -> int | None:
+    """Draw a search for an item and return the token that is chosen; None before anything is found."""
+    text = st.text_input(
+        "Find an item",
+        key=f"{prefix}find",
+        type="search",
+        live=True,
+        icon=":material/search:",
+        placeholder="title or id",
+        label_visibility="collapsed",
+    )
+    if not text or not text.strip():
+        return None
+    found = catalogue.search(text[:_LONGEST], most=_MOST_FOUND)
+    if not found:
+        st.caption("No title and no id has this in it.")
+        return None
+    names = {token: catalogue.title(token)[:_LONGEST] for token in found}
+    repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return st.radio(
+        "Item",
+        found,
+        format_func=lambda each: plain(
+            f"{names[each]} ({catalogue.item_id(each)})" if names[each] in repeated else names[each]
+        ),
+        key=f"{prefix}found",
+        label_visibility="collapsed",
+    )
+
+
 def _choose(key: str, texts: Sequence[str]) -> None:
     """Write what was found into its field, and end the search."""
     _write(key, texts)
@@ -161,23 +165,9 @@ def _choose(key: str, texts: Sequence[str]) -> None:
 
 def _write(key: str, texts: Sequence[str]) -> None:
     """Put texts into the field that the address is bound to."""
-    st.session_state[key] = _join(texts)
+    st.session_state[key] = join_texts(texts)
 
 
 def _clear() -> None:
     for key in _KEYS:
         st.session_state[key] = ""
-
-
-def _split(line: str | None) -> list[str]:
-    """Return the texts of a line, parted by commas, as in a table of comma-separated values."""
-    one_line = " ".join((line or "")[:_LONGEST_LINE].splitlines())
-    rows = list(csv.reader([one_line], skipinitialspace=True))
-    return [text.strip() for row in rows for text in row if text.strip()]
-
-
-def _join(texts: Sequence[str]) -> str:
-    """Return texts as the line that ``_split`` reads."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(texts)
-    return line.getvalue()

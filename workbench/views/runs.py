@@ -11,16 +11,26 @@ from diffsasrec.models.base import WAYS
 from workbench.figures import runs_scatter, training_curves
 from workbench.runs import Run, RunError
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
-from workbench.views.page import chart, check_address, frame, list_broken, plain, say_no_runs
+from workbench.views.page import (
+    chart,
+    check_address,
+    frame,
+    list_broken,
+    plain,
+    say_no_runs,
+    say_what_is_unknown,
+)
 from workbench.views.sources import Shelf, shelf
 
 _MOST_CURVES = 6
+_NAMES = ("part", "list", "data", "model", "filter_seen", "across", "up", "run")  # in the address
 
 
 def page() -> None:
     """Draw the page."""
     frame()
     st.title("Runs", anchor=False)
+    say_what_is_unknown(_NAMES)
     found = shelf()
     runs = {**found.steppable, **found.other}
     if not runs:

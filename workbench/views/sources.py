@@ -12,6 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,16 @@ from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
 from workbench.cohort import Sample
-from workbench.constraints import Constraints
 from workbench.datasets.catalogue import Catalogue
+from workbench.decode_request import DecodeRequest
 from workbench.decoding_study import Setting, growing, outcome_of, told_of
-from workbench.experiments import SHORTEST_HISTORY, OpenRun, decode_user, default_decode_config, open_run
+from workbench.experiments import SHORTEST_HISTORY, OpenRun, default_decode_config, open_run, recommend_user
+from workbench.history_edits import edited
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
 from workbench.views import example
 
+BASELINES = {"topk": "SASRec, top-K", "autoregressive": "SASRec, one after the other"}
 EXAMPLE = "example"  # the id of the bundled example where a run's id is expected
 
 
@@ -89,8 +92,12 @@ class Source(ABC):
         """The items as people name them."""
 
     @abstractmethod
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
-        """Return the user's reverse process, with the pinned items in their slots and without the forbidden ones."""
+    def decode(self, request: DecodeRequest) -> DecodeTrace:
+        """Return the reverse process that is asked for; raise ``ValueError`` for what cannot be."""
+
+    def history(self, request: DecodeRequest) -> list[int]:
+        """Return the history that a decode starts from, oldest first, after its edits."""
+        return edited(self.person(request.user).tokens.tolist(), request.edits, self.catalogue)
 
     @abstractmethod
     def sample(self, config: DecodeConfig, *, num_users: int) -> Sample:
@@ -119,6 +126,17 @@ class Source(ABC):
     def popularity(self, token: int) -> int:
         """Return how often an item occurs in training."""
         return int(self.counts[Vocabulary.to_column(token)])
+
+    def baselines(self, request: DecodeRequest, run: Run | None) -> dict[str, list[int]]:
+        """Return the lists that stand beside a decode, by name: SASRec's from its run, if any, and the most popular."""
+        ways = (
+            {} if run is None else {words: recommended(run, request, way) for way, words in BASELINES.items()}
+        )
+        return {**ways, "popularity": most_popular(self, request)}
+
+    @abstractmethod
+    def code(self, request: DecodeRequest) -> tuple[str | None, str]:
+        """Return the papermill command, where there is one, and the Python code that give the same trace."""
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
@@ -173,9 +191,8 @@ class RunSource(Source):
     def catalogue(self) -> Catalogue:
         return self._opened.catalogue
 
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
-        hash_, laid_down = self._opened.checkpoint.hash, constraints.about()
-        return _decode(self.run.id, hash_, user_id, to_dict(config), laid_down, self._opened)
+    def decode(self, request: DecodeRequest) -> DecodeTrace:
+        return _decode(self._opened.checkpoint.hash, request, self._opened)
 
     def sample(self, config: DecodeConfig, *, num_users: int) -> Sample:
         return _sample(self.run.id, self._opened.checkpoint.hash, to_dict(config), num_users, self._opened)
@@ -194,6 +211,10 @@ class RunSource(Source):
 
     def genres(self, token: int) -> str:
         return str(self._genres[Vocabulary.to_column(token)] or "").replace("|", ", ")
+
+    def code(self, request: DecodeRequest) -> tuple[str | None, str]:
+        folder = self.run.folder.parents[1]
+        return request.as_command(folder), request.as_python(folder)
 
     def provenance(self) -> dict[str, Any]:
         manifest = self.run.manifest
@@ -273,8 +294,10 @@ class ExampleSource(Source):
     def catalogue(self) -> Catalogue:
         return Catalogue(Vocabulary.from_items(self._content.item_ids), self._content.titles)
 
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
-        return self._content.traces[config.rule].user(self.index_of(user_id))
+    def decode(self, request: DecodeRequest) -> DecodeTrace:
+        if request.edits or request.pins or request.forbidden or request.change:
+            raise ValueError("the example is recorded: to change a history, to pin or to forbid needs a run")
+        return self._content.traces[request.config.rule].user(self.index_of(request.user))
 
     def title(self, token: int) -> str:
         return self._content.titles[Vocabulary.to_column(token)]
@@ -284,6 +307,16 @@ class ExampleSource(Source):
 
     def genres(self, token: int) -> str:
         return self._content.categories[Vocabulary.to_column(token)].replace("|", ", ")
+
+    def baselines(self, request: DecodeRequest, run: Run | None) -> dict[str, list[int]]:
+        place = self.index_of(request.user)
+        recorded = {words: self._content.baselines[way][place] for way, words in BASELINES.items()}
+        return recorded | super().baselines(request, None)
+
+    def code(self, request: DecodeRequest) -> tuple[str | None, str]:
+        place = self.index_of(request.user)
+        load = "from workbench.views.example import load"
+        return None, f"{load}\n\ntrace = load().traces[{request.config.rule!r}].user({place})"
 
     def provenance(self) -> dict[str, Any]:
         return self._content.provenance
@@ -305,6 +338,49 @@ class Shelf:
         if run_id not in self.steppable:
             raise unknown_name("run", run_id, self.steppable)
         return RunSource(self.steppable[run_id])
+
+    def on_the_same_data(self, run_id: str) -> list[str]:
+        """Return the ids of the runs that can be stepped through and know the same items, that run among them."""
+        if run_id not in self.steppable:
+            return [run_id]
+        data = self.steppable[run_id].manifest["dataset"]
+        return [id_ for id_, run in self.steppable.items() if run.manifest["dataset"] == data]
+
+    def baseline(self, run_id: str) -> Run | None:
+        """Return the newest run of SASRec that is trained on the same data as a run that can be stepped through."""
+        if run_id not in self.steppable:
+            return None
+        data = self.steppable[run_id].manifest["dataset"]
+        for run in self.other.values():
+            is_alike = (
+                run.manifest.get("config", {}).get("model") == "sasrec" and run.manifest["dataset"] == data
+            )
+            if is_alike and (run.folder / BEST / WEIGHTS).is_file():
+                return run
+        return None
+
+
+def recommended(run: Run, request: DecodeRequest, way: str) -> list[int]:
+    """Return the tokens that a run without slots recommends for the history of a request, best first."""
+    opened, _, _ = _opened(run.id, stamp(run), run)
+    return _recommended(
+        opened.checkpoint.hash, request.user, request.edits, way, request.config.num_slots, opened
+    )
+
+
+@st.cache_data(max_entries=256, show_spinner="Asking the baseline …")
+def _recommended(
+    checkpoint: str, user: str, edits: tuple[str, ...], way: str, length: int, _run: OpenRun
+) -> list[int]:
+    found = recommend_user(_run, user, way=way, num_recommendations=length, edits=edits)
+    return found.items[0].tolist()
+
+
+def most_popular(source: Source, request: DecodeRequest) -> list[int]:
+    """Return the tokens of the items that occur most often in training and not in the history."""
+    seen = set(source.history(request))
+    tokens = (Vocabulary.to_token(int(column)) for column in np.argsort(-source.counts, kind="stable"))
+    return list(islice((int(token) for token in tokens if token not in seen), request.config.num_slots))
 
 
 def shelf() -> Shelf:
@@ -359,24 +435,16 @@ def _sample(run_id: str, checkpoint: str, config: dict[str, Any], num_users: int
 
 
 @st.cache_data(max_entries=256, show_spinner="Decoding …")
-def _decode(
-    run_id: str,
-    checkpoint: str,
-    user_id: str,
-    config: dict[str, Any],
-    laid_down: dict[str, Any],
-    _run: OpenRun,
-) -> DecodeTrace:
-    """Return one user's decode, in main memory; ``laid_down`` holds pins and forbidden items as a trace tells them."""
-    pinned = {int(slot): item for slot, item in laid_down["pinned"].items()}
-    decode_config = from_dict(DecodeConfig, config)
-    trace = decode_user(
-        _run, user_id, decode_config, pinned=pinned, forbidden_too=laid_down["forbidden_too"]
-    ).user(0)
+def _decode(checkpoint: str, request: DecodeRequest, _run: OpenRun) -> DecodeTrace:
+    """Return one user's decode, in main memory."""
+    trace = request.decoded(_run).user(0)
     steps = tuple(
         DecodeStep(**{name: tensor.cpu() for name, tensor in vars(step).items()}) for step in trace.steps
     )
-    return replace(trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu())
+    forced_at = None if trace.forced_at is None else trace.forced_at.cpu()
+    return replace(
+        trace, steps=steps, history=trace.history.cpu(), filled_at=trace.filled_at.cpu(), forced_at=forced_at
+    )
 
 
 def stamp(run: Run) -> str:

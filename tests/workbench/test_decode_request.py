@@ -1,0 +1,121 @@
+"""What a decode was asked with: read from texts, and given as code and as a command that give the same trace."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffsasrec.decode_config import DecodeConfig
+from tests.diffsasrec.decode_cases import assert_same_steps
+from workbench.decode_request import DecodeRequest, read_request
+from workbench.experiments import open_run, recipe, run_experiment, trace_name
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(world):
+    config = recipe("circle", "diffsasrec", **world.settings)
+    return open_run(run_experiment(config, runs_dir=world.runs, progress="none"))
+
+
+def asked(run: str = "circle-diffsasrec/abc", **texts) -> DecodeRequest:
+    default = DecodeConfig(num_slots=4, num_candidates=12)
+    return read_request(run, "7", default=default, **{"rule": "low_confidence", **texts})
+
+
+def test_texts_become_a_request():
+    request = asked(
+        seed=3,
+        knobs="temperature=0.5, num_steps=2",
+        edit="remove 1, insert 2=105",
+        pin="2=110",
+        forbid="104, 103",
+        after_step=1,
+        then_pin="1=120",
+        then_forbid="121",
+    )
+    assert request.config == DecodeConfig(
+        rule="low_confidence", seed=3, temperature=0.5, num_steps=2, num_slots=4, num_candidates=12
+    )
+    assert request.edits == ("remove 1", "insert 2=105")
+    assert request.pins == ("2=110",)
+    assert request.forbidden == ("104", "103")
+    assert request.change is not None
+    assert request.change.pinned == {1: "120"}
+
+
+def test_a_request_as_parameters_is_read_back_as_the_same():
+    request = asked(
+        seed=3, knobs="temperature=0.123456789", edit="move 1=2", forbid='"a,b"', after_step=2, then_pin="1=5"
+    )
+    parameters = request.as_parameters()
+    run, user = parameters.pop("run"), parameters.pop("user")
+    assert read_request(run, user, default=DecodeConfig(), **parameters) == request
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"knobs": "temperature"}, "a setting is key=value"),
+        ({"knobs": "temprature=1"}, "temperature"),
+        ({"knobs": "rule=random"}, "rule has a place of its own"),
+        ({"pin": "x"}, "a pin is SLOT=ITEM"),
+        ({"then_pin": "1=5"}, "needs the step after which it is"),
+        ({"rule": "nonsense"}, "unknown rule"),
+    ],
+)
+def test_texts_that_cannot_be_read_say_so(texts, message):
+    with pytest.raises(ValueError, match=message):
+        asked(**texts)
+
+
+REQUESTS = {
+    "plain": {},
+    "all": {
+        "rule": "random",
+        "seed": 2,
+        "knobs": "temperature=0.5, num_slots=4, num_candidates=12",
+        "edit": "remove 1, insert 2=118",
+        "pin": "2=112",
+        "forbid": "115",
+        "after_step": 1,
+        "then_forbid": "121",
+    },
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_python_code_gives_the_same_trace(run, world, name):
+    request = asked(run.run.id, **REQUESTS[name])
+    trace = request.decoded(run)
+    found: dict = {}
+    exec(request.as_python(world.runs), found)
+    assert_same_steps(trace.steps, found["trace"].steps)
+    assert found["trace"].about == trace.about
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_papermill_command_keeps_the_same_trace_in_the_run(run, world, tmp_path, name):
+    request = asked(run.run.id, **REQUESTS[name])
+    trace = request.decoded(run)
+    words = shlex.split(
+        request.as_command(world.runs, output=str(tmp_path / "out.ipynb")).replace("\\\n", "")
+    )
+    assert words[0] == "papermill"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "papermill", *words[1:]],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = run.run.load_trace(trace_name(trace))
+    assert_same_steps(trace.steps, kept.steps)

@@ -1,0 +1,73 @@
+"""Whose decode a page shows: the run and the user, chosen in the sidebar and named by the address."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from workbench.views.page import check_address, plain
+from workbench.views.sources import EXAMPLE, Shelf, Source
+
+_MOST_USERS_LISTED = 5_000  # more can be shown by typing an id
+_WALK_SEED = 20_260_101  # of the random users: everybody who presses the button sees the same ones
+
+
+def choose_run(found: Shelf, messages: DeltaGenerator, *, key: str = "run") -> str:
+    """Return the id of the run that the reader chose, or the example's; ``key`` is its name in the address.
+
+    A page that another one links to needs names of its own: Streamlit clears those of the page that is left.
+    """
+    options = [*found.steppable, EXAMPLE]
+    check_address(key, options, messages=messages)
+    run_id = st.selectbox("Run", options, key=key, bind="query-params", filter_mode="contains")
+    if found.other:
+        st.caption(
+            f"{len(found.other)} more under Runs: they have no steps to go through, or no weights yet."
+        )
+    return run_id
+
+
+def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") -> str:
+    """Return the user that the reader chose; say so and fall back to the first when there is no such user."""
+    known = [source.user_at(index) for index in range(min(source.num_users, _MOST_USERS_LISTED))]
+    if source.is_fixed:
+        check_address(key, known, messages=messages)
+    chosen = st.selectbox(
+        "User",
+        known,
+        key=key,
+        bind="query-params",
+        accept_new_options=not source.is_fixed,
+        filter_mode="prefix",
+        help=f"{source.num_users:,} users with a held-out item. Type to search; any id can be entered.",
+    )
+    try:
+        index = source.index_of(str(chosen))
+    except ValueError as error:
+        messages.warning(f"{plain(str(error))}. Showing user {plain(known[0])} instead.")
+        chosen, index = known[0], 0
+    with st.container(horizontal=True, key="user-buttons"):
+        for name, icon, words in (
+            ("previous", "chevron_left", "previous user"),
+            ("random", "shuffle", "a random user: the same ones in the same order for everybody"),
+            ("next", "chevron_right", "next user"),
+        ):
+            st.button(
+                f":material/{icon}:",
+                key=f"user-{name}",
+                help=words,
+                on_click=_go_to_user,
+                args=(source, index, name, key),
+            )
+    return str(chosen)
+
+
+def _go_to_user(source: Source, index: int, move: str, key: str) -> None:
+    if move == "random":
+        turn = st.session_state.get("walk", 0)
+        st.session_state["walk"] = turn + 1
+        index = int(np.random.default_rng([_WALK_SEED, turn]).integers(source.num_users))
+    else:
+        index += 1 if move == "next" else -1
+    st.session_state[key] = source.user_at(index)
