@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Callable
 
 import streamlit as st
 import torch
@@ -203,7 +204,7 @@ def _show_demonstrations(source: ExampleSource) -> None:
                 link(stop.page, stop.label, "arrow_forward", **stop.address)
 
 
-_DRAW = dict(
+_DRAW: dict[str, Callable[[ExampleSource], None]] = dict(
     zip(
         lessons.LESSONS,
         (_show_forward, _show_backward, _show_order, _show_guess, _show_demonstrations),
