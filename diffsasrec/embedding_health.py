@@ -97,8 +97,8 @@ def nearest(embeddings: torch.Tensor, column: int, *, num_items: int) -> tuple[t
     Returns:
         columns (K,) long and cosines (K,) float, K = num_items or all others.
     """
-    unit = _unit(embeddings)
-    cosine = (unit @ unit[column]).float()
+    lengths = embeddings.norm(dim=1).clamp(min=1e-12)
+    cosine = embeddings @ (embeddings[column] / lengths[column]) / lengths
     cosine[column] = -torch.inf
     best = cosine.topk(min(num_items, len(cosine) - 1))
     return best.indices, best.values

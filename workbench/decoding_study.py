@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 STUDIES = "studies"
+_MOST_SCORES = (
+    1 << 25
+)  # of users that are decoded together while somebody waits: fewer where the catalogue is large
 NUM_CANDIDATES = 50  # kept of each slot: what the fate of the truth and the temperature are told from
 STEPS = (1, 2, 5, 10)
 COSTS: dict[
@@ -256,6 +259,8 @@ def growing(
     judged = opened.split.part(part)
     judged = judged.take(judged.end - judged.start >= SHORTEST_HISTORY)
     num_users = min(max_users, len(judged))
+    num_scores = opened.split.interactions.num_items * (setting.decode.num_slots if setting.decode else 1)
+    users_at_once = min(users_at_once, max(1, _MOST_SCORES // num_scores))
     chosen, num_turns = (
         np.arange(num_users) * len(judged) // max(num_users, 1),
         -(-num_users // users_at_once),

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from diffsasrec.embedding_health import nearest, principal_components
+from diffsasrec.embedding_health import nearest
 from diffsasrec.interactions import Interactions
 from diffsasrec.vocabulary import Vocabulary
 
@@ -52,26 +52,25 @@ def by_neighbours(interactions: Interactions, *, width: int = 32) -> torch.Tenso
 
 
 def points(
-    embeddings: torch.Tensor,
+    coordinates: torch.Tensor,
     counts: NDArray[np.int64],
     *,
     genres: Callable[[int], str],
     always: Sequence[int] = (),
-) -> tuple[pd.DataFrame, list[float]]:
-    """Return a row per item that is drawn, and which shares of the variance the two axes have.
+) -> pd.DataFrame:
+    """Return a row per item that is drawn.
 
     Args:
-        embeddings: (N, D).
+        coordinates: (N, 2), the first two principal components.
         counts: (N,) how often each item occurs in training: the most popular ones are drawn.
         genres: column -> genres, joined by ", "; the first one gives the colour.
         always: columns that are drawn too.
     """
-    coordinates, shares = principal_components(embeddings)
     drawn = np.argsort(-counts, kind="stable")[:MOST_DRAWN]
     drawn = np.unique(np.concatenate([drawn, np.asarray(always, dtype=np.int64)]))
     first = [genres(int(column)).partition(",")[0].strip() for column in drawn]
     common = {name for name, _ in Counter(name for name in first if name).most_common(NUM_GENRES)}
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "column": drawn,
             "x": coordinates[drawn, 0].numpy(),
@@ -80,7 +79,6 @@ def points(
             "count": counts[drawn],
         }
     )
-    return table, shares.tolist()
 
 
 def neighbours(embeddings: torch.Tensor, column: int, *, num_items: int = 10) -> pd.DataFrame:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 
-from diffsasrec.trace import DecodeTrace
+from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 
 LESSONS = ("Forward", "Backward", "Order is not rank", "Guess the next slot", "Demonstrations")
 
@@ -155,7 +156,7 @@ DEMONSTRATIONS = (
         "Is the first slot the best recommendation?",
         (
             Stop(
-                "One decode: slots along the bottom, places of the list upwards. Most points lie off the line.",
+                "One decode: slots along the bottom, places of the list downwards. How many points lie off the line?",
                 "Slot and rank",
                 "learn",
                 {"lesson": "Order is not rank"},
@@ -217,14 +218,14 @@ def order_and_rank(trace: DecodeTrace) -> pd.DataFrame:
 
 
 def rounds(trace: DecodeTrace) -> list[int]:
-    """Return the steps in which a guess is open: one that fills something while two slots or more are masked."""
-    found = []
-    num_open = trace.num_slots
-    for index, step in enumerate(trace.steps):
-        if bool(step.unmasked.any()) and num_open > 1:
-            found.append(index)
-        num_open += int(step.remasked.sum()) - int(step.unmasked.sum())
-    return found
+    """Return the steps in which a guess is open: after the first, filling something, two slots or more masked."""
+    codes = torch.tensor([SLOT_STATES.index(name) for name in OPEN_STATES])
+    num_open = torch.isin(trace.slot_states()[:, 0], codes).sum(dim=1).tolist()  # after each step
+    return [
+        index
+        for index, step in enumerate(trace.steps)
+        if index > 0 and num_open[index - 1] > 1 and bool(step.unmasked.any())
+    ]
 
 
 def verdict(trace: DecodeTrace, step: int, guess: int) -> tuple[bool, str]:

@@ -18,8 +18,10 @@ from workbench.figures import (
     forward_process,
     label,
     loss_by_block_size,
+    loss_weight,
     percent,
     runs_scatter,
+    slot_and_rank,
     slot_step_matrix,
     slot_strip,
     training_curves,
@@ -315,3 +317,20 @@ def test_a_reliability_curve_has_a_point_per_bin_and_the_diagonal():
     assert (list(curve.x), list(curve.y)) == ([0.04, 0.95], [0.1, 0.5])
     assert curve.marker.size[0] > curve.marker.size[1]
     assert len(figures.reliability_curve({}).data) == 1
+
+
+def test_a_guess_counts_the_more_the_fewer_items_are_masked():
+    line, here = loss_weight(0.25, epsilon=0.5).data
+    assert line.y[0] == 2
+    assert line.y[-1] == 1
+    assert list(here.y) == [1 / 0.625]
+
+
+def test_slots_stand_at_their_places_in_the_list_with_a_star_for_the_target():
+    table = pd.DataFrame(
+        {"slot": [1, 2], "filled as no.": [2, 1], "place in the list": [2, 1], "token": [7, 9]}
+    )
+    _, points = slot_and_rank(table, lambda token: WILD, target=9).data
+    assert (list(points.x), list(points.y), list(points.text)) == ([1, 2], [2, 1], [2, 1])
+    assert list(points.marker.symbol) == ["square", "star"]
+    assert all("<script" not in text for text in points.hovertext)

@@ -32,9 +32,7 @@ def test_the_popular_items_are_drawn_and_those_that_are_asked_for(monkeypatch):
     monkeypatch.setattr(item_map, "MOST_DRAWN", 2)
     monkeypatch.setattr(item_map, "NUM_GENRES", 1)
     names = ["a, b", "a", "c", ""]
-    table, shares = item_map.points(
-        torch.eye(4), np.array([5, 1, 9, 0]), genres=names.__getitem__, always=[1]
-    )
+    table = item_map.points(torch.eye(4)[:, :2], np.array([5, 1, 9, 0]), genres=names.__getitem__, always=[1])
     assert table["column"].tolist() == [0, 1, 2]
     assert table["genre"].tolist() == ["a", "a", "other"]
-    assert len(shares) == 2
+    assert table["x"].tolist() == [1, 0, 0]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from workbench.population_figures import filling_order, groups
+from workbench.population_figures import (
+    bars,
+    filling_order,
+    groups,
+    item_map,
+    long_tail,
+    spectrum,
+    split_over_time,
+)
 
 
 def test_the_order_of_filling_is_drawn_slot_by_place():
@@ -31,3 +39,48 @@ def test_groups_have_intervals_and_stand_beside_their_reference():
     assert points.error_x.array.round(6).tolist() == [0.2, 0.1]
     assert figure.layout.annotations[0].text == "all: 0.3000"
     assert points.marker.size[0] < points.marker.size[1]
+
+
+def test_a_bar_stands_for_a_row():
+    (bar,) = bars(pd.DataFrame({"gap": ["a day", "<i>"], "share": [0.25, 0.75]}), x="gap", y="share").data
+    assert list(bar.x) == ["a day", "&lt;i&gt;"]
+    assert list(bar.y) == [0.25, 0.75]
+
+
+def test_items_that_never_occur_have_no_place_on_a_scale_of_powers():
+    table = pd.DataFrame({"place": [1, 2, 3], "count": [9, 1, 0], "share": [0.9, 1, 1]})
+    (line,) = long_tail(table).data
+    assert list(line.y) == [9, 1]
+
+
+def test_a_split_is_drawn_over_dates_or_in_the_order_of_the_history():
+    table = pd.DataFrame(
+        {"user": ["7", "7"], "number": [1, 2], "time": [0, 86_400], "role": ["training", "test"]}
+    )
+    dated = split_over_time(table, is_dated=True, cutoffs={"test": 86_400})
+    assert [str(trace.x[0])[:10] for trace in dated.data] == ["1970-01-01", "1970-01-02"]
+    assert dated.layout.shapes[0].x0.startswith("1970-01-02")
+    ordered = split_over_time(table, is_dated=False)
+    assert [(trace.name, trace.x[0], trace.marker.symbol) for trace in ordered.data] == [
+        ("training", 1, "circle"),
+        ("test", 2, "star"),
+    ]
+
+
+def test_the_chosen_item_and_its_neighbours_are_marked_on_the_map():
+    points = pd.DataFrame(
+        {"column": [3, 5, 8], "x": [0.0, 1, 2], "y": [0.0, 0, 1], "genre": ["a", "a", "other"]}
+    )
+    figure = item_map(points, {3: "<b>x</b>", 5: "y", 8: "z"}, chosen=3, near=[8])
+    marks = {trace.name: list(trace.hovertext) for trace in figure.data}
+    assert marks == {
+        "a": ["&lt;b&gt;x&lt;/b&gt;", "y"],
+        "other": ["z"],
+        "neighbours": ["z"],
+        "chosen": ["&lt;b&gt;x&lt;/b&gt;"],
+    }
+
+
+def test_a_spectrum_is_told_in_shares_of_its_largest_value():
+    (line,) = spectrum([4.0, 2.0, 1.0]).data
+    assert list(line.y) == [1, 0.5, 0.25]

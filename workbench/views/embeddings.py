@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.checkpoint import WEIGHTS
-from diffsasrec.embedding_health import EmbeddingHealth, health, item_embeddings
+from diffsasrec.embedding_health import EmbeddingHealth, health, item_embeddings, principal_components
 from diffsasrec.models import MODELS
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
 from workbench import item_map, population_figures
-from workbench.datasets import open_dataset
+from workbench.datasets import Dataset, open_dataset
 from workbench.datasets.catalogue import Catalogue
 from workbench.runs import Run
 from workbench.views.page import (
@@ -46,6 +46,8 @@ class _Items:
     counts: NDArray[np.int64]  # (N,)
     embeddings: torch.Tensor  # (N, D)
     health: EmbeddingHealth
+    coordinates: torch.Tensor  # (N, 2) along the two strongest directions
+    shares: list[float]  # of the variance, that these have
 
     def title(self, column: int) -> str:
         return self.catalogue.title(int(Vocabulary.to_token(column)))[:_LONGEST]
@@ -92,8 +94,7 @@ def _of_run(run_id: str, stamp_: str, _run: Run) -> _Items:
     embeddings = item_embeddings(state, num_items=opened.dataset.interactions.num_items)
     if embeddings is None:
         raise ValueError(f"the run {run_id} has no table of item embeddings: choose another run")
-    genres = opened.dataset.items["categories"].fillna("").str.replace("|", ", ").tolist()
-    return _Items(opened.catalogue, genres, counts, embeddings, health(embeddings))
+    return _items(opened.catalogue, opened.dataset, counts, embeddings)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Reading the toy data …")
@@ -102,9 +103,17 @@ def _without_model() -> _Items:
     interactions = dataset.interactions
     embeddings = item_map.by_neighbours(interactions)
     counts = np.bincount(Vocabulary.to_column(interactions.tokens), minlength=interactions.num_items)
-    genres = dataset.items["categories"].fillna("").str.replace("|", ", ").tolist()
     catalogue = Catalogue(interactions.vocabulary, dataset.items["title"].array)
-    return _Items(catalogue, genres, counts, embeddings, health(embeddings))
+    return _items(catalogue, dataset, counts, embeddings)
+
+
+def _items(
+    catalogue: Catalogue, dataset: Dataset, counts: NDArray[np.int64], embeddings: torch.Tensor
+) -> _Items:
+    genres = dataset.items["categories"].fillna("").str.replace("|", ", ").tolist()
+    found = health(embeddings)
+    coordinates, shares = principal_components(embeddings)
+    return _Items(catalogue, genres, counts, embeddings, found, coordinates, shares.tolist())
 
 
 def _show(items: _Items) -> None:
@@ -133,8 +142,8 @@ def _show(items: _Items) -> None:
         )
     with left:
         columns = near["column"].tolist()
-        points, shares = item_map.points(
-            items.embeddings, items.counts, genres=items.genres.__getitem__, always=[chosen, *columns]
+        points = item_map.points(
+            items.coordinates, items.counts, genres=items.genres.__getitem__, always=[chosen, *columns]
         )
         titles = {column: items.title(column) for column in points["column"].tolist()}
         figure = population_figures.item_map(points, titles, chosen=chosen, near=columns)
@@ -143,7 +152,7 @@ def _show(items: _Items) -> None:
             if len(points) < num_items
             else "all items"
         )
-        st.markdown(f"**Map**: {drawn}. Two directions have {sum(shares):.0%} of the variance (PCA).")
+        st.markdown(f"**Map**: {drawn}. Two directions have {sum(items.shares):.0%} of the variance (PCA).")
         chart(
             figure,
             key="item-map",

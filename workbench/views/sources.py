@@ -2,7 +2,7 @@
 
 Both answer the same questions, so that a page never asks which one it has. What is dear is cached here: an opened
 run (data, split and weights), and a decode per checkpoint, user and config. A model is called through
-``experiments`` alone.
+``experiments`` and ``decoding_study`` alone.
 """
 
 from __future__ import annotations
