@@ -147,7 +147,7 @@ def read_request(
 ) -> DecodeRequest:
     """Return what the texts of an address or a notebook ask for; raise ``ValueError`` for what cannot be read.
 
-    ``default`` has the knobs that nobody names; of it the rule's own are taken anew.
+    ``default`` says how many slots there are, and candidates kept, where the knobs do not.
     """
     plain = {name: vars(default)[name] for name in ("num_slots", "num_candidates")}
     settings = read_settings(split_texts(knobs))
