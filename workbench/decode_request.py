@@ -37,17 +37,21 @@ class DecodeRequest:
     then_pins: tuple[str, ...] = ()
     then_forbidden: tuple[str, ...] = ()
 
-    @property
-    def change(self) -> Change | None:
-        """Return what is laid down on the way; raise ``ValueError`` for what no branch would lay down."""
-        if self.after_step:
-            return Change(self.after_step, read_pins(self.then_pins), self.then_forbidden)
-        if self.then_pins or self.then_forbidden:
+    def __post_init__(self) -> None:
+        read_pins(self.pins)
+        read_pins(self.then_pins)
+        if not self.after_step and (self.then_pins or self.then_forbidden):
             raise ValueError(
                 "what is pinned or forbidden on the way needs the step after which it is: give a step, or pin from "
                 "the start"
             )
-        return None
+
+    @property
+    def change(self) -> Change | None:
+        """Return what is laid down on the way."""
+        if not self.after_step:
+            return None
+        return Change(self.after_step, read_pins(self.then_pins), self.then_forbidden)
 
     def decoded(self, run: OpenRun) -> DecodeTrace:
         """Return the trace; errors are those of ``decode_user``."""
@@ -143,7 +147,7 @@ def read_request(
 ) -> DecodeRequest:
     """Return what the texts of an address or a notebook ask for; raise ``ValueError`` for what cannot be read.
 
-    ``default`` has the knobs that nobody names; of it the rule's own are taken anew.
+    ``default`` says how many slots there are, and candidates kept, where the knobs do not.
     """
     plain = {name: vars(default)[name] for name in ("num_slots", "num_candidates")}
     settings = read_settings(split_texts(knobs))
@@ -151,7 +155,7 @@ def read_request(
         if name in settings:
             raise ValueError(f"{name} has a place of its own: take it out of the knobs")
     config = from_dict(DecodeConfig, {**plain, "rule": rule, "seed": seed, **settings})
-    request = DecodeRequest(
+    return DecodeRequest(
         run=run,
         user=user,
         config=config,
@@ -167,9 +171,6 @@ def read_request(
             }.items()
         },
     )
-    read_pins(request.pins)
-    assert request.change is None or request.after_step
-    return request
 
 
 def _settings(config: DecodeConfig) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
 from workbench.settings import value_as_text
@@ -95,6 +96,17 @@ def knobs_of(rule: str, inner: str | None = None) -> tuple[str, ...]:
     own = RULES[rule].knobs
     own += tuple(name for name in RULES[inner].knobs if name not in own) if inner and "inner" in own else ()
     return ("num_slots", *own, *_for_every_rule())
+
+
+def check_reach(settings: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for a number that a widget would not offer: what a text asks for costs a server as much."""
+    for name, value in settings.items():
+        _, _, low, high = knob(name)
+        if low is None or high is None or value is None:
+            continue
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:
+            raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
 
 
 def rules_in_words() -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
-from workbench.knob_table import KNOBS, knob, knobs_of, rules_in_words
+from workbench.knob_table import KNOBS, check_reach, knob, knobs_of, rules_in_words
 
 FIELDS = {field.name: field.default for field in dataclasses.fields(DecodeConfig)}
 
@@ -52,3 +52,15 @@ def test_the_table_as_text_holds_every_rule_and_every_knob_with_its_default():
         assert all(f"{name}=" in lines[place + 2] for name in row.knobs)
     assert any(line.startswith("num_steps=none") for line in lines)
     assert any(line.startswith("keep_tau=false") for line in lines)
+
+
+def test_numbers_beyond_what_a_widget_offers_are_refused_by_name():
+    check_reach({"num_slots": 50, "temperature": 0.7, "top_k": None, "rank_by": "slot", "keep_tau": True})
+    for settings, words in (
+        ({"num_candidates": 10**9}, "num_candidates must be between 1 and 200, got 1000000000"),
+        ({"temperature": float("nan")}, "temperature must be between 0 and 10, got nan"),
+        ({"eta": True}, "eta must be between 0 and 1, got True"),
+        ({"num_slots": "many"}, "num_slots must be between 1 and 50, got 'many'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_reach(settings)

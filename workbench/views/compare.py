@@ -170,8 +170,9 @@ def _show_difference(found: Shelf, chosen: list[Side], person: Person) -> None:
     traces = {side.name: side.trace for side in chosen}
     table = difference_table(traces, chosen[0].source.title)
     names = " and ".join(side.name for side in chosen[1:])
+    shown = int(st.session_state.get("step", 1)) - 1
     chart(
-        difference_figure(traces),
+        difference_figure(traces, step=shown if shown >= 0 else None),
         key="difference",
         alt=f"Where {names} hold another item than A, slot by step; the table below says the same",
     )

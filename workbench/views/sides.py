@@ -19,7 +19,7 @@ from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.trace import DecodeTrace
 from workbench.constraints import join_texts, read_pins, split_texts
 from workbench.decode_request import DecodeRequest, read_request
-from workbench.knob_table import knobs_of
+from workbench.knob_table import check_reach, knobs_of
 from workbench.replay import quoted
 from workbench.settings import read_settings, value_as_text
 from workbench.views.knobs import CANDIDATES_TO_LOOK_AT
@@ -206,6 +206,7 @@ def _decoded(
         request = DecodeRequest(run=run_id, user=user_id, config=config)
     else:
         own = read_settings(split_texts(given.pop("knobs")))
+        check_reach(own)
         if first is not None:
             own = _read_by(given["rule"], first.config) | own
         texts = join_texts(f"{knob}={value_as_text(value)}" for knob, value in own.items())
