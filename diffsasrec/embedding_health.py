@@ -12,6 +12,7 @@ import torch
 
 from diffsasrec.vocabulary import Vocabulary
 
+MEAN_COSINE, EFFECTIVE_RANK = "MeanCosine", "EffectiveRank"  # names in ``history.jsonl``
 _TABLE = "item_embedding.weight"  # of ``Transformer``, whatever model it is part of
 
 
@@ -49,6 +50,19 @@ def health(embeddings: torch.Tensor) -> EmbeddingHealth:
         raise ValueError("embeddings hold NaN or infinity: the training diverged, train the model again")
     values = singular_values(embeddings)
     return EmbeddingHealth(mean_cosine(embeddings), effective_rank(values), values)
+
+
+def collapse_figures(state: dict[str, torch.Tensor], *, num_items: int) -> dict[str, float]:
+    """Return how collapsed a model's table is, by name, for its curve of training; nothing for a model without one.
+
+    Args:
+        state: the model's ``state_dict()``.
+    """
+    embeddings = item_embeddings(state, num_items=num_items)
+    if embeddings is None or len(embeddings) < 2:
+        return {}
+    found = health(embeddings)
+    return {MEAN_COSINE: found.mean_cosine, EFFECTIVE_RANK: found.effective_rank}
 
 
 def mean_cosine(embeddings: torch.Tensor) -> float:

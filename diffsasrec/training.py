@@ -17,6 +17,7 @@ import torch
 from diffsasrec.checkpoint import save_checkpoint
 from diffsasrec.config import config_hash, to_dict
 from diffsasrec.descent import Descent
+from diffsasrec.embedding_health import collapse_figures
 from diffsasrec.evaluation import evaluate
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
@@ -184,12 +185,11 @@ class _Trainer:
             self.on_evaluation(row)
 
     def _figures(self) -> dict[str, Any]:
-        """Return the figures of the weights on validation."""
+        """Return the figures of the weights on validation, and what their table of embeddings looks like."""
         length, most = min(10, self.split.interactions.num_items), self.config.max_validation_users
-        evaluation = evaluate(
-            self.model, self.split, "validation", num_recommendations=length, max_users=most
-        )
-        return {name: figure["value"] for name, figure in evaluation.figures.items()}
+        found = evaluate(self.model, self.split, "validation", num_recommendations=length, max_users=most)
+        figures = {name: figure["value"] for name, figure in found.figures.items()}
+        return figures | collapse_figures(self.model.state_dict(), num_items=self.model.num_items)
 
     def _enter_stage(self, stage: int) -> None:
         """Start a later stage from the best weights, with a fresh optimiser."""

@@ -19,6 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffsasrec.decode_config import RULES
+from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
@@ -279,11 +280,23 @@ def training_curves(
     histories: Mapping[str, pd.DataFrame], *, figure_name: str = "NDCG@10", x: str = "epoch"
 ) -> go.Figure:
     """Return training loss and a validation figure of some runs; each frame has ``x``, ``train_loss``, the figure."""
+    titles = {"train_loss": "Training loss", figure_name: f"Validation {figure_name}"}
+    return _curves(histories, titles, x=x)
+
+
+def collapse_curves(histories: Mapping[str, pd.DataFrame], *, x: str = "epoch") -> go.Figure:
+    """Return how far the tables of embeddings collapse in some trainings, where their histories tell it."""
+    titles = {EFFECTIVE_RANK: "Effective rank of the items", MEAN_COSINE: "Mean cosine of two items"}
+    return _curves(histories, titles, x=x)
+
+
+def _curves(histories: Mapping[str, pd.DataFrame], titles: Mapping[str, str], *, x: str) -> go.Figure:
+    """Return a panel per quantity, by its title, with a line per run that has it."""
     figure = make_subplots(
-        rows=1, cols=2, subplot_titles=("Training loss", f"Validation {figure_name}"), horizontal_spacing=0.12
+        rows=1, cols=len(titles), subplot_titles=[*titles.values()], horizontal_spacing=0.12
     )
     for index, (name, history) in enumerate(histories.items()):
-        for column, quantity in enumerate(("train_loss", figure_name), start=1):
+        for column, quantity in enumerate(titles, start=1):
             if quantity not in history:
                 continue
             known = history[[x, quantity]].dropna()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffsasrec.embedding_health import (
+    collapse_figures,
     effective_rank,
     health,
     item_embeddings,
@@ -89,3 +90,10 @@ def test_tables_without_an_answer_are_refused():
         health(torch.ones(1, 2))
     with pytest.raises(ValueError, match="train the model again"):
         health(torch.tensor([[1.0, math.nan], [0, 1]]))
+
+
+def test_the_figures_for_a_curve_are_those_of_the_table_and_nothing_without_one() -> None:
+    weight = torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 1.0], [9.0, 9.0]])  # PAD, two items, MASK
+    found = collapse_figures({"transformer.item_embedding.weight": weight}, num_items=2)
+    assert found == {"MeanCosine": pytest.approx(0.0), "EffectiveRank": pytest.approx(2.0)}
+    assert collapse_figures({"counts": torch.ones(2)}, num_items=2) == {}

@@ -50,6 +50,7 @@ def executed(tmp_path_factory):
             plan("06_published", {}, runs_dir=runs),
             plan("09_papers", {**among_systems, **TINY}, runs_dir=runs),
             plan("10_does_diffusion_matter", {**compared_with_twins, **TINY, "max_epochs": 2}, runs_dir=runs),
+            plan("12_collapse", {"stages": "1,3", "stage_epochs": 1, **TINY}, runs_dir=runs),
             plan("11_ablation", {"variants": "suffix fine-tuning", "seeds": "0", **ablated}, runs_dir=runs),
             plan("08_bridge", {"block_sizes": "2,0", "num_draws": 1, **TINY}, runs_dir=runs),
         ]
@@ -116,6 +117,7 @@ def test_a_batch_keeps_every_executed_notebook_in_its_run(executed):
         "08_bridge",
         "10_does_diffusion_matter",
         "11_ablation",
+        "12_collapse",
         "locks",
     }
 

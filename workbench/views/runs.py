@@ -7,8 +7,9 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from diffsasrec.embedding_health import EFFECTIVE_RANK
 from diffsasrec.models.base import WAYS
-from workbench.figures import runs_scatter, training_curves
+from workbench.figures import collapse_curves, runs_scatter, training_curves
 from workbench.runs import Run, RunError
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
 from workbench.views.page import (
@@ -120,6 +121,14 @@ def _show_curves(runs: dict[str, Run]) -> None:
         chart(
             figure, key="training-curves", alt=f"Training loss and validation NDCG@10 of {len(chosen)} runs"
         )
+        told = {id_: histories[id_] for id_ in chosen if EFFECTIVE_RANK in histories[id_]}
+        if told:
+            chart(
+                collapse_curves(told, x=across),
+                key="collapse-curves",
+                alt=f"Effective rank and mean cosine of the item embeddings of {len(told)} runs through training: "
+                "a falling rank and a rising cosine are a collapse",
+            )
         with st.expander("As a table"):
             rows = pd.concat([histories[id_].assign(run=id_) for id_ in chosen])
             st.dataframe(rows, hide_index=True, key="curves-table", alt="training history")
