@@ -26,7 +26,9 @@ from typing import Any
 import yaml
 
 from diffsasrec.config import unknown_name
+from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.models import MODELS
+from diffsasrec.models.base import SequentialModel
 from workbench.batch import Limits
 from workbench.jobs import TRAINING, Job, notebook_parameters, plan
 
@@ -35,10 +37,7 @@ _KEYS = ("notebooks", "parameters", "timeouts", *_TOP)
 _RANGE_KEYS = ("from", "to", "step", "num", "scale")
 _MOST_VALUES = 10_000  # of a range
 _READS_A_RUN = "run"
-_NEEDS_WAY = {  # notebooks that not every model's run can serve
-    "04_decode": "diffusion",
-    "07_decoding_study": "diffusion",
-}
+_ABOUT_SLOTS = ("04_decode", "07_decoding_study")  # notebooks that want a model of masked slots
 
 
 @dataclass(frozen=True)
@@ -136,12 +135,17 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
 
 def _fitting(trained: Sequence[Job], notebook: str) -> list[Job]:
     """Return the trainings whose model can do what the notebook asks for."""
-    way = _NEEDS_WAY.get(notebook)
     default = notebook_parameters(TRAINING)["model"]["default"]
     names = [job.parameters.get("model", ast.literal_eval(default)) for job in trained]
     return [
-        job for job, name in zip(trained, names, strict=True) if way is None or way in MODELS[name][1].ways
+        job
+        for job, name in zip(trained, names, strict=True)
+        if notebook not in _ABOUT_SLOTS or _fills_slots(MODELS[name][1])
     ]
+
+
+def _fills_slots(model: type[SequentialModel]) -> bool:
+    return "diffusion" in model.ways and model.decoded_by is DecodeConfig
 
 
 def _combinations(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

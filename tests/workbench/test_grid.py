@@ -16,16 +16,18 @@ def test_every_combination_becomes_a_training_and_later_notebooks_read_its_run(w
     content = {
         "notebooks": ["04_decode", "03_evaluate", "02_train"],
         "dataset": "circle",
-        "model": ["sasrec", "diffsasrec"],
+        "model": ["sasrec", "diffurec", "diffsasrec"],
         "seed": {"from": 3, "to": 4},
         "parameters": {"max_epochs": 1},
     }
     jobs = expand(as_grid(content, source="own"), runs_dir=tmp_path)
     trained = [job for job in jobs if job.notebook == "02_train"]
-    assert jobs[:4] == trained
+    assert jobs[:6] == trained
     assert [(job.parameters["model"], job.parameters["seed"]) for job in trained] == [
         ("sasrec", 3),
         ("sasrec", 4),
+        ("diffurec", 3),
+        ("diffurec", 4),
         ("diffsasrec", 3),
         ("diffsasrec", 4),
     ]
@@ -33,7 +35,7 @@ def test_every_combination_becomes_a_training_and_later_notebooks_read_its_run(w
     assert {job.run for job in judged} == {job.run for job in trained}
     assert all(job.needs == (job.parameters["run"].split("/")[1],) for job in judged)
     decoded = [job for job in jobs if job.notebook == "04_decode"]
-    assert {job.run for job in decoded} == {job.run for job in trained[2:]}, "SASRec has no reverse process"
+    assert {job.run for job in decoded} == {job.run for job in trained[4:]}, "the others fill no slots"
 
 
 def test_a_notebook_that_reads_no_run_gets_the_parameters_that_it_has(world, tmp_path):
