@@ -215,7 +215,7 @@ def decode(
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="the trace as JSON")] = None,
     runs: RunsOption = None,
 ) -> None:
-    """Fill K slots behind a user's history and tell it step by step.
+    """Fill K slots behind a user's history, or sample the next item's embedding, and tell it step by step.
 
     --set rule=NAME chooses how slots are filled, and --set KNOB=VALUE how that rule does it: `workbench rules`.
     """
@@ -223,7 +223,7 @@ def decode(
     from diffsasrec.files import write_text
     from workbench.constraints import read_pins
     from workbench.experiments import decode_user, open_run
-    from workbench.replay import replay_html, truth_in_words
+    from workbench.replay import decoding_in_words, replay_html, truth_in_words
     from workbench.tables import step_in_words, trace_document
 
     for path in filter(None, (html, json_)):
@@ -234,7 +234,7 @@ def decode(
     trace = decode_user(opened, user, config, pinned=pinned, forbidden_too=forbid or [])
     target = trace.about["targets"][0] or None
     titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
-    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+    heading = f"User {user}: {decoding_in_words(trace)}"
     print(heading)
     for slot in trace.about["pinned"]:
         print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import PINNED, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import PINNED, SLOT_STATES, TAKING_STATES, DecodeTrace
 
 TitleOf = Callable[[int], str]
 
@@ -195,7 +195,7 @@ def _page_data(
             state = states[number][slot]
             token = items[number][slot]
             item = item_of.setdefault(token, len(item_of)) if token else -1
-            if step.unmasked[0, slot]:
+            if SLOT_STATES[state] in TAKING_STATES:
                 last_filled[slot] = number + 1
             share, score = shares[number][slot], float(step.score[0, slot])
             slots.append([state, item, round(share, 5), round(score, 5), candidates, ranks[number][slot]])
@@ -218,6 +218,7 @@ def _page_data(
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
         "steps": steps,
         "filled_at": filled_at,
+        "start": "noise" if trace.kind == "gaussian" else "all others masked" if pinned else "all masked",
         "pinned": [item_of[pinned[slot]] if slot in pinned else -1 for slot in every_slot],
         "target": None if target is None else item_of[target],
         "score_name": score_name(trace),
@@ -230,7 +231,19 @@ def score_name(trace: DecodeTrace) -> str | None:
     return RULES[rule].score if rule in RULES else None
 
 
+def decoding_in_words(trace: DecodeTrace) -> str:
+    """Return how a list came about: ``threshold_decay, 10 slots in 4 steps``, ``embedding diffusion, 32 steps``."""
+    if trace.kind == "gaussian":
+        return f"embedding diffusion, {trace.num_steps} steps"
+    return f"{trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+
+
 def _subtitle(trace: DecodeTrace) -> str:
+    if trace.kind == "gaussian":
+        return (
+            f"Embedding diffusion, {trace.num_steps} steps from noise to a sample, seed {trace.config['seed']}. Each "
+            "shows the items nearest to the estimate of the next item’s embedding."
+        )
     rule = trace.config.get("rule")
     how = f"{rule.replace('_', ' ')}: {RULES[rule].summary}" if rule in RULES else trace.kind
     seed = f", seed {trace.config['seed']}" if "seed" in trace.config else ""

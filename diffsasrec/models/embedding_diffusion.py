@@ -72,7 +72,7 @@ class EmbeddingDiffusion(SequentialModel):
         *_, last = self.sample_steps(history, user_seeds=user_seeds, config=config)
         return self.item_logits(last.x0_hat)
 
-    def usual_decoding(self, list_length: int, **changes: Any) -> Decoding:
+    def usual_decoding(self, list_length: int, /, **changes: Any) -> Decoding:
         """Return how it samples when nobody says otherwise, with some changes."""
         own = {"num_steps": self.config.num_sample_steps, "ensemble": self.config.ensemble}
         return from_dict(SampleConfig, {"list_length": list_length, **own, **changes})

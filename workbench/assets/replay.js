@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const lastStep = data.steps.length;
-const start = data.pinned.some((item) => item >= 0) ? "all others masked" : "all masked";
+const start = data.start;
 let step = 0;
 let slot = 0;
 let timer = null;

@@ -14,6 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
+from workbench.tables import step_in_words
 from workbench.views import board, knobs, panels, pins
 from workbench.views.case import Case
 from workbench.views.page import chart, check_address, frame, is_dark, list_broken, plain, say_no_runs
@@ -25,6 +26,11 @@ _MATRIX_LEGEND = (
     "Small: masked. Orange edge: filled in this step. ★ or a number: place of the held-out item among the "
     "slot’s candidates. Click a cell to go there."
 )
+_SAMPLING_LEGEND = (
+    "One square a step. Thin edge: the nearest item is another one than before. ★ or a number: place of the held-out "
+    "item among the nearest. Click a square to go there."
+)
+_NOISE_ALONE = "The next item’s embedding is noise; step 1 shows what the model makes of it and the history."
 _WALK_SEED = 20_260_101  # of the random users: everybody who presses the button sees the same ones
 
 
@@ -54,10 +60,10 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
         source = found.source(run_id)
         user_id = _choose_user(source, messages)
         person, place = source.person(user_id), st.container()
-        num_slots = source.default_config().num_slots
+        num_slots = source.default_config().length
         try:
             config = knobs.choose(source, messages)
-            num_slots = config.num_slots
+            num_slots = config.length
         finally:  # a widget that is not drawn would forget what it holds
             with place:
                 constraints = pins.choose(source, person, num_slots=num_slots, messages=messages)
@@ -163,7 +169,8 @@ def _show_steps(case: Case) -> None:
         st.markdown(_step_in_words(case, step))
     st.html(
         board.style(
-            board.legend() + board.slots(trace, step, source.title, chosen=slot, target=target),
+            (board.legend() if case.source.has_slots else "")
+            + board.slots(trace, step, source.title, chosen=slot, target=target),
             dark=is_dark(),
         )
     )
@@ -190,13 +197,17 @@ def _show_steps(case: Case) -> None:
             on_select=_jump_to_cell,
             selection_mode="points",
         )
-        st.caption(_MATRIX_LEGEND)
+        st.caption(_MATRIX_LEGEND if case.source.has_slots else _SAMPLING_LEGEND)
     with right:
         if step is None:
+            if not case.source.has_slots:
+                st.caption(_NOISE_ALONE)
+                return
             all_ = "All slots that are not pinned" if trace.pinned_items() else "All slots"
             st.caption(f"{all_} are masked. Step 1 shows what the model predicts.")
         else:
-            st.subheader(f"Slot {slot + 1} at step {step + 1}", anchor=False)
+            where = f"Slot {slot + 1}" if case.source.has_slots else "Nearest items"
+            st.subheader(f"{where} at step {step + 1}", anchor=False)
             table = board.candidates(trace, step, slot, source.title, target=target)
             st.html(board.style(table, dark=is_dark()))
 
@@ -235,17 +246,21 @@ def _choose_step(case: Case) -> tuple[int | None, int]:
             width=300,
             label_visibility="collapsed",
         )
-        with st.container(horizontal=True, vertical_alignment="center", width="content", wrap=False):
-            st.markdown("slot", width="content")
-            slot = st.selectbox(
-                "Slot",
-                list(range(1, trace.num_slots + 1)),
-                key="slot",
-                bind="query-params",
-                width=84,
-                label_visibility="collapsed",
-            )
+        slot = _choose_slot(trace.num_slots) if case.source.has_slots else 1
     return None if number == 0 else number - 1, slot - 1
+
+
+def _choose_slot(num_slots: int) -> int:
+    with st.container(horizontal=True, vertical_alignment="center", width="content", wrap=False):
+        st.markdown("slot", width="content")
+        return st.selectbox(
+            "Slot",
+            list(range(1, num_slots + 1)),
+            key="slot",
+            bind="query-params",
+            width=84,
+            label_visibility="collapsed",
+        )
 
 
 def _go_to_step(to: object, last: int) -> None:
@@ -263,6 +278,10 @@ def _jump_to_cell() -> None:
 
 def _step_in_words(case: Case, step: int | None) -> str:
     trace, source = case.trace, case.source
+    if not source.has_slots:
+        return (
+            f"**Start.** {_NOISE_ALONE}" if step is None else plain(step_in_words(trace, step, source.title))
+        )
     if step is None:
         num_pinned = len(trace.pinned_items())
         pinned = f", {num_pinned} more {'is' if num_pinned == 1 else 'are'} pinned" if num_pinned else ""

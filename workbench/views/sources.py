@@ -23,6 +23,7 @@ from diffsasrec.checkpoint import WEIGHTS
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.models import MODELS
+from diffsasrec.sampling import Decoding
 from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
@@ -87,11 +88,16 @@ class Source(ABC):
         """The items as people name them."""
 
     @abstractmethod
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
+    def decode(self, user_id: str, config: Decoding, constraints: Constraints) -> DecodeTrace:
         """Return the user's reverse process, with the pinned items in their slots and without the forbidden ones."""
 
+    @property
+    def has_slots(self) -> bool:
+        """Whether it decodes masked slots, to which items can be pinned."""
+        return isinstance(self.default_config(), DecodeConfig)
+
     @abstractmethod
-    def default_config(self) -> DecodeConfig:
+    def default_config(self) -> Decoding:
         """Return how this model is decoded when nobody says otherwise."""
 
     @abstractmethod
@@ -163,11 +169,11 @@ class RunSource(Source):
     def catalogue(self) -> Catalogue:
         return self._opened.catalogue
 
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
+    def decode(self, user_id: str, config: Decoding, constraints: Constraints) -> DecodeTrace:
         hash_, laid_down = self._opened.checkpoint.hash, constraints.about()
         return _decode(self.run.id, hash_, user_id, to_dict(config), laid_down, self._opened)
 
-    def default_config(self) -> DecodeConfig:
+    def default_config(self) -> Decoding:
         return default_decode_config(self._opened.checkpoint.model)
 
     def title(self, token: int) -> str:
@@ -241,7 +247,8 @@ class ExampleSource(Source):
     def catalogue(self) -> Catalogue:
         return Catalogue(Vocabulary.from_items(self._content.item_ids), self._content.titles)
 
-    def decode(self, user_id: str, config: DecodeConfig, constraints: Constraints) -> DecodeTrace:
+    def decode(self, user_id: str, config: Decoding, constraints: Constraints) -> DecodeTrace:
+        assert isinstance(config, DecodeConfig), "the example is of a masked diffusion"
         return self._content.traces[config.rule].user(self.index_of(user_id))
 
     def title(self, token: int) -> str:
@@ -322,7 +329,7 @@ def _decode(
 ) -> DecodeTrace:
     """Return one user's decode, in main memory; ``laid_down`` holds pins and forbidden items as a trace tells them."""
     pinned = {int(slot): item for slot, item in laid_down["pinned"].items()}
-    decode_config = from_dict(DecodeConfig, config)
+    decode_config = from_dict(_run.checkpoint.model.decoded_by, config)
     trace = decode_user(
         _run, user_id, decode_config, pinned=pinned, forbidden_too=laid_down["forbidden_too"]
     ).user(0)
