@@ -27,7 +27,7 @@ _MATRIX_LEGEND = (
     "slot’s candidates. Click a cell to go there."
 )
 _SAMPLING_LEGEND = (
-    "One square a step. Thin edge: the nearest item is another one than before. ★ or a number: place of the held-out "
+    "One square a step. Orange edge: the nearest item is another one than before. ★ or a number: place of the held-out "
     "item among the nearest. Click a square to go there."
 )
 _NOISE_ALONE = "The next item’s embedding is noise; step 1 shows what the model makes of it and the history."
