@@ -23,6 +23,7 @@ PINNED = -1  # the step of a slot that was filled before the first
 NOBODY = -1  # the step of a slot that no person filled on the way
 KINDS = ("masked", "gaussian")
 OPEN_STATES = ("masked", "emptied")  # of a slot that holds no item
+TAKING_STATES = ("new", "changed")  # of a slot that has another item than before
 SLOT_STATES = ("masked", "new", "kept", "emptied", "changed")  # what a slot can be after a step
 
 
@@ -116,6 +117,10 @@ class DecodeTrace:
     def slot_states(self) -> torch.Tensor:
         """Return what every slot was after every step: (T, B, K) long, indices into ``SLOT_STATES``."""
         masked, new, kept, emptied, changed = range(len(SLOT_STATES))
+        if self.kind == "gaussian":  # no slot is masked: the nearest item is another one or the same
+            tokens = torch.stack([step.tokens for step in self.steps])
+            again = torch.where(tokens[1:] == tokens[:-1], kept, changed)
+            return torch.cat([torch.full_like(tokens[:1], new), again])
         filled = self.filled_at == PINNED
         states = []
         for step in self.steps:

@@ -37,7 +37,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 
 # %%
 from workbench import blocks, figures
-from workbench.experiments import default_decode_config, evaluate_run, open_run
+from workbench.experiments import default_decode_config, evaluate_run, fills_slots, open_run
 
 folder = blocks.begin(runs_dir)
 opened = open_run(blocks.choose_run(folder, run))
@@ -53,14 +53,15 @@ print(f"It can recommend in these ways: {', '.join(model.ways)}")
 # - `topk`: the whole catalogue is ranked once, the K best items are the list.
 # - `autoregressive`: one item is predicted, appended to the history, and so on, K times.
 # - `diffusion`: K masked slots behind the history are filled in a few steps; the list is ranked by how sure the model
-#   was when it filled a slot, for the order of slots is not a ranking.
+#   was when it filled a slot, for the order of slots is not a ranking. A model that diffuses embeddings has no slots:
+#   what it samples is its `topk`.
 #
 # `filter_seen` says whether items of the user's own history were forbidden. On the toy world the *oracle* stands beside
 # the model: it knows the process that drew the data, so no model can be better, but for chance.
 
 # %%
 config = None
-if "diffusion" in model.ways:
+if fills_slots(model):
     given = {} if num_slots is None else {"num_slots": num_slots}
     config = default_decode_config(model, rule=rule, **given)
 evaluations = evaluate_run(opened, decode_config=config, max_users=max_users)

@@ -33,6 +33,7 @@ from workbench.experiments import (
     ExperimentConfig,
     OpenRun,
     decode_user,
+    fills_slots,
     held_out,
     progress_mode,
 )
@@ -68,18 +69,37 @@ def begin(runs_dir: str | None = None) -> Path:
 def choose_run(runs_dir: Path, wanted: str, *, way: str = "topk") -> Run:
     """Return the run that was asked for, or the newest one with a checkpoint that recommends in the given way.
 
+    Where that is ``diffusion``, it has slots: what notebooks say of a decode is about slots.
+
     Raises:
-        RunError: there is no such run.
+        RunError: there is no such run, or it is of a model without slots where they are needed.
     """
     if wanted:
-        return Run.open(runs_dir, wanted)
+        run = Run.open(runs_dir, wanted)
+        if way == "diffusion" and _samples(run):
+            raise RunError(
+                f"the run {run.id} diffuses an embedding and has no slots: step through it on the Decode page, or with "
+                "`workbench decode`"
+            )
+        return run
     for run in list_runs(runs_dir):
-        model = run.manifest["config"].get("model") if isinstance(run, Run) else None
-        if isinstance(run, Run) and model in MODELS and way in MODELS[model][1].ways and run.status == "done":
+        if isinstance(run, Run) and run.status == "done" and _serves(run, way):
             return run
     raise RunError(
         f"{runs_dir} holds no finished run that recommends by {way!r}: make one with notebook 02_train"
     )
+
+
+def _serves(run: Run, way: str) -> bool:
+    """Return whether a run's model recommends in a way, by slots where that is ``diffusion``."""
+    model = run.manifest["config"].get("model")
+    return model in MODELS and way in MODELS[model][1].ways and not (way == "diffusion" and _samples(run))
+
+
+def _samples(run: Run) -> bool:
+    """Return whether a run's model is decoded, and not by slots."""
+    model = run.manifest["config"].get("model")
+    return model in MODELS and "diffusion" in MODELS[model][1].ways and not fills_slots(MODELS[model][1])
 
 
 def results(run: Run, *, part: str, filter_seen: bool | None = None) -> pd.DataFrame:

@@ -235,7 +235,7 @@ def decode(
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="the trace as JSON")] = None,
     runs: RunsOption = None,
 ) -> None:
-    """Fill K slots behind a user's history and tell it step by step.
+    """Fill K slots behind a user's history, or sample the next item's embedding, and tell it step by step.
 
     --set rule=NAME chooses how slots are filled, and --set KNOB=VALUE how that rule does it: `workbench rules`.
     """
@@ -243,6 +243,7 @@ def decode(
     from diffsasrec.files import write_text
     from workbench.constraints import read_pins, split_texts
     from workbench.experiments import decode_user, open_run
+    from workbench.replay import decoding_in_words
     from workbench.tables import trace_document
 
     for path in filter(None, (html, json_)):
@@ -255,7 +256,7 @@ def decode(
     target = trace.about["targets"][0] or None
     titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
     document = trace_document(trace, titles, lambda token: vocabulary.decode(token).item(), target=target)
-    heading = f"User {user}: {trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+    heading = f"User {user}: {decoding_in_words(trace)}"
     _tell_decode(trace, heading, document, titles)
     if html is not None:
         others = {}

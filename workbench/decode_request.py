@@ -14,6 +14,7 @@ from typing import Any
 
 from diffsasrec.config import from_dict
 from diffsasrec.decode_config import DecodeConfig
+from diffsasrec.sampling import Decoding
 from diffsasrec.trace import DecodeTrace
 from workbench.constraints import Change, Constraints, join_texts, read_pins, split_texts
 from workbench.experiments import OpenRun, decode_user
@@ -29,7 +30,7 @@ class DecodeRequest:
 
     run: str  # <recipe>/<key>
     user: str
-    config: DecodeConfig
+    config: Decoding
     edits: tuple[str, ...] = ()  # of the history
     pins: tuple[str, ...] = ()  # slot=item, from the start
     forbidden: tuple[str, ...] = ()  # items, from the start
@@ -47,6 +48,11 @@ class DecodeRequest:
             )
 
     @property
+    def rule(self) -> str:
+        """Return the rule that fills the slots; nothing of a model without slots."""
+        return self.config.rule if isinstance(self.config, DecodeConfig) else ""
+
+    @property
     def change(self) -> Change | None:
         """Return what is laid down on the way."""
         if not self.after_step:
@@ -61,7 +67,9 @@ class DecodeRequest:
         """Return Python code that leaves the same trace in ``trace``."""
         config = [f"{name}={value!r}" for name, value in _settings(self.config).items()]
         options = [f"    {name}={value!r}," for name, value in self._options().items()]
-        imports = ["from pathlib import Path", "", "from diffsasrec.decoding import DecodeConfig"]
+        kind = type(self.config).__name__
+        module = "decoding" if self.rule else "sampling"
+        imports = ["from pathlib import Path", "", f"from diffsasrec.{module} import {kind}"]
         imports += ["from workbench.constraints import Change"] if self.change else []
         return "\n".join(
             [
@@ -70,7 +78,7 @@ class DecodeRequest:
                 "from workbench.runs import Run",
                 "",
                 f"run = open_run(Run.open(Path({str(runs_dir)!r}), {self.run!r}))",
-                f"config = DecodeConfig({', '.join(config)})",
+                f"config = {kind}({', '.join(config)})",
                 *(
                     ["trace = decode_user(", "    run,", f"    {self.user!r},", "    config,", *options, ")"]
                     if options
@@ -80,13 +88,32 @@ class DecodeRequest:
         )
 
     def as_command(self, runs_dir: Path, *, output: str = "decode.ipynb") -> str:
-        """Return the papermill command whose notebook decodes the same and keeps the trace in the run."""
+        """Return the command that decodes the same.
+
+        Slots are decoded by papermill, whose notebook keeps the trace in the run; a model without slots has no such
+        notebook, so ``workbench decode`` writes a page that plays it.
+        """
+        if not self.rule:
+            return self._as_sampling_command(runs_dir)
         given = self.as_parameters() | {"runs_dir": str(runs_dir)}
         words = [
             f"-{'r' if isinstance(value, str) else 'p'} {name} {_quoted(value)}"
             for name, value in given.items()
         ]
         return " \\\n    ".join([f"papermill {_IN_NOTEBOOK} {shlex.quote(output)}", *words])
+
+    def _as_sampling_command(self, runs_dir: Path) -> str:
+        settings = (f"{name}={value_as_text(value)}" for name, value in vars(self.config).items())
+        given = [
+            ("user", [self.user]),
+            ("set", settings),
+            ("edit", self.edits),
+            ("forbid", self.forbidden),
+            ("html", ["decode.html"]),
+            ("runs", [str(runs_dir)]),
+        ]
+        words = [f"--{name}={_quoted(value)}" for name, values in given for value in values]
+        return " \\\n    ".join([f"workbench decode {_quoted(self.run)}", *words])
 
     def as_parameters(self) -> dict[str, Any]:
         """Return the parameters of 04_decode that are not its defaults; the page's and the notebook's names agree."""
@@ -104,7 +131,7 @@ class DecodeRequest:
             "then_forbid": join_texts(self.then_forbidden),
         }
         numbers = {"seed": self.config.seed, "after_step": self.after_step}
-        named = {"run": self.run, "user": self.user, "rule": self.config.rule}
+        named = {"run": self.run, "user": self.user, "rule": self.rule}
         return {**named, **{name: value for name, value in {**numbers, **texts}.items() if value}}
 
     def _options(self) -> dict[str, Any]:
@@ -118,7 +145,7 @@ class DecodeRequest:
         return {name: value for name, value in options.items() if value}
 
 
-def asked(run: str, user: str, config: DecodeConfig, constraints: Constraints) -> DecodeRequest:
+def asked(run: str, user: str, config: Decoding, constraints: Constraints) -> DecodeRequest:
     """Return what is asked where pins and forbidden items are checked already."""
     about = constraints.about()
     return DecodeRequest(
@@ -173,7 +200,7 @@ def read_request(
     )
 
 
-def _settings(config: DecodeConfig) -> dict[str, Any]:
+def _settings(config: Decoding) -> dict[str, Any]:
     """Return the fields that have to be said to get the config again."""
     return {
         field.name: value

@@ -15,6 +15,7 @@ import torch
 
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from diffsasrec.trace_comparison import TOGETHER, only_in_first, parting
+from diffsasrec.vocabulary import PAD_ID
 from workbench.figures import GREY, ORANGE, PURPLE, VERMILLION, TitleOf, finish, label
 from workbench.replay import quoted
 
@@ -26,6 +27,8 @@ def difference_in_words(
     first: DecodeTrace, other: DecodeTrace, titles: TitleOf, *, names: tuple[str, str] = ("A", "B")
 ) -> str:
     """Say which step parts two decodes, with which items, and how their lists differ in the end."""
+    if first.kind == other.kind == "gaussian":
+        return _samples_in_words(first, other, titles, names)
     apart = parting(first, other)
     left, right = names
     if int(apart.step[0]) == TOGETHER:
@@ -48,6 +51,21 @@ def difference_in_words(
     return (
         f"{left} and {right} part at step {step + 1}: {'; '.join(told)}{more}. {_ends(first, other, names)}"
     )
+
+
+def _samples_in_words(first: DecodeTrace, other: DecodeTrace, titles: TitleOf, names: tuple[str, str]) -> str:
+    """Say where the items nearest to two samples part, and how many items both lists hold."""
+    left, right = names
+    step = int(parting(first, other).step[0])
+    lists = [trace.recommendations().items[0].tolist() for trace in (first, other)]
+    shared = f"{len({*lists[0]} & {*lists[1]} - {PAD_ID})} items are in both lists."
+    if step == TOGETHER:
+        return f"{left} and {right} never part: the same item is nearest after every step. {shared}"
+    mine, theirs = (
+        quoted(titles(int(trace.steps[min(step, trace.num_steps - 1)].tokens[0, 0])))
+        for trace in (first, other)
+    )
+    return f"{left} and {right} part at step {step + 1}: {mine} is nearest in {left} and {theirs} in {right}. {shared}"
 
 
 def truth_in_each(traces: Mapping[str, DecodeTrace], target: int) -> str:

@@ -34,6 +34,7 @@ from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
 from diffsasrec.ranks import Ranks, joined, local_rank
+from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Forbidden, forbidden_of, history_of
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import DecodeTrace, Recommendations
@@ -298,21 +299,22 @@ def evaluate_run(
     run: Run | OpenRun,
     *,
     part: str = "test",
-    decode_config: DecodeConfig | None = None,
+    decode_config: Decoding | None = None,
     max_users: int | None = None,
     progress: str | None = None,
 ) -> list[Evaluation]:
     """Judge a run in every way its model can recommend, and keep the figures in the run.
 
     The ranking of the whole catalogue is judged with and without the items seen, lists of K items without them.
-    On the toy world the best that any model could reach stands beside it, under ``references``.
+    The list that an embedding diffusion samples is the beginning of its ranking: it is judged by itself only where
+    ``decode_config`` says how. On the toy world the best that any model could reach stands beside, in ``references``.
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, split = opened.checkpoint.model, opened.split
     oracle, features = oracle_for(opened.dataset), item_features(opened.dataset.items)
     evaluations, references = [], []
     with _Reporter(progress) as reporter:
-        for way in model.ways:
+        for way in model.ways if fills_slots(model) or decode_config else _without(model.ways, "diffusion"):
             for filter_seen in (True, False) if way == "topk" else (True,):
                 options = {
                     "recommend": way,
@@ -325,7 +327,7 @@ def evaluate_run(
                 if way == "diffusion":
                     options["decode_config"] = slots
                 if way == "any_slot":
-                    options["num_recommendations"] = min(slots.num_slots, options["num_recommendations"])
+                    options["num_recommendations"] = min(slots.length, options["num_recommendations"])
                 shown = reporter.evaluating(f"{part}, {way}" + ("" if filter_seen else ", seen items too"))
                 evaluations.append(evaluate(model, split, part, **options, progress=shown))
                 if oracle is not None and way == "topk":
@@ -339,6 +341,10 @@ def evaluate_run(
         provenance=_provenance(opened.run),
     )
     return evaluations
+
+
+def _without(ways: tuple[str, ...], way: str) -> tuple[str, ...]:
+    return tuple(each for each in ways if each != way)
 
 
 def item_features(items: pd.DataFrame) -> NDArray[np.bool_] | None:
@@ -377,15 +383,20 @@ def open_run(run: Run, *, which: str = BEST) -> OpenRun:
     return OpenRun(run, dataset, split, checkpoint)
 
 
-def default_decode_config(model: SequentialModel, **changes: Any) -> DecodeConfig:
-    """Return how a model is decoded when nobody says otherwise: ten slots, or half of a short length."""
-    return from_dict(DecodeConfig, {"num_slots": max(1, min(NUM_SLOTS, model.max_length // 2)), **changes})
+def default_decode_config(model: SequentialModel, **changes: Any) -> Decoding:
+    """Return how a model is decoded when nobody says otherwise: a list of ten, or half of a short length."""
+    return model.usual_decoding(max(1, min(NUM_SLOTS, model.max_length // 2)), **changes)
+
+
+def fills_slots(model: SequentialModel | type[SequentialModel]) -> bool:
+    """Return whether a model decodes masked slots; embedding diffusion samples one item instead."""
+    return "diffusion" in model.ways and model.decoded_by is DecodeConfig
 
 
 def decode_user(
     run: Run | OpenRun,
     user_id: Any,
-    config: DecodeConfig | None = None,
+    config: Decoding | None = None,
     *,
     part: str = "test",
     filter_seen: bool = True,
@@ -402,7 +413,7 @@ def decode_user(
     Args:
         run: a run, or one that is open already.
         user_id: the user's id in the data.
-        config: the rule and its knobs.
+        config: the rule and its knobs, or how an embedding diffusion is sampled.
         part: whose held-out item the history ends before.
         filter_seen: forbid the items of the history.
         pinned: slot, counted from 1 -> the item that it holds from the start, by id or beginning of its title.
@@ -428,7 +439,7 @@ def decode_user(
     own = interactions.user_ids[row : row + 1]
     device = _device()
     free = Constraints(
-        opened.catalogue, config.num_slots, frozenset() if seen is None else frozenset(seen.items.tolist())
+        opened.catalogue, config.length, frozenset() if seen is None else frozenset(seen.items.tolist())
     )
     constraints = free.with_all(pinned or {}, forbidden_too)
     forbidden = constraints.added_to(seen)
@@ -521,7 +532,9 @@ def held_out(split: Split, part: str, row: int) -> tuple[Any, Any, int]:
 def trace_name(trace: DecodeTrace) -> str:
     """Return a file name for the trace of one user: readable, and another one for each configuration."""
     user = re.sub(r"[^A-Za-z0-9]+", "-", str(trace.about["user_ids"][0]))[:40]
-    return f"user-{user}-{trace.config['rule']}-{config_hash([trace.config, trace.about])[:8]}"
+    return (
+        f"user-{user}-{trace.config.get('rule', trace.kind)}-{config_hash([trace.config, trace.about])[:8]}"
+    )
 
 
 def progress_mode(mode: str | None = None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
+from diffsasrec.sampling import SampleConfig
 from workbench.settings import value_as_text
 
 _WIDTH = 100  # characters of a line of text
@@ -85,10 +86,20 @@ KNOBS: dict[str, Knob] = {
     ),
 }
 
+SAMPLING_KNOBS: dict[str, Knob] = {  # of a model that diffuses embeddings
+    "list_length": Knob("length of the list", "Items nearest to the sample.", 1, 50),
+    "num_steps": Knob(
+        "steps", "Noise levels from noise to the sample; empty is all of the model's.", 1, 1000
+    ),
+    "ensemble": Knob("samples averaged", "Each starts from noise of its own.", 1, 32),
+    "seed": KNOBS["seed"],
+    "num_candidates": KNOBS["num_candidates"],
+}
 
-def knob(name: str) -> Knob:
+
+def knob(name: str, table: Mapping[str, Knob] = KNOBS) -> Knob:
     """Return what people are told of a field, its name alone where the table has no row."""
-    return KNOBS.get(name, Knob(name.replace("_", " "), ""))
+    return table.get(name, Knob(name.replace("_", " "), ""))
 
 
 def knobs_of(rule: str, inner: str | None = None) -> tuple[str, ...]:
@@ -131,6 +142,10 @@ def rules_in_words() -> str:
             else ", ".join(_readers(field.name))
         )
         words = f"{field.name}={value_as_text(field.default)}  ({reach}) {knob(field.name).help}{options}"
+        lines += textwrap.wrap(words, _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    lines += ["", "A model that diffuses embeddings has no rule and no slots; its knobs:"]
+    for field in dataclasses.fields(SampleConfig):
+        words = f"{field.name}={value_as_text(field.default)}  {knob(field.name, SAMPLING_KNOBS).help}"
         lines += textwrap.wrap(words, _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     lines += ["", "workbench decode RUN --user ID --set rule=NAME --set KNOB=VALUE"]
     return "\n".join(lines)

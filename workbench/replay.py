@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.trace_comparison import parting
 
 TitleOf = Callable[[int], str]
@@ -76,13 +76,13 @@ def replay_html(
                 else truth_in_words(each, target, titles)
             )
             story += f'<p class="story"><span class="star">★</span> {html.escape(said)}</p>'
-    heading = html.escape(_shorten(title or "How the slots were filled"))
+    heading = html.escape(_shorten(title or "How the list came about"))
     page = string.Template(_asset("replay.html")).substitute(
         title=heading,
         subtitle=html.escape(_subtitle(trace)),
         style=_asset("board.css") + _asset("replay.css"),
         story=story,
-        legend=legend_items(),
+        legend=legend_items() if trace.kind == "masked" else "",
         list_title="The lists as tables" if beside else "The list as a table",
         table="".join(
             f"{f'<h2>{name}</h2>' if name else ''}{_list_table(each, titles, target=target)}"
@@ -253,7 +253,7 @@ def _board_data(
             ]
             token = items[number][slot]
             item = item_of.setdefault(token, len(item_of)) if token else -1
-            if step.unmasked[0, slot]:
+            if SLOT_STATES[states[number][slot]] in TAKING_STATES:
                 last_filled[slot] = number + 1
             share, score = shares[number][slot], float(step.score[0, slot])
             slots.append(
@@ -272,9 +272,18 @@ def _board_data(
         "num_slots": trace.num_slots,
         "steps": steps,
         "filled_at": filled_at,
+        "has_slots": trace.kind == "masked",
+        "start": _start(trace),
         "pinned": _pinned_data(trace, item_of),
         "score_name": score_name(trace),
     }
+
+
+def _start(trace: DecodeTrace) -> str:
+    """Return what there is before the first step."""
+    if trace.kind == "gaussian":
+        return "noise"
+    return "all others masked" if trace.pinned_items() else "all masked"
 
 
 def _pinned_data(trace: DecodeTrace, item_of: Mapping[int, int]) -> list[list[int]]:
@@ -303,7 +312,7 @@ def _names(traces: Sequence[DecodeTrace]) -> list[str]:
 
 
 def _how(trace: DecodeTrace) -> str:
-    return str(trace.config.get("rule", trace.kind)).replace("_", " ")
+    return str(trace.config.get("rule", "embedding diffusion")).replace("_", " ")
 
 
 def score_name(trace: DecodeTrace) -> str | None:
@@ -312,7 +321,19 @@ def score_name(trace: DecodeTrace) -> str | None:
     return RULES[rule].score if rule in RULES else None
 
 
+def decoding_in_words(trace: DecodeTrace) -> str:
+    """Return how a list came about: ``threshold_decay, 10 slots in 4 steps``, ``embedding diffusion, 32 steps``."""
+    if trace.kind == "gaussian":
+        return f"embedding diffusion, {trace.num_steps} steps"
+    return f"{trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
+
+
 def _subtitle(trace: DecodeTrace) -> str:
+    if trace.kind == "gaussian":
+        return (
+            f"Embedding diffusion, {trace.num_steps} steps from noise to a sample, seed {trace.config['seed']}. Each "
+            "shows the items nearest to the estimate of the next item’s embedding."
+        )
     rule = trace.config.get("rule")
     how = f"{rule.replace('_', ' ')}: {RULES[rule].summary}" if rule in RULES else trace.kind
     seed = f", seed {trace.config['seed']}" if "seed" in trace.config else ""
@@ -336,11 +357,11 @@ def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> s
             place,
             f"{star}<bdi>{html.escape(_shorten(titles(token)))}</bdi>",
             "" if step == "pinned" else _percent(share),
-            slot + 1,
-            step,
+            *((slot + 1, step) if trace.kind == "masked" else ()),
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("place", "item", "model's probability", "slot", "step"))
+    where = ("slot", "step") if trace.kind == "masked" else ()
+    head = "".join(f"<th>{name}</th>" for name in ("place", "item", "model's probability", *where))
     return f'<table class="candidates"><tr>{head}</tr>{"".join(rows)}</table>'
 
 

@@ -310,6 +310,10 @@ def protocol_notes(table: pd.DataFrame) -> list[str]:
 def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
     """Say what one step of a user's reverse process did: what was filled, how sure the model was, what is left."""
     at = trace.steps[step]
+    if trace.kind == "gaussian":
+        what = "the sample" if step + 1 == trace.num_steps else "the estimate"
+        share = float(at.probability[0, 0])
+        return f"Step {step + 1}: “{titles(int(at.tokens[0, 0]))}” is nearest to {what} ({share:.1%})."
     filled = at.unmasked[0].nonzero().flatten().tolist()
     num_emptied = int(at.remasked[0].sum())
     states = [SLOT_STATES[state] for state in trace.slot_states()[step, 0].tolist()]

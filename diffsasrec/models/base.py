@@ -121,7 +121,7 @@ class SequentialModel(nn.Module, ABC):
             branch=branch,
         )
 
-    def usual_decoding(self, list_length: int, **changes: Any) -> Decoding:
+    def usual_decoding(self, list_length: int, /, **changes: Any) -> Decoding:
         """Return how lists of a length are decoded when nobody says otherwise, with some changes."""
         return from_dict(DecodeConfig, {"num_slots": list_length, **changes})
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diffsasrec.branching import Branch
 from diffsasrec.config import from_dict
 from diffsasrec.gaussian import Estimate, NoiseSchedule, SampleStep, sample_steps
 from diffsasrec.models.base import SequentialModel
@@ -72,7 +73,7 @@ class EmbeddingDiffusion(SequentialModel):
         *_, last = self.sample_steps(history, user_seeds=user_seeds, config=config)
         return self.item_logits(last.x0_hat)
 
-    def usual_decoding(self, list_length: int, **changes: Any) -> Decoding:
+    def usual_decoding(self, list_length: int, /, **changes: Any) -> Decoding:
         """Return how it samples when nobody says otherwise, with some changes."""
         own = {"num_steps": self.config.num_sample_steps, "ensemble": self.config.ensemble}
         return from_dict(SampleConfig, {"list_length": list_length, **own, **changes})
@@ -110,16 +111,19 @@ class EmbeddingDiffusion(SequentialModel):
         user_seeds: torch.Tensor,
         config: Decoding,
         pinned: torch.Tensor | None = None,
+        branch: Branch | None = None,
     ) -> DecodeTrace:
         """Return the reverse process of each user: the items nearest to the estimate of x0 at every noise level.
 
         Raises:
-            ValueError: a config of masked slots, more steps than there are, or a pin: there is no slot to pin to.
+            ValueError: a config of masked slots, more steps than there are, or a pin or a branch: there are no slots.
         """
         self._check_kind(config)
         assert isinstance(config, SampleConfig)
         if pinned is not None:
             raise ValueError(f"{type(self).__name__} has no slots to pin items to: forbid items instead")
+        if branch is not None:
+            raise ValueError(f"{type(self).__name__} has no slots, so no branch: edit the history instead")
         history = history[:, -self.max_length :]
         return sampled_trace(
             self.sample_steps(history, user_seeds=user_seeds, config=config),

@@ -11,6 +11,7 @@ import pytest
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
+from diffsasrec.sampling import SampleConfig
 from diffsasrec.split_records import SplitConfig
 
 RESULTS = sorted((Path(__file__).parents[2] / "results").glob("*.json"))
@@ -160,3 +161,21 @@ def test_the_kept_results_are_still_read(path: Path) -> None:
 def test_a_protocol_that_cannot_be_read_is_named(document: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_protocol(document)
+
+
+SAMPLED = dataclasses.replace(DECODED, decode=to_dict(SampleConfig(num_steps=4, seed=3)))
+
+
+def test_a_sampled_list_is_named_by_its_own_knobs() -> None:
+    assert decoding_name(SAMPLED.decode) == "ancestral list_length=10 num_steps=4 seed=3"
+    assert is_usual_decoding(decoding_name(to_dict(SampleConfig(list_length=7))))
+    assert not is_usual_decoding(decoding_name(SAMPLED.decode))
+    assert "num steps 4, seed 3" in SAMPLED.name
+    assert read_protocol(json.loads(json.dumps(to_dict(SAMPLED)))) == SAMPLED
+
+
+def test_a_sampled_and_a_decoded_list_differ_in_how_they_are_made() -> None:
+    (difference,) = comparable(SAMPLED, DECODED)
+    assert difference == "decoding: ancestral, num steps 4, seed 3 / threshold_decay"
+    more = dataclasses.replace(SAMPLED, decode=to_dict(SampleConfig(num_steps=8, seed=3)))
+    assert comparable(SAMPLED, more) == ["decoding's num steps: 4 / 8"]

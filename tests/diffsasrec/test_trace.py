@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from diffsasrec.trace import DecodeStep, DecodeTrace, Recommendations
+from diffsasrec.trace import SLOT_STATES, DecodeStep, DecodeTrace, Recommendations
 
 # Two users, K = 3 slots, C = 2 candidates, N = 6 items (MASK = 7), three steps.
 # User 0 fills slot 1, then slots 0 and 2, and is finished; user 1 fills slots 2, 0, 1 one after another.
@@ -253,6 +253,8 @@ def test_an_embedding_diffusion_recommends_the_last_steps_candidates() -> None:
     assert trace.recommendations().items.tolist() == [[2, 4]]
     assert trace.recommendations().scores.tolist() == [[0.5, 0.25]]
     assert trace.target_rank(torch.tensor([2]))[:, 0, 0].tolist() == [2, 1]
+    states = [SLOT_STATES[code] for code in trace.slot_states()[:, 0, 0].tolist()]
+    assert states == ["new", "changed"]
 
 
 def test_the_records_are_frozen() -> None:

@@ -49,6 +49,15 @@ def test_without_a_wish_the_newest_run_that_can_is_chosen(runs, world):
         blocks.choose_run(world.runs / "none", "")
 
 
+def test_a_run_that_samples_is_not_chosen_where_slots_are_needed(world, runs):
+    sampled = run_experiment(recipe("circle", "adrec", **world.settings), runs_dir=world.runs)
+    assert blocks.choose_run(world.runs, "", way="topk").id == sampled.id
+    assert blocks.choose_run(world.runs, "", way="diffusion").id == runs["diffsasrec"].id
+    assert blocks.choose_run(world.runs, sampled.id).id == sampled.id
+    with pytest.raises(RunError, match=r"adrec/.* has no slots: step through it on the Decode page"):
+        blocks.choose_run(world.runs, sampled.id, way="diffusion")
+
+
 def test_words_about_training_name_the_figure_and_what_comes_next(runs):
     words = blocks.training_in_words(runs["sasrec"])
     assert words.startswith("All epochs done")

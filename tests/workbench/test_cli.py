@@ -176,6 +176,30 @@ def test_a_decode_is_told_and_written_as_a_page_and_as_json(workbench, train, tm
     assert trace["target"]["item_id"] not in {item["item_id"] for item in trace["history"]}
 
 
+def test_an_embedding_diffusion_tells_its_steps_and_takes_its_own_knobs(workbench, train, tmp_path):
+    run = train("diffurecsys_v1")
+    called = workbench(
+        "decode", run, "--user", 7, "--set", "num_steps=3", "--set", "list_length=2", "--html", tmp_path / "sample.html"
+    )  # fmt: skip
+    assert called.status == 0, called.err
+    assert "User 7: embedding diffusion, 3 steps" in called.out
+    assert (
+        len(re.findall(r"^Step \d: “.*” is nearest to the (?:estimate|sample)", called.out, re.MULTILINE))
+        == 3
+    )
+    assert "3 steps from noise to a sample" in (tmp_path / "sample.html").read_text()
+    page = tmp_path / "two.html"
+    two = workbench(
+        "decode", run, "--user", 7, "--edit", "remove 1", "--html", page, "--beside", "num_steps=2"
+    )
+    assert two.status == 0, two.err
+    assert re.search(r"A and B .* nearest .* items are in both lists\.", page.read_text())
+    wrong = workbench("decode", run, "--user", 7, "--set", "rule=margin")
+    assert wrong.status == 2
+    assert "rule" in wrong.err
+    assert is_one_sentence(wrong), wrong.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from diffsasrec.decode_config import DecodeConfig
+from diffsasrec.sampling import SampleConfig
 from tests.diffsasrec.decode_cases import assert_same_steps
 from workbench.decode_request import DecodeRequest, read_request
 from workbench.experiments import open_run, recipe, run_experiment, trace_name
@@ -119,3 +121,45 @@ def test_the_papermill_command_keeps_the_same_trace_in_the_run(run, world, tmp_p
     assert done.returncode == 0, done.stderr[-3000:]
     kept = run.run.load_trace(trace_name(trace))
     assert_same_steps(trace.steps, kept.steps)
+
+
+def test_a_sample_is_given_again_by_its_command_and_by_its_python_code(world, tmp_path):
+    settings = world.settings | {"num_noise_steps": 6, "num_prefixes": 1}
+    config = recipe("circle", "diffurecsys_v1", **settings)
+    run = open_run(run_experiment(config, runs_dir=world.runs, progress="none"))
+    request = DecodeRequest(
+        run=run.run.id,
+        user="7",
+        config=SampleConfig(list_length=3, seed=2, ensemble=2),
+        edits=("remove 1",),
+        forbidden=("115",),
+    )
+    trace = request.decoded(run)
+    found: dict = {}
+    exec(request.as_python(world.runs), found)
+    assert_same_steps(trace.steps, found["trace"].steps)
+    words = shlex.split(request.as_command(world.runs).replace("\\\n", ""))
+    assert words[0] == "workbench"
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench.cli", *words[1:], "--json", "trace.json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads((tmp_path / "trace.json").read_text())
+    items = run.dataset.interactions.vocabulary.decode(trace.recommendations().items[0]).tolist()
+    assert [entry["item_id"] for entry in told["recommendations"]] == items
+    assert (tmp_path / "decode.html").is_file()
+
+
+def test_a_sample_has_no_branch(world):
+    config = recipe("circle", "diffurecsys_v1", **world.settings, num_noise_steps=6, num_prefixes=1)
+    run = open_run(run_experiment(config, runs_dir=world.runs, progress="none"))
+    request = DecodeRequest(
+        run=run.run.id, user="7", config=SampleConfig(list_length=3), after_step=1, then_forbidden=("121",)
+    )
+    with pytest.raises(ValueError, match="no slots, so no branch"):
+        request.decoded(run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from diffsasrec.trace import DecodeTrace
@@ -46,6 +48,21 @@ def test_the_same_end_on_another_way_is_said():
         "A and C part at step 1: slot 1 is still open in A and takes “Film 2” in C; slot 2 "
     )
     assert "and one more slot differs. In the end every slot holds the same item." in words
+
+
+def sampled(*, forbidden=()) -> DecodeTrace:
+    trace = decode_one(table_logits(BY_HAND[:1]), make_config(num_slots=1), forbidden=forbidden)
+    return dataclasses.replace(trace, kind="gaussian", config={"list_length": 3})
+
+
+def test_two_samples_are_told_by_the_nearest_items_and_what_both_lists_hold():
+    # 1 2 3 and, without 1, 2 3 4
+    assert difference_in_words(sampled(), sampled(forbidden=[1]), titles) == (
+        "A and B part at step 1: “Film 1” is nearest in A and “Film 2” in B. 2 items are in both lists."
+    )
+    assert difference_in_words(sampled(), sampled(), titles) == (
+        "A and B never part: the same item is nearest after every step. 3 items are in both lists."
+    )
 
 
 def test_where_the_held_out_item_stands_is_said_of_each_list():

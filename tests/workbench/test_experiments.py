@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,10 @@ import torch
 
 from diffsasrec.config import from_dict, to_dict
 from diffsasrec.decoding import DecodeConfig
+from diffsasrec.evaluation import evaluate
 from diffsasrec.models import MODELS
 from diffsasrec.models.sasrec import SASRec
+from diffsasrec.sampling import SampleConfig
 from diffsasrec.splits import SPLITS
 from diffsasrec.trace import PINNED, DecodeTrace
 from diffsasrec.training import TrainConfig
@@ -306,6 +309,50 @@ def test_on_the_toy_world_the_oracle_stands_beside_the_model(world, tmp_path):
         ("oracle", "test", "topk")
     }
     assert references[0]["figures"]["NDCG@10"]["value"] > 0.3
+
+
+@pytest.fixture(scope="module")
+def sampled(world):
+    """Return a run of an embedding diffusion."""
+    small = {"num_noise_steps": 6, "num_prefixes": 1}
+    return run_experiment(tiny(world, "diffurecsys_v1", **small), runs_dir=world.runs)
+
+
+def test_an_embedding_diffusion_is_judged_by_its_ranking_and_otherwise_where_a_config_says_how(sampled):
+    assert {each.protocol.recommend for each in evaluate_run(sampled)} == {"topk"}
+    few = default_decode_config(open_run(sampled).checkpoint.model, num_steps=2)
+    found = {each.protocol.recommend: each for each in evaluate_run(sampled, decode_config=few)}
+    assert set(found) == {"topk", "diffusion"}
+    assert found["diffusion"].protocol.decode["num_steps"] == 2
+    assert "FirstSlotMostConfident" not in found["diffusion"].figures
+    assert found["diffusion"].figures["ECE"]["value"] >= 0
+    names = {result["protocol"]["recommend"] for result in sampled.metrics()["results"]}
+    assert names == {"topk", "diffusion"}
+
+
+def test_a_sampled_list_is_the_beginning_of_the_ranking(sampled):
+    split = open_run(sampled).split
+    model = open_run(sampled).checkpoint.model
+    ranked, listed = (
+        evaluate(model, split, "test", recommend=way, num_recommendations=4) for way in ("topk", "diffusion")
+    )
+    assert ranked.figures["HR@1"] == listed.figures["HR@1"]
+    within = ranked.per_user["rank"].where(ranked.per_user["rank"] <= 4, math.inf)
+    assert within.tolist() == listed.per_user["rank"].tolist()
+
+
+def test_a_user_of_an_embedding_diffusion_is_sampled_and_the_trace_named(sampled):
+    trace = decode_user(sampled, 7)
+    assert (trace.kind, trace.num_steps, trace.num_slots) == ("gaussian", 6, 1)
+    assert trace.recommendations().items.shape == (1, 4)
+    assert trace_name(trace).startswith("user-7-gaussian-")
+    sampled.save_trace(trace_name(trace), trace)
+    assert len(sampled.traces()) == 1
+    assert decode_user(sampled, 7, SampleConfig(list_length=3, num_steps=2)).num_steps == 2
+    with pytest.raises(ValueError, match="has no slots to pin items to"):
+        decode_user(sampled, 7, pinned={1: 120})
+    with pytest.raises(ValueError, match="is decoded by a SampleConfig, got a DecodeConfig"):
+        decode_user(sampled, 7, DecodeConfig(num_slots=2))
 
 
 def test_a_decode_says_whose_it_is(trained):

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
-from workbench.knob_table import KNOBS, check_reach, knob, knobs_of, rules_in_words
+from diffsasrec.sampling import SampleConfig
+from workbench.knob_table import KNOBS, SAMPLING_KNOBS, check_reach, knob, knobs_of, rules_in_words
 
 FIELDS = {field.name: field.default for field in dataclasses.fields(DecodeConfig)}
 
@@ -41,6 +42,14 @@ def test_a_row_is_of_a_field_and_its_reach_holds_the_default():
             assert row.low <= default <= row.high
         is_number = not isinstance(default, bool) and name not in NAMES
         assert (row.low is not None) == is_number, name
+
+
+def test_the_knobs_of_a_sampler_are_its_fields_and_their_reach_holds_the_default():
+    defaults = {field.name: field.default for field in dataclasses.fields(SampleConfig)}
+    assert set(SAMPLING_KNOBS) == set(defaults)
+    for name, row in SAMPLING_KNOBS.items():
+        assert defaults[name] is None or row.low <= defaults[name] <= row.high
+        assert f"{name}=" in rules_in_words().split("A model that diffuses embeddings")[1]
 
 
 def test_the_table_as_text_holds_every_rule_and_every_knob_with_its_default():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -117,6 +118,51 @@ def test_an_address_with_a_run_or_a_rule_that_is_not_there_is_told(opened, runs)
     assert not app.exception
     assert any("runs" in message.value for message in app.warning)
     assert any("nonsense" in message.value for message in app.warning)
+
+
+@pytest.fixture(scope="module")
+def with_a_sampler(runs, tmp_path_factory) -> Path:
+    """Return a runs folder with an embedding diffusion as well, which has no slots."""
+    folder = tmp_path_factory.mktemp("with-a-sampler")
+    shutil.copytree(runs, folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        small = TINY | {"num_noise_steps": 4, "num_prefixes": 1}
+        made = run_experiment(recipe("toy", "diffurecsys_v1", **small), runs_dir=folder, progress="none")
+        evaluate_run(made, max_users=50, progress="none")
+    return folder
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_run_without_slots_disturbs_no_page(opened, with_a_sampler, url_path):
+    app = opened(with_a_sampler, url_path)
+    assert not [*app.exception, *app.error, *app.warning]
+
+
+def test_a_cohort_is_of_slots_and_says_so(opened, with_a_sampler):
+    run = next(run.id for run in list_runs(with_a_sampler) if "diffurecsys" in run.id)
+    app = opened(with_a_sampler, "cohort")
+    assert run not in app.multiselect(key="runs").options
+    app = opened(with_a_sampler, "cohort", runs=[run])
+    assert not [*app.exception, *app.error]
+    assert len(app.warning) == 1
+    assert "has no slots to show here: the Decode page steps through it" in app.warning[0].value
+
+
+def test_cases_of_a_run_without_slots_link_to_its_decode_where_they_need_none(opened, with_a_sampler):
+    run = next(run.id for run in list_runs(with_a_sampler) if "diffurecsys" in run.id)
+    app = opened(with_a_sampler, "cases", run=run, list="topk")
+    assert app.dataframe[0].value["open"].str.startswith("/?run=toy-diffurecsys_v1%2F").all()
+    app = opened(with_a_sampler, "cases", run=run, list="topk", case="first slot not surest")
+    assert "choose a run that decodes slots" in texts(app)
+    assert not [*app.exception, *app.error]
+
+
+@pytest.mark.parametrize("url_path", PAGES)
+def test_a_name_that_a_page_does_not_know_is_told(opened, tmp_path, url_path):
+    app = opened(tmp_path, url_path, nonsense="1")
+    (told,) = (element.value for element in app.warning)
+    assert "“nonsense”, which this page does not know" in told
 
 
 def test_decoding_is_stopped_and_goes_on(opened, runs, monkeypatch):

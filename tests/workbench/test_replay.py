@@ -225,7 +225,10 @@ def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
     gaussian = dataclasses.replace(trace, kind="gaussian", config={"list_length": 10, "seed": 3})
     target = int(trace.steps[0].candidates[0, 0, 2])
     assert "came nearest at step 1 (place 3); it ended at place 3" in truth_in_words(gaussian, target, title)
-    assert Page(replay_html(gaussian, title, target=target)).data["boards"][0]["num_slots"] == 1
+    page = Page(replay_html(gaussian, title, target=target))
+    (only,) = page.data["boards"]
+    assert (only["num_slots"], only["has_slots"], only["start"]) == (1, False, "noise")
+    assert "masked: still open" not in page.shown
 
 
 def test_the_page_follows_the_theme_it_is_told_or_the_readers():

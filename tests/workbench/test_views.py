@@ -194,6 +194,97 @@ def test_a_run_of_block_diffusion_is_stepped_through_like_any_other(opened, tmp_
     assert "**Step 5 of 5:**" in texts(app)
 
 
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory) -> Path:
+    """Return a runs folder with an embedding diffusion, which has no slots."""
+    folder = tmp_path_factory.mktemp("sampled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFSASREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        small = TINY | {"num_noise_steps": 6, "num_prefixes": 1}
+        run_experiment(recipe("toy", "diffurecsys_v1", **small), runs_dir=folder, progress="none")
+        yield folder
+
+
+def test_a_run_without_slots_is_stepped_through_with_its_own_knobs(opened, sampled):
+    app = opened(sampled)
+    assert not app.exception
+    assert not [*app.error, *app.warning, *app.info]
+    assert app.selectbox(key="run").value.startswith("toy-diffurecsys_v1/")
+    offered = {element.key for kind in (app.number_input, app.text_input, app.selectbox) for element in kind}
+    assert offered >= {"list_length", "num_steps", "ensemble", "seed", "forbid"}
+    assert not offered & {"rule", "slot", "pin", "num_slots", "temperature", "rank_by"}
+    assert "Step 1: “" in texts(app).replace("\\", "")
+    assert "Nearest items at step 1" in texts(app)
+    assert charts(app)
+
+
+def test_steps_and_seed_of_a_sample_stand_in_the_address(opened, sampled):
+    app = opened(sampled, num_steps="3", seed="5", list_length="4", step="3", panel="Provenance")
+    assert not app.exception
+    assert not [*app.error, *app.warning]
+    decoding = next(
+        each for each in map(json.loads, (part.value for part in app.json)) if "list_length" in each
+    )
+    assert (decoding["num_steps"], decoding["seed"], decoding["list_length"]) == (3, 5, 4)
+    assert "is nearest to the sample" in texts(app).replace("\\", "")
+
+
+def test_more_steps_than_a_sampler_has_and_a_pin_are_sentences(opened, sampled):
+    app = opened(sampled, num_steps="7")
+    assert not app.exception
+    assert "between 1 and the 6 steps of training, got 7" in app.error[0].value
+    app = opened(sampled, pin="1=3")
+    assert "no slots to pin items to" in app.warning[0].value
+
+
+@pytest.mark.parametrize("panel", ["List", "Truth", "Matrix as a table", "History", "Code", "Export"])
+def test_every_panel_of_a_run_without_slots_opens(opened, sampled, panel):
+    app = opened(sampled, panel=panel)
+    assert not app.exception
+    assert not [*app.error, *app.warning]
+
+
+def test_the_code_of_a_sample_is_its_command_and_no_notebook(opened, sampled):
+    app = opened(sampled, panel="Code", seed="4")
+    command, python = (part.value for part in app.code)
+    assert command.startswith("workbench decode toy-diffurecsys_v1/")
+    assert "--set=seed=4" in command
+    assert "SampleConfig(" in python
+
+
+def test_what_only_slots_read_is_said_to_have_no_effect_on_a_sample(opened, sampled, runs):
+    app = opened(sampled, rule="random", slot="2", threshold="0.5")
+    told = [element.value for element in app.warning]
+    assert len(told) == 3
+    assert all("in the address has no effect on a model without slots" in words for words in told)
+    app = opened(runs, list_length="3")
+    assert "has no effect with the rule" in app.warning[0].value
+
+
+def test_compare_is_not_offered_from_a_sample_and_shows_none(opened, sampled, runs, tmp_path):
+    assert not opened(sampled).get("page_link")
+    app = opened(sampled, "compare")
+    assert not [*app.exception, *app.error, *app.warning]
+    assert "No runs with slots in" in app.info[0].value
+    for folder in (sampled, runs):
+        _copy(folder, tmp_path)
+    run = next(run.id for run in list_runs(sampled) if isinstance(run, Run))
+    app = opened(tmp_path, "compare")
+    assert not [*app.exception, *app.error, *app.warning, *app.info]
+    assert run not in {*app.selectbox(key="run_a").options, *app.selectbox(key="run_b").options}
+    for key in ("run_a", "run_b"):
+        app = opened(tmp_path, "compare", **{key: run})
+        assert not [*app.exception, *app.error]
+        assert len(app.warning) == 1
+        assert "has no slots to show here: the Decode page steps through it" in app.warning[0].value
+
+
+def test_the_film_of_a_sample_begins_with_noise(opened, sampled):
+    app = opened(sampled, film="true")
+    assert not app.exception
+    assert '"start":"noise"' in next(part.proto.srcdoc for part in app.get("iframe"))
+
+
 def test_a_run_on_filtered_data_without_dates_is_opened_by_its_address(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
     rows = [(user, (user + place) % 20, place) for user in range(40) for place in range(12)]

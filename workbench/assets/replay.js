@@ -5,8 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const boards = data.boards;
 const lastStep = Math.max(...boards.map((board) => board.steps.length));
-const start = boards.some((board) => board.pinned.some(([item, from]) => item >= 0 && from === 0))
-  ? "all others masked" : "all masked";
+const { start } = boards.find((board) => board.start !== "all masked") ?? boards[0];
 let step = 0;
 let board = 0;
 let slot = 0;
@@ -143,8 +142,9 @@ function drawCandidates() {
     box.replaceChildren(make("p", "", "The model was not asked for this slot."));
     return;
   }
-  byId("candidates-title").textContent = at
-    ? `Candidates of slot ${slot + 1}${of} at step ${at}` : `Slot ${slot + 1}${of}: ${start}`;
+  byId("candidates-title").textContent = content.has_slots
+    ? at ? `Candidates of slot ${slot + 1}${of} at step ${at}` : `Slot ${slot + 1}${of}: ${start}`
+    : at ? `Nearest items${of} at step ${at}` : `Start${of}: ${start}`;
   if (!at) {
     box.replaceChildren(make("p", "", "Go to the first step to see what the model predicts."));
     return;
@@ -153,13 +153,15 @@ function drawCandidates() {
   const scores = make("div", "scores");
   const sorted = content.score_name ? [`${content.score_name}`, score.toFixed(3), " no confidence"]
     : ["the same", percent(share), ""];
-  for (const [term, value, note] of [["model's probability", percent(share), ""], [`rule sorted by: ${sorted[0]}`, sorted[1], sorted[2]]]) {
+  const told = [["model's probability", percent(share), ""]];
+  if (content.has_slots) told.push([`rule sorted by: ${sorted[0]}`, sorted[1], sorted[2]]);
+  for (const [term, value, note] of told) {
     const pair = make("div");
     pair.append(make("small", "", term), make("b", "", value), make("small", "", note));
     scores.append(pair);
   }
   const table = make("table", "candidates");
-  const isFilled = data.states[state] === "new" || data.states[state] === "kept";
+  const isFilled = content.has_slots && (data.states[state] === "new" || data.states[state] === "kept");
   candidates.forEach(([candidate, probability], place) => {
     const row = make("tr", `${isFilled && candidate === item ? "taken " : ""}${candidate === data.target ? "is-target" : ""}`);
     const name = make("td", "item");
@@ -176,8 +178,10 @@ function drawCandidates() {
       make("td", "mark", isFilled && candidate === item ? "■ taken" : ""));
     table.append(row);
   });
-  const truth = data.target === null ? "" : rank ? `★ The held-out item is at place ${rank} of this slot.`
-    : `★ The held-out item is not among the ${data.num_candidates} best candidates of this slot.`;
+  const among = content.has_slots ? "best candidates of this slot" : "nearest";
+  const truth = data.target === null ? ""
+    : rank ? `★ The held-out item is at place ${rank}${content.has_slots ? " of this slot" : ""}.`
+      : `★ The held-out item is not among the ${data.num_candidates} ${among}.`;
   box.replaceChildren(scores, table, make("p", "", truth));
 }
 

@@ -10,7 +10,7 @@ import html
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
-from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, DecodeTrace
+from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
@@ -165,7 +165,8 @@ def candidates(
         return f'<p class="name">{STATE_GLYPHS["kept"]} Pinned: the model was not asked for this slot.</p>'
     at_step = trace.steps[step]
     state = SLOT_STATES[int(trace.slot_states()[step, 0, slot])]
-    taken = int(at_step.tokens[0, slot]) if state in ("new", "kept") else None
+    is_taken = state in ("new", "kept") and trace.kind == "masked"
+    taken = int(at_step.tokens[0, slot]) if is_taken else None
     tokens = at_step.candidates[0, slot].tolist()
     shares = at_step.candidate_probability[0, slot].tolist()
     top = max(shares[0], 1e-9)
@@ -188,9 +189,10 @@ def candidates(
     return f'{_scores(trace, step, slot)}<table class="candidates">{head}{"".join(rows)}</table>'
 
 
-def listed(items: Sequence[ListedItem]) -> str:
-    """Return the recommended list as a table."""
-    columns = ("place", "item", "genres", "model", "", "slot", "step", "popularity", "rank", "already seen")
+def listed(items: Sequence[ListedItem], *, has_slots: bool = True) -> str:
+    """Return the recommended list as a table, with slot and step of each item where it has such."""
+    where = ("slot", "step") if has_slots else ()
+    columns = ("place", "item", "genres", "model", "", *where, "popularity", "rank", "already seen")
     head = "".join(f"<th>{name}</th>" for name in columns)
     rows = []
     for item in items:
@@ -200,13 +202,13 @@ def listed(items: Sequence[ListedItem]) -> str:
         width, share, step = f"{100 * item.share:.1f}%", percent(item.share), str(item.step)
         if item.step is None:
             width, share, step = "0", "", "pinned"
+        place = f'<td class="number">{item.slot}</td><td class="number">{step}</td>' if has_slots else ""
         rows.append(
             f'<tr class="{"is-target" if item.is_target else ""}"><td class="number">{item.place}</td>'
             f'<td class="item"><span>{star}<bdi>{title}</bdi></span></td>'
             f'<td class="item"><span><bdi>{genres}</bdi></span></td>'
             f'<td class="share"><div class="meter"><i style="width:{width}"></i></div></td>'
-            f'<td class="number">{share}</td><td class="number">{item.slot}</td>'
-            f'<td class="number">{step}</td><td class="number">{item.popularity:,}</td>'
+            f'<td class="number">{share}</td>{place}<td class="number">{item.popularity:,}</td>'
             f'<td class="number">{item.popularity_rank:,}</td><td class="mark">{seen}</td></tr>'
         )
     return f'<div class="wide"><table class="candidates listed"><tr>{head}</tr>{"".join(rows)}</table></div>'
@@ -234,7 +236,9 @@ def _scores(trace: DecodeTrace, step: int, slot: int) -> str:
     at_step = trace.steps[step]
     share = percent(float(trace.leading_items()[1][step, 0, slot]))
     name = score_name(trace)
-    if name is None:
+    if trace.kind == "gaussian":
+        rule = "<small>softmax over all items of their likeness to the estimate</small>"
+    elif name is None:
         rule = f"<small>the rule sorted by</small><b>{share}</b> <small>the same probability</small>"
     else:
         score = float(at_step.score[0, slot])
@@ -295,8 +299,9 @@ def _slot(
 
 
 def _when_filled(trace: DecodeTrace, step: int, slot: int) -> str:
-    """Return the last step up to ``step`` at which the slot was filled, in words."""
-    return f"step {max(index for index in range(step + 1) if bool(trace.steps[index].unmasked[0, slot])) + 1}"
+    """Return the last step up to ``step`` at which the slot got another item, in words."""
+    states = [SLOT_STATES[code] for code in trace.slot_states()[: step + 1, 0, slot].tolist()]
+    return f"step {max(index for index, state in enumerate(states) if state in TAKING_STATES) + 1}"
 
 
 def _cut(text: str) -> str:

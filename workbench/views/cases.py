@@ -12,7 +12,7 @@ from workbench.experiments import SHORTEST_HISTORY
 from workbench.figures import percent
 from workbench.runs import RunError
 from workbench.tables import of_one_kind
-from workbench.views.judged import Judged, choose, rows_of_sample
+from workbench.views.judged import NAMES, Judged, choose, rows_of_sample
 from workbench.views.page import (
     check_address,
     frame,
@@ -22,6 +22,7 @@ from workbench.views.page import (
     opening,
     plain,
     say_no_runs,
+    say_what_is_unknown,
 )
 from workbench.views.samples import grow
 from workbench.views.sources import EXAMPLE, Shelf, shelf
@@ -29,6 +30,7 @@ from workbench.views.sources import EXAMPLE, Shelf, shelf
 _MOST_SHOWN = 50
 _MOST_DECODED = 1024
 _LONGEST_TITLE = 120
+_NAMES = (*NAMES, "case", "other", "least", "most", "target")  # in the address
 _TARGETS = ("all", "head", "tail")
 
 
@@ -51,6 +53,7 @@ def page() -> None:
         ("cohort", "What happens to all of them? Cohort", "groups"),
         ("", "How does one decode go? Decode", "grid_view"),
     )
+    say_what_is_unknown(_NAMES)
     list_broken(found.broken)
 
 
@@ -114,11 +117,11 @@ def _of_two(judged: Judged, found: Shelf) -> pd.DataFrame | None:
 
 def _decoded(judged: Judged) -> pd.DataFrame | None:
     """Return what a sample of decodes tells, as it grows."""
-    if judged.source is None or (judged.source_id != judged.run_id):
+    if judged.source is None or judged.source_id != judged.run_id or not judged.source.has_slots:
         st.info("This is told of decodes: choose a run that decodes slots.")
         return None
     source = judged.source
-    sample = source.sample(source.default_config(), num_users=_MOST_DECODED)
+    sample = source.sample(source.slots_config(), num_users=_MOST_DECODED)
     grow({judged.run_id: sample})
     if sample.outcome is None:
         return None

@@ -1,4 +1,4 @@
-"""What stands on the screen as code: a papermill command and Python, both of which give the same trace."""
+"""What stands on the screen as code: a command and Python, both of which give the same trace."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ def show(source: Source, request: DecodeRequest) -> None:
     else:
         st.caption(
             "In the repository’s folder. The notebook keeps the trace in the run, with a page that plays it."
+            if source.has_slots
+            else "It tells the steps and writes a page that plays them."
         )
         st.code(command, language="bash", wrap_lines=True)
         st.caption("The same in Python.")

@@ -27,7 +27,9 @@ from workbench.views.page import (
     opening,
     plain,
     say_no_runs,
+    say_what_is_unknown,
 )
+from workbench.views.people import say_no_slots
 from workbench.views.samples import grow
 from workbench.views.sources import EXAMPLE, Shelf, Source, shelf
 
@@ -43,9 +45,9 @@ def page() -> None:
         "Cohort",
         "What decoding does to many users: is it as often right as it says, and which slots come first?",
     )
-    found = shelf()
+    found = shelf().with_slots()
     if not found.steppable:
-        say_no_runs(found.folder)
+        say_no_runs(found.folder, what="runs with slots" if found.without_slots else "runs")
     samples = _choose(found)
     if samples:
         grow(samples)
@@ -56,13 +58,15 @@ def page() -> None:
         ("slices", "For whom does it work? Slices", "stacked_bar_chart"),
         ("", "How does one decode go? Decode", "grid_view"),
     )
+    say_what_is_unknown(("runs", "rules", "users"))
     list_broken(found.broken)
 
 
 def _choose(found: Shelf) -> dict[str, cohort.Sample]:
     """Draw the choice and return a sample per run and rule, under the name that charts give it."""
     options = [*found.steppable, EXAMPLE]
-    check_addresses("runs", options)
+    say_no_slots(found, "runs")
+    check_addresses("runs", [*options, *found.without_slots])
     check_addresses("rules", RULES)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         runs = st.multiselect(
@@ -100,7 +104,7 @@ def _choose(found: Shelf) -> dict[str, cohort.Sample]:
         )
         try:
             source = sources.setdefault(run, found.source(run)) if run not in sources else sources[run]
-            config = dataclasses.replace(source.default_config(), rule=rule)
+            config = dataclasses.replace(source.slots_config(), rule=rule)
             samples[name] = source.sample(config, num_users=int(most))
         except (ValueError, FileNotFoundError, KeyError) as error:
             st.error(f"{plain(run)}: {plain(str(error))}")

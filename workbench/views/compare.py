@@ -46,11 +46,11 @@ _HISTORY_CARDS = 25
 def page() -> None:
     """Draw the page."""
     frame()
-    found = shelf()
+    found = shelf().with_slots()
     messages = st.container()
     if not found.steppable:
         with messages:
-            say_no_runs(found.folder)
+            say_no_runs(found.folder, what="runs with slots" if found.without_slots else "runs")
     try:
         with st.sidebar:
             run_id = choose_run(found, messages, key=sides.key_of("run", "A"))
@@ -143,7 +143,7 @@ def _show_lists(found: Shelf, chosen: list[Side], person: Person) -> None:
     """Show what each recommends beside SASRec and popularity, all for A's history."""
     first = chosen[0]
     columns = {
-        f"{side.name}: {side.request.config.rule.replace('_', ' ')}": [
+        f"{side.name}: {side.request.rule.replace('_', ' ')}": [
             token for token in side.trace.recommendations().items[0].tolist() if token
         ]
         for side in chosen
@@ -220,7 +220,7 @@ def _show_replay(found: Shelf, chosen: list[Side], person: Person) -> None:
     st.download_button(
         "Replay (HTML)",
         lambda: _replay(chosen, person, is_part_of_a_page=False, dark=None),
-        f"user-{file_name(person.user_id)}-{'-'.join(side.request.config.rule for side in chosen)}.html",
+        f"user-{file_name(person.user_id)}-{'-'.join(side.request.rule for side in chosen)}.html",
         "text/html",
         key="compare-replay",
         on_click="ignore",
@@ -254,7 +254,7 @@ def _link_on(first: Side) -> None:
         query_params={
             "run": first.request.run,
             "user": first.request.user,
-            "rule": first.request.config.rule,
+            "rule": first.request.rule,
             **given,
         },
     )

@@ -13,7 +13,16 @@ from workbench.datasets.prepared import list_prepared
 from workbench.decoding_figures import in_words
 from workbench.paths import cache_dir
 from workbench.population_figures import bars, long_tail, split_over_time
-from workbench.views.page import as_table, chart, check_address, frame, go_on, opening, plain
+from workbench.views.page import (
+    as_table,
+    chart,
+    check_address,
+    frame,
+    go_on,
+    opening,
+    plain,
+    say_what_is_unknown,
+)
 
 _TOY = "toy"  # generated where it is not prepared yet
 _SPLIT_WORDS = {
@@ -44,6 +53,7 @@ def page() -> None:
         ("runs", "What did models learn from it? Runs", "monitoring"),
         ("learn", "How does masking work? Learn", "school"),
     )
+    say_what_is_unknown(("data", "split"))
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the data …")

@@ -13,10 +13,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from diffsasrec.decode_config import DecodeConfig
+from diffsasrec.sampling import SampleConfig
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.decode_request import asked
 from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
 from workbench.replay import truth_in_words
+from workbench.tables import step_in_words
 from workbench.views import board, compare, knobs, panels, pins, sides
 from workbench.views.case import Case
 from workbench.views.page import (
@@ -36,12 +38,17 @@ from workbench.views.steps import choose_step
 _HISTORY_CARDS = 40
 _NAMES = (  # in the address
     *("run", "user", "step", "slot", "show", "film", "panel", "pin", "forbid"),
-    *(field.name for field in dataclasses.fields(DecodeConfig)),
+    *(field.name for config in (DecodeConfig, SampleConfig) for field in dataclasses.fields(config)),
 )
 _MATRIX_LEGEND = (
     "Small: masked. Orange edge: filled in this step. ★ or a number: place of the held-out item among the "
     "slot’s candidates. Click a cell to go there."
 )
+_SAMPLING_LEGEND = (
+    "One square a step. Orange edge: the nearest item is another one than before. ★ or a number: place of the held-out "
+    "item among the nearest. Click a square to go there."
+)
+_NOISE_ALONE = "The next item’s embedding is noise; step 1 shows what the model makes of it and the history."
 
 
 def page() -> None:
@@ -72,10 +79,10 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
         source = found.source(run_id)
         user_id = choose_user(source, messages)
         person, place = source.person(user_id), st.container()
-        num_slots = source.default_config().num_slots
+        num_slots = source.default_config().length
         try:
             config = knobs.choose(source, messages)
-            num_slots = config.num_slots
+            num_slots = config.length
         finally:  # a widget that is not drawn would forget what it holds
             with place:
                 constraints = pins.choose(source, person, num_slots=num_slots, messages=messages)
@@ -121,12 +128,13 @@ def _show_steps(case: Case) -> None:
         st.iframe(case.film(dark=is_dark()), height=680, alt=f"Film of {case.heading}")
         return
     with left:
-        step, slot = choose_step(trace.num_steps, trace.num_slots)
+        step, slot = choose_step(trace.num_steps, trace.num_slots if source.has_slots else None)
     with st.container(key="step-words"):
         st.markdown(_step_in_words(case, step))
     st.html(
         board.style(
-            board.legend() + board.slots(trace, step, source.title, chosen=slot, target=target),
+            (board.legend() if case.source.has_slots else "")
+            + board.slots(trace, step, source.title, chosen=slot, target=target),
             dark=is_dark(),
         )
     )
@@ -153,13 +161,17 @@ def _show_steps(case: Case) -> None:
             on_select=_jump_to_cell,
             selection_mode="points",
         )
-        st.caption(_MATRIX_LEGEND)
+        st.caption(_MATRIX_LEGEND if case.source.has_slots else _SAMPLING_LEGEND)
     with right:
         if step is None:
+            if not case.source.has_slots:
+                st.caption(_NOISE_ALONE)
+                return
             all_ = "All slots that are not pinned" if trace.pinned_items() else "All slots"
             st.caption(f"{all_} are masked. Step 1 shows what the model predicts.")
         else:
-            st.subheader(f"Slot {slot + 1} at step {step + 1}", anchor=False)
+            where = f"Slot {slot + 1}" if case.source.has_slots else "Nearest items"
+            st.subheader(f"{where} at step {step + 1}", anchor=False)
             table = board.candidates(trace, step, slot, source.title, target=target)
             st.html(board.style(table, dark=is_dark()))
 
@@ -174,6 +186,10 @@ def _jump_to_cell() -> None:
 
 def _step_in_words(case: Case, step: int | None) -> str:
     trace, source = case.trace, case.source
+    if not source.has_slots:
+        return (
+            f"**Start.** {_NOISE_ALONE}" if step is None else plain(step_in_words(trace, step, source.title))
+        )
     if step is None:
         num_pinned = len(trace.pinned_items())
         pinned = f", {num_pinned} more {'is' if num_pinned == 1 else 'are'} pinned" if num_pinned else ""
@@ -206,7 +222,9 @@ def _describe_matrix(case: Case, value: str) -> str:
 
 
 def _link_on(case: Case) -> None:
-    """Lead on to the same decode beside others."""
+    """Lead on to the same decode beside others, which is about slots."""
+    if not case.source.has_slots:
+        return
     st.divider()
     address = sides.as_address(case.request)
     if case.source.is_fixed:

@@ -29,6 +29,7 @@ from workbench.views.page import (
     opening,
     plain,
     say_no_runs,
+    say_what_is_unknown,
 )
 from workbench.views.sources import opened_run, shelf, stamp
 
@@ -79,6 +80,7 @@ def page() -> None:
         ("data", "How unequal are the items? Data", "database"),
         ("runs", "How good is it? Runs", "monitoring"),
     )
+    say_what_is_unknown(("run",))
     list_broken(found.broken)
 
 

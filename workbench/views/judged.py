@@ -18,6 +18,8 @@ from workbench.tables import of_one_kind
 from workbench.views.page import check_address, plain
 from workbench.views.sources import EXAMPLE, Shelf, Source
 
+NAMES = ("run", "list", "part")  # in the address
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -90,7 +92,7 @@ def _per_user(run_id: str, digest: str, _run: Run) -> pd.DataFrame:
 
 
 def _example_rows(source: Source) -> pd.DataFrame:
-    sample = source.sample(source.default_config(), num_users=source.num_users)
+    sample = source.sample(source.slots_config(), num_users=source.num_users)
     sample.advance(0)
     assert sample.outcome is not None
     return rows_of_sample(source, sample.outcome)

@@ -152,10 +152,10 @@ def list_broken(broken: Iterable[BrokenRun]) -> None:
             st.markdown(f"- **{plain(run.id)}**: {plain(run.reason)}")
 
 
-def say_no_runs(folder: object) -> None:
+def say_no_runs(folder: object, *, what: str = "runs") -> None:
     """Say that there is no run and how to make one."""
     st.info(
-        f"No runs in `{folder}` yet. `make demo` trains two on the toy world; `workbench train --dataset toy "
+        f"No {what} in `{folder}` yet. `make demo` trains two on the toy world; `workbench train --dataset toy "
         "--model diffsasrec` trains one.",
         icon=":material/info:",
     )

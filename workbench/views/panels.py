@@ -63,17 +63,24 @@ def _show_list(case: Case) -> None:
         "rescored": "confidence in a last look",
     }.get(trace.config.get("rank_by", ""), "probability")
     st.caption(
-        f"The {len(rows)} items, ordered by {order}. Slot order is not rank. Popularity is how often an item "
-        "occurs in training."
+        f"The {len(rows)} items, ordered by {order}. {'Slot order is not rank. ' if source.has_slots else ''}"
+        "Popularity is how often an item occurs in training."
     )
-    st.html(board.style(board.listed(rows), dark=is_dark()))
+    st.html(board.style(board.listed(rows, has_slots=source.has_slots), dark=is_dark()))
 
 
 def _show_truth(case: Case) -> None:
-    st.caption(
-        "Where the held-out item stood among each slot’s candidates: ★ is the first choice, a dot is beyond the "
-        f"{case.trace.steps[0].candidates.shape[-1]} kept. A slot that is filled keeps the rank it had then."
-    )
+    num_kept = case.trace.steps[0].candidates.shape[-1]
+    if case.source.has_slots:
+        st.caption(
+            "Where the held-out item stood among each slot’s candidates: ★ is the first choice, a dot is beyond the "
+            f"{num_kept} kept. A slot that is filled keeps the rank it had then."
+        )
+    else:
+        st.caption(
+            "Where the held-out item stood among the items nearest to the estimate: ★ is the nearest, a dot is beyond "
+            f"the {num_kept} kept."
+        )
     alt = f"Rank of the held-out item per slot and step, {case.heading}; the export has it as a table"
     chart(truth_figure(case.trace, case.person.target), key="truth", alt=alt)
 
@@ -132,7 +139,7 @@ def _show_provenance(case: Case) -> None:
 
 def _show_export(case: Case) -> None:
     run, user = case.request.run.replace("/", "-"), file_name(case.person.user_id)
-    stem = f"{run}-user-{user}-{case.trace.config.get('rule')}"
+    stem = f"{run}-user-{user}-{case.trace.config.get('rule', case.trace.kind)}"
     st.caption("The replay is one HTML file that needs no network; the tables hold every step and slot.")
     with st.container(horizontal=True, key="exports"):
         for words, ending, mime, make in (

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from workbench.views.page import check_address, plain
-from workbench.views.sources import EXAMPLE, Shelf, Source
+from workbench.views.sources import EXAMPLE, NO_SLOTS, Shelf, Source
 
 _MOST_USERS_LISTED = 5_000  # more can be shown by typing an id
 _WALK_SEED = 20_260_101  # of the random users: everybody who presses the button sees the same ones
@@ -19,13 +19,21 @@ def choose_run(found: Shelf, messages: DeltaGenerator, *, key: str = "run") -> s
     A page that another one links to needs names of its own: Streamlit clears those of the page that is left.
     """
     options = [*found.steppable, EXAMPLE]
-    check_address(key, options, messages=messages)
+    say_no_slots(found, key, messages)
+    check_address(key, [*options, *found.without_slots], messages=messages)
     run_id = st.selectbox("Run", options, key=key, bind="query-params", filter_mode="contains")
     if found.other:
         st.caption(
             f"{len(found.other)} more under Runs: they have no steps to go through, or no weights yet."
         )
     return run_id
+
+
+def say_no_slots(found: Shelf, key: str, messages: DeltaGenerator | None = None) -> None:
+    """Say which runs of the address a page about slots leaves out, and where they are shown."""
+    for given in st.query_params.get_all(key):
+        if given in found.without_slots:
+            (messages or st).warning(f"The run {plain(given)} {NO_SLOTS}.")
 
 
 def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") -> str:

@@ -30,17 +30,12 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
         if is_used:
             messages.warning("The example is recorded: to pin or to forbid an item needs a run.")
         return constraints
-    with st.expander("Pin or forbid items", expanded=is_used, icon=":material/keep:"):
+    if not source.has_slots and (st.session_state.get("pin") or in_url("pin")):
+        messages.warning("This model has no slots to pin items to: the pins of the address have no effect.")
+    what = "Pin or forbid items" if source.has_slots else "Forbid items"
+    with st.expander(what, expanded=is_used, icon=":material/keep:"):
         laid_down, search = st.container(gap="xsmall", key="laid-down"), st.container()
-        pins = split_texts(
-            st.text_input(
-                "Pinned, as slot=item",
-                key="pin",
-                bind="query-params",
-                placeholder="3=1193, 5=260",
-                help="The slot, counted from 1, and the item’s id or the beginning of its title; several with commas.",
-            )
-        )
+        pins = split_texts(_draw_pins()) if source.has_slots else []
         forbidden = split_texts(
             st.text_input(
                 "Forbidden items",
@@ -53,8 +48,18 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
         with laid_down:
             constraints = _lay_down(constraints, pins, forbidden, messages)
         with search:
-            _find(source.catalogue, num_slots, tuple(pins), tuple(forbidden))
+            _find(source.catalogue, num_slots if source.has_slots else 0, tuple(pins), tuple(forbidden))
     return constraints
+
+
+def _draw_pins() -> str | None:
+    return st.text_input(
+        "Pinned, as slot=item",
+        key="pin",
+        bind="query-params",
+        placeholder="3=1193, 5=260",
+        help="The slot, counted from 1, and the item’s id or the beginning of its title; several with commas.",
+    )
 
 
 def _lay_down(
@@ -112,19 +117,24 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
         return
     item_id = str(catalogue.item_id(token))
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
-        chosen = min(int(st.session_state.get("slot") or 1), num_slots)
-        slot = st.selectbox(
-            "Slot to pin it to",
-            range(1, num_slots + 1),
-            index=chosen - 1,
-            format_func=lambda number: f"slot {number}",
-            key="pin-slot",
-            width=90,
-            label_visibility="collapsed",
-        )
-        kept = [each for each in pins if not each.startswith(f"{slot}=")]
-        st.button("Pin", key="do-pin", on_click=_choose, args=("pin", [*kept, f"{slot}={item_id}"]))
+        if num_slots:
+            _draw_pin_button(item_id, num_slots, pins)
         st.button("Forbid", key="do-forbid", on_click=_choose, args=("forbid", [*forbidden, item_id]))
+
+
+def _draw_pin_button(item_id: str, num_slots: int, pins: tuple[str, ...]) -> None:
+    chosen = min(int(st.session_state.get("slot") or 1), num_slots)
+    slot = st.selectbox(
+        "Slot to pin it to",
+        range(1, num_slots + 1),
+        index=chosen - 1,
+        format_func=lambda number: f"slot {number}",
+        key="pin-slot",
+        width=90,
+        label_visibility="collapsed",
+    )
+    kept = [each for each in pins if not each.startswith(f"{slot}=")]
+    st.button("Pin", key="do-pin", on_click=_choose, args=("pin", [*kept, f"{slot}={item_id}"]))
 
 
 def find(catalogue: Catalogue, prefix: str) -> int | None:

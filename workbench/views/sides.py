@@ -8,7 +8,7 @@ end in ``_a``, ``_b`` and ``_c``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from workbench.replay import quoted
 from workbench.settings import read_settings, value_as_text
 from workbench.views.knobs import CANDIDATES_TO_LOOK_AT
 from workbench.views.page import check_address, in_url, plain
+from workbench.views.people import say_no_slots
 from workbench.views.sources import Shelf, Source
 
 AS_A = "as A"
@@ -66,7 +67,7 @@ class Side:
     def in_words(self, first: Side) -> str:
         """Say how this is decoded, of the others only what is not as in the first."""
         config = self.request.config
-        words = [config.rule.replace("_", " ")]
+        words = [self.request.rule.replace("_", " ")]
         if self.source.is_fixed:
             return words[0]
         words += [f"seed {config.seed}"] if self is first or config.seed != first.request.config.seed else []
@@ -124,7 +125,9 @@ def _draw(
     """Draw the widgets of one decode and return what they hold, by field."""
     given: dict[str, Any] = {"run": run_id}
     if name != "A":
-        given["run"] = _select("Run", found.on_the_same_data(run_id), "run", name, messages=messages)
+        say_no_slots(found, key_of("run", name), messages)
+        runs = found.on_the_same_data(run_id)
+        given["run"] = _select("Run", runs, "run", name, messages=messages, said=found.without_slots)
     given["rule"] = _select("Rule", source.rules(), "rule", name, messages=messages)
     if source.is_fixed:
         ignored = [
@@ -156,10 +159,18 @@ def _draw(
     return given
 
 
-def _select(words: str, options: list[str], field: str, name: str, *, messages: DeltaGenerator) -> str:
+def _select(
+    words: str,
+    options: list[str],
+    field: str,
+    name: str,
+    *,
+    messages: DeltaGenerator,
+    said: Iterable[str] = (),
+) -> str:
     key = key_of(field, name)
     options = options if name == "A" else [AS_A, *options]
-    check_address(key, options, messages=messages)
+    check_address(key, [*options, *said], messages=messages)
     first = _FIRST_RULES.get(name, "") if field == "rule" else ""
     index = options.index(first) if first in options else 0
     return st.selectbox(words, options, index=index, key=key, bind="query-params")
@@ -194,7 +205,7 @@ def _decoded(
     first = sides[0].request if sides else None
     for field, value in (
         ("run", run_id),
-        ("rule", first and first.config.rule),
+        ("rule", first and first.rule),
         ("seed", first and first.config.seed),
     ):
         if given.get(field) in (AS_A, None):
@@ -207,10 +218,10 @@ def _decoded(
     else:
         own = read_settings(split_texts(given.pop("knobs")))
         check_reach(own)
-        if first is not None:
+        if first is not None and isinstance(first.config, DecodeConfig):
             own = _read_by(given["rule"], first.config) | own
         texts = join_texts(f"{knob}={value_as_text(value)}" for knob, value in own.items())
-        default = dataclasses.replace(source.default_config(), num_candidates=CANDIDATES_TO_LOOK_AT)
+        default = dataclasses.replace(source.slots_config(), num_candidates=CANDIDATES_TO_LOOK_AT)
         request = read_request(given.pop("run"), user_id, default=default, knobs=texts, **given)
     return Side(name, source, request, source.decode(request))
 

@@ -11,8 +11,18 @@ from workbench.decoding_figures import in_words
 from workbench.figures import label
 from workbench.population_figures import groups
 from workbench.tables import GROUPINGS, for_people, group_filter, group_table
-from workbench.views.judged import Judged, choose
-from workbench.views.page import chart, check_address, frame, go_on, list_broken, opening, plain, say_no_runs
+from workbench.views.judged import NAMES, Judged, choose
+from workbench.views.page import (
+    chart,
+    check_address,
+    frame,
+    go_on,
+    list_broken,
+    opening,
+    plain,
+    say_no_runs,
+    say_what_is_unknown,
+)
 from workbench.views.sources import shelf
 
 _QUESTIONS = {
@@ -36,6 +46,7 @@ def page() -> None:
         ("cohort", "What does decoding do to them? Cohort", "groups"),
         ("data", "How long are histories, how unequal items? Data", "database"),
     )
+    say_what_is_unknown((*NAMES, "figure"))
     list_broken(found.broken)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from diffsasrec.checkpoint import WEIGHTS
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.models import MODELS
+from diffsasrec.sampling import Decoding
 from diffsasrec.splits import Part
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
@@ -32,13 +33,21 @@ from workbench.cohort import Sample
 from workbench.datasets.catalogue import Catalogue
 from workbench.decode_request import DecodeRequest
 from workbench.decoding_study import Setting, growing, outcome_of, told_of
-from workbench.experiments import SHORTEST_HISTORY, OpenRun, default_decode_config, open_run, recommend_user
+from workbench.experiments import (
+    SHORTEST_HISTORY,
+    OpenRun,
+    default_decode_config,
+    fills_slots,
+    open_run,
+    recommend_user,
+)
 from workbench.history_edits import edited
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
 from workbench.views import example
 
 BASELINES = {"topk": "SASRec, top-K", "autoregressive": "SASRec, one after the other"}
+NO_SLOTS = "diffuses an embedding and has no slots to show here: the Decode page steps through it"
 EXAMPLE = "example"  # the id of the bundled example where a run's id is expected
 
 
@@ -107,9 +116,21 @@ class Source(ABC):
     def user_in_row(self, row: int) -> str:
         """Return the id of the user of a row of a sample."""
 
+    @property
+    def has_slots(self) -> bool:
+        """Whether it decodes masked slots, to which items can be pinned."""
+        return isinstance(self.default_config(), DecodeConfig)
+
     @abstractmethod
-    def default_config(self) -> DecodeConfig:
+    def default_config(self) -> Decoding:
         """Return how this model is decoded when nobody says otherwise."""
+
+    def slots_config(self) -> DecodeConfig:
+        """Return how its slots are decoded when nobody says otherwise; raise ``ValueError`` where it has none."""
+        config = self.default_config()
+        if not isinstance(config, DecodeConfig):
+            raise ValueError(f"{self.name} {NO_SLOTS}")
+        return config
 
     @abstractmethod
     def title(self, token: int) -> str:
@@ -200,7 +221,7 @@ class RunSource(Source):
     def user_in_row(self, row: int) -> str:
         return str(self._dataset.interactions.user_ids[row])
 
-    def default_config(self) -> DecodeConfig:
+    def default_config(self) -> Decoding:
         return default_decode_config(self._opened.checkpoint.model)
 
     def title(self, token: int) -> str:
@@ -297,7 +318,7 @@ class ExampleSource(Source):
     def decode(self, request: DecodeRequest) -> DecodeTrace:
         if request.edits or request.pins or request.forbidden or request.change:
             raise ValueError("the example is recorded: to change a history, to pin or to forbid needs a run")
-        return self._content.traces[request.config.rule].user(self.index_of(request.user))
+        return self._content.traces[request.rule].user(self.index_of(request.user))
 
     def title(self, token: int) -> str:
         return self._content.titles[Vocabulary.to_column(token)]
@@ -316,7 +337,7 @@ class ExampleSource(Source):
     def code(self, request: DecodeRequest) -> tuple[str | None, str]:
         place = self.index_of(request.user)
         load = "from workbench.views.example import load"
-        return None, f"{load}\n\ntrace = load().traces[{request.config.rule!r}].user({place})"
+        return None, f"{load}\n\ntrace = load().traces[{request.rule!r}].user({place})"
 
     def provenance(self) -> dict[str, Any]:
         return self._content.provenance
@@ -327,9 +348,16 @@ class Shelf:
     """What lies below the runs folder, sorted by what a page can do with it."""
 
     folder: Path
-    steppable: dict[str, Run]  # by id: a model that decodes slots, trained
+    steppable: dict[str, Run]  # by id: a model with a reverse process, trained
     other: dict[str, Run]
     broken: list[BrokenRun]
+    without_slots: dict[str, Run] = field(default_factory=dict)  # that a page about slots leaves out
+
+    def with_slots(self) -> Shelf:
+        """Return the shelf of a page about slots, which offers no run that diffuses an embedding."""
+        kept = {id_: run for id_, run in self.steppable.items() if _has_slots(run)}
+        left = {id_: run for id_, run in self.steppable.items() if id_ not in kept}
+        return replace(self, steppable=kept, without_slots=left)
 
     def source(self, run_id: str) -> Source:
         """Return the source of an id that is listed; raise ``ValueError`` for any other."""
@@ -364,7 +392,7 @@ def recommended(run: Run, request: DecodeRequest, way: str) -> list[int]:
     """Return the tokens that a run without slots recommends for the history of a request, best first."""
     opened, _, _ = _opened(run.id, stamp(run), run)
     return _recommended(
-        opened.checkpoint.hash, request.user, request.edits, way, request.config.num_slots, opened
+        opened.checkpoint.hash, request.user, request.edits, way, request.config.length, opened
     )
 
 
@@ -380,7 +408,7 @@ def most_popular(source: Source, request: DecodeRequest) -> list[int]:
     """Return the tokens of the items that occur most often in training and not in the history."""
     seen = set(source.history(request))
     tokens = (Vocabulary.to_token(int(column)) for column in np.argsort(-source.counts, kind="stable"))
-    return list(islice((int(token) for token in tokens if token not in seen), request.config.num_slots))
+    return list(islice((int(token) for token in tokens if token not in seen), request.config.length))
 
 
 def shelf() -> Shelf:
@@ -409,6 +437,10 @@ def _can_be_stepped(run: Run) -> bool:
     model = run.manifest.get("config", {}).get("model")
     has_weights = (run.folder / BEST / WEIGHTS).is_file()
     return model in MODELS and "diffusion" in MODELS[model][1].ways and has_weights
+
+
+def _has_slots(run: Run) -> bool:
+    return fills_slots(MODELS[run.manifest["config"]["model"]][1])
 
 
 def opened_run(run: Run) -> tuple[OpenRun, Part, NDArray[np.int64]]:
