@@ -78,6 +78,7 @@ class Demonstration(NamedTuple):
 
 
 _EXAMPLE = {"run": "example"}
+_LISTED, _THROWN_AWAY = "2", "134"  # users of the example: what became of their held-out item
 DEMONSTRATIONS = (
     Demonstration(
         "A decode, from masks to a list",
@@ -93,25 +94,25 @@ DEMONSTRATIONS = (
                 "Now all places behind the history are masked. What does the model lean to, before anything is filled?",
                 "Before the first step",
                 "",
-                {**_EXAMPLE, "user": "6", "step": "0"},
+                {**_EXAMPLE, "user": _LISTED, "step": "0"},
             ),
             Stop(
                 "Step with the arrow keys. In each step the surest slot is filled, and the others change their minds.",
                 "The third step",
                 "",
-                {**_EXAMPLE, "user": "6", "step": "3"},
+                {**_EXAMPLE, "user": _LISTED, "step": "3"},
             ),
             Stop(
                 "The squares show all steps at once. Where does the star of the held-out item turn up?",
                 "All steps as a matrix",
                 "",
-                {**_EXAMPLE, "user": "6", "step": "5", "panel": "Truth"},
+                {**_EXAMPLE, "user": _LISTED, "step": "5", "panel": "Truth"},
             ),
             Stop(
                 "The list at the end is ordered by confidence. Which slot is on top?",
                 "The list",
                 "",
-                {**_EXAMPLE, "user": "6", "step": "10", "panel": "List"},
+                {**_EXAMPLE, "user": _LISTED, "step": "8", "panel": "List"},
             ),
         ),
     ),
@@ -123,19 +124,19 @@ DEMONSTRATIONS = (
                 "The sentence above the history says it: a slot had the held-out item for its first choice.",
                 "The fate of an item",
                 "",
-                {**_EXAMPLE, "user": "60", "step": "1"},
+                {**_EXAMPLE, "user": _THROWN_AWAY, "step": "8"},
             ),
             Stop(
                 "The ranks of the item in every slot and step: the star is its first place. When was it gone?",
                 "Its rank over time",
                 "",
-                {**_EXAMPLE, "user": "60", "step": "3", "panel": "Truth"},
+                {**_EXAMPLE, "user": _THROWN_AWAY, "step": "8", "panel": "Truth"},
             ),
             Stop(
                 "Another rule fills other slots first. Is the item saved from left to right?",
                 "The same user, left to right",
                 "",
-                {**_EXAMPLE, "user": "60", "rule": "left_to_right", "panel": "Truth"},
+                {**_EXAMPLE, "user": _THROWN_AWAY, "rule": "left_to_right", "panel": "Truth"},
             ),
             Stop(
                 "How often does this happen? Over many users the cohort counts it (with a run of your own).",
@@ -171,13 +172,13 @@ DEMONSTRATIONS = (
                 "A random rule fills in any order, and shows its draw beside the probability: never one for the other.",
                 "The random rule",
                 "",
-                {**_EXAMPLE, "user": "6", "rule": "random", "step": "4"},
+                {**_EXAMPLE, "user": _LISTED, "rule": "random", "step": "4"},
             ),
             Stop(
                 "From left to right the order is fixed: does the first slot become the surest?",
                 "Left to right",
                 "",
-                {**_EXAMPLE, "user": "6", "rule": "left_to_right", "panel": "List"},
+                {**_EXAMPLE, "user": _LISTED, "rule": "left_to_right", "panel": "List"},
             ),
             Stop(
                 "The share of users whose first slot is the surest, beside the authors' 26.3 %.",

@@ -317,7 +317,7 @@ def test_the_pseudo_code_is_lit_for_the_current_step(opened, tmp_path):
 
 
 def test_a_guess_is_judged_and_the_next_one_is_asked(opened, tmp_path):
-    app = opened(tmp_path, "learn", lesson="Guess the next slot", user="6")
+    app = opened(tmp_path, "learn", lesson="Guess the next slot", user="16")
     app.get("button_group")[-1].set_value("2").run()
     assert "Right: step 2 fills slot 2" in app.success[0].value
     app.button(key="another").click().run()
