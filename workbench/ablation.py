@@ -21,6 +21,10 @@ from workbench.tables import SURE, holm, mean_difference, of_one_kind, user_diff
 BASE = "base"
 PRETRAINING = 0.4  # share of the epochs before the fine-tuning, where a variant has one
 ONE_STAGE = {"fine_tune": False}
+PLAIN = {
+    "weighting": "elbo",
+    "average_decay": 0.0,
+}  # DiffSASRec as published, whatever its recipe has learned since
 VARIANTS: dict[str, dict[str, Any]] = {  # name -> settings of a recipe, on top of one stage of pre-training
     BASE: {},
     "t drawn independently": {"times": "independent"},
@@ -57,7 +61,8 @@ def variants_named(names: str | Iterable[str]) -> dict[str, dict[str, Any]]:
     for name in wanted:
         if name not in VARIANTS:
             raise unknown_name("variant", name, VARIANTS)
-    return {name: VARIANTS[name] for name in VARIANTS if name == BASE or not wanted or name in wanted}
+    chosen = [name for name in VARIANTS if name == BASE or not wanted or name in wanted]
+    return {name: {**PLAIN, **VARIANTS[name]} for name in chosen}
 
 
 def ablate(

@@ -35,7 +35,8 @@ def test_variants_come_by_name_with_the_base_and_an_unknown_one_names_the_neares
         "1/p clipped at 10",
         "rotary positions",
     ]
-    assert ablation.variants_named("") == ablation.VARIANTS
+    assert list(ablation.variants_named("")) == list(ablation.VARIANTS)
+    assert ablation.variants_named("")["1/p clipped at 10"] == {"weighting": "clipped", "average_decay": 0.0}
     with pytest.raises(
         ValueError, match="unknown variant 'rotary position': did you mean 'rotary positions'"
     ):
