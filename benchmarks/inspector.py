@@ -60,7 +60,7 @@ def main() -> None:
     given = parser.parse_args()
     query = f"?{urlencode({'run': given.run})}" if given.run else ""
     busy = os.getloadavg()[0]
-    with served(given.runs) as address, sync_playwright() as playwright:
+    with served(given.runs) as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         loads = [first_chart(browser, address + query) for _ in range(NUM_LOADS)]
         again = reloads(browser, address + query)
@@ -81,8 +81,8 @@ def main() -> None:
 
 
 @contextmanager
-def served(runs: str) -> Iterator[str]:
-    """Serve the dashboard and return its address."""
+def served(runs: str) -> Iterator[tuple[str, int]]:
+    """Serve the dashboard and return its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -96,7 +96,7 @@ def served(runs: str) -> Iterator[str]:
                 break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/"
+        yield f"http://127.0.0.1:{port}/", server.pid
     finally:
         server.terminate()
         server.wait(timeout=20)
