@@ -70,12 +70,13 @@ def _known(system: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def measured(runs: Runs, *, way: str = "topk", filter_seen: bool, figures: Sequence[str]) -> pd.DataFrame:
     """Return a row per system that recommends this way: figures over seeds, and the interval of the first.
 
-    Figures must have ``RANKED_BY`` among them. ``minutes`` is a training's.
+    Figures must have ``RANKED_BY`` among them; a system whose lists are too short for it is left out. ``minutes`` is a
+    training's.
     """
     rows = []
     for system, by_seed in runs.items():
         table = runs_table(by_seed, recommend=way, filter_seen=filter_seen)
-        if "protocol" not in table or table["protocol"].isna().all():
+        if RANKED_BY not in table or table[RANKED_BY].isna().all():
             continue
         bounds = [f"{figure} {end}" for figure in figures for end in ("low", "high")]
         kept = table[["name", "dataset", "model", "seed", *figures, *bounds]]

@@ -113,6 +113,6 @@ def test_a_demonstration_is_walked_with_the_keyboard(address, chromium, witnesse
     page.get_by_role("link", name="The third step").focus()
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-step-words")).to_contain_text("Step 3 of", timeout=PATIENCE)
-    expect(page.locator("h1")).to_contain_text("User 6")
+    expect(page.locator("h1")).to_contain_text("User 2")
     assert witness.errors == []
     context.close()

@@ -44,9 +44,10 @@ def test_two_preparations_of_one_data_set_leave_it_whole_at_every_moment(bench, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_asked_to_stop_says_so_and_resumes_to_the_same_bits(
-    bench, whole, look, outcome, tmp_path, number
+    bench, look, outcome, tmp_path, number
 ):
-    process = bench.start(*bench.training(tmp_path / "runs"))
+    longer = {"max_epochs": 40, "patience": 40}  # so that it is asked before it has ended
+    process = bench.start(*bench.training(tmp_path / "runs", **longer))
     while not list((tmp_path / "runs").rglob("history.jsonl")):
         time.sleep(0.005)
         assert bench.hear_now() is None or process.status is None, process.said
@@ -58,9 +59,10 @@ def test_a_training_that_is_asked_to_stop_says_so_and_resumes_to_the_same_bits(
     (run,) = look(tmp_path / "runs")
     assert run.status == "failed"
     assert "interrupted" in run.manifest["error"]
-    ended = bench.train(tmp_path / "runs")
-    assert ended.status == 0, ended.said
-    (run,) = look(tmp_path / "runs")
+    for place in ("runs", "whole"):
+        ended = bench.train(tmp_path / place, **longer)
+        assert ended.status == 0, ended.said
+    (run,), (whole,) = look(tmp_path / "runs"), look(tmp_path / "whole")
     assert outcome(run) == outcome(whole)
 
 

@@ -16,14 +16,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
-from workbench.constraints import read_pins
+from workbench.constraints import read_pins, split_texts
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
 from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
 from workbench.replay import replay_html
 from workbench.report import report_html
 from workbench.runs import Run, list_runs
-from workbench.views import page, pins, sources
+from workbench.views import page, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 12}
@@ -231,7 +231,7 @@ def test_five_hundred_addresses_open_nothing_outside_and_never_raise(world, watc
             with contextlib.suppress(ValueError):  # a sentence for people; anything else fails
                 ask(text)
         source.catalogue.search(text, most=8)
-        pins._split(text)
+        split_texts(text)
         page.plain(text)
         for is_whole in (True, False):
             assert page._lies_within(text, (0, 5), is_whole) in (True, False)
