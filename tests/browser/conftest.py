@@ -18,9 +18,6 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-_SECONDS_TO_START = 60  # the machine may be busy
-
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds until the dashboard answers: the machine may be busy
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -57,6 +54,14 @@ class Witness:
         """Keep an error, but for one: Streamlit looks for its server below the page's own path first."""
         if message.type == "error" and "/_stcore/" not in message.location["url"]:
             self.errors.append(message.text)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Return the folder where pictures of pages are kept for people to look at."""
+    folder = ROOT / "build" / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture

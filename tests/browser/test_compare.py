@@ -15,7 +15,6 @@ pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 PATIENCE = 60_000  # milliseconds: the machine may be busy
-PICTURES = Path(__file__).resolve().parents[2] / "build" / "pictures"
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 
 
@@ -40,7 +39,7 @@ def board(page: Page, name: str):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, tmp_path, theme):
+def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, pictures, tmp_path, theme):
     context = chromium.new_context(
         viewport={"width": 1280, "height": 720}, color_scheme=theme, accept_downloads=True
     )
@@ -66,8 +65,7 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, tmp_pa
     expect(board(page, "B").locator(".slot.masked")).to_have_count(0)
     expect(board(page, "A").locator(".differs")).to_have_count(0)
     settled(page)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"compare-{theme}.png", full_page=True)
+    page.screenshot(path=pictures / f"compare-{theme}.png", full_page=True)
 
     # What if the latest item were not there?
     page.get_by_role("radio", name="Change B").click()
@@ -123,10 +121,10 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, tmp_pa
         assert seen.errors == []
         assert seen.hosts <= {"127.0.0.1"}
     context.close()
-    _play_both(chromium, witnessed, replay, theme)
+    _play_both(chromium, witnessed, replay, theme, pictures / f"replay-{theme}.png")
 
 
-def _play_both(chromium, witnessed, replay: Path, theme: str) -> None:
+def _play_both(chromium, witnessed, replay: Path, theme: str, picture: Path) -> None:
     context = chromium.new_context(offline=True, color_scheme=theme, viewport={"width": 1280, "height": 720})
     page = context.new_page()
     witness = witnessed(page)
@@ -142,7 +140,7 @@ def _play_both(chromium, witnessed, replay: Path, theme: str) -> None:
     expect(page.locator("#candidates-title")).to_contain_text(
         re.compile(r"Candidates of slot 4 of B at step \d")
     )
-    page.screenshot(path=PICTURES / f"replay-{theme}.png", full_page=True)
+    page.screenshot(path=picture, full_page=True)
     page.keyboard.press("Home")
     page.select_option("#speed", "200")
     page.locator("#play").click()
@@ -154,7 +152,7 @@ def _play_both(chromium, witnessed, replay: Path, theme: str) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_comparison_fits_a_phone(address, chromium, witnessed, theme):
+def test_the_comparison_fits_a_phone(address, chromium, witnessed, pictures, theme):
     page = chromium.new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
     page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
@@ -162,7 +160,6 @@ def test_the_comparison_fits_a_phone(address, chromium, witnessed, theme):
     expect(board(page, "C").locator(".slot").first).to_be_visible(timeout=PATIENCE)
     settled(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"compare-phone-{theme}.png", full_page=True)
+    page.screenshot(path=pictures / f"compare-phone-{theme}.png", full_page=True)
     assert witness.errors == []
     page.close()

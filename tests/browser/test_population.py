@@ -50,7 +50,7 @@ def _go_to(page: Page, name: str, seen: str) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_opens_from_the_navigation_without_an_error_and_asks_nobody_else(
-    address, chromium, witnessed, theme, tmp_path
+    address, chromium, witnessed, pictures, theme
 ):
     context = chromium.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme)
     page = context.new_page()
@@ -60,7 +60,7 @@ def test_every_page_opens_from_the_navigation_without_an_error_and_asks_nobody_e
     _settled(page)
     for name, seen in PAGES.items():
         _go_to(page, name, seen)
-        page.screenshot(path=tmp_path / f"{name}-{theme}.png", full_page=True)
+        page.screenshot(path=pictures / f"{name}-{theme}.png", full_page=True)
         assert page.locator('[data-testid="stException"]').count() == 0
     assert witness.errors == []
     assert witness.hosts <= {"127.0.0.1"}
