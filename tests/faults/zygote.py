@@ -77,6 +77,8 @@ def _absolute(event: str, arguments: tuple[Any, ...]) -> Path:
 
 def _run(order: dict[str, Any]) -> None:
     """Be a `workbench` process; never returns."""
+    # A shell lets what it runs beside itself ignore Ctrl-C, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(output, stream)
