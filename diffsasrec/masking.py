@@ -50,6 +50,29 @@ def mask_probability(times: torch.Tensor, *, epsilon: float = MASK_EPSILON) -> t
     return (1 - epsilon) * times + epsilon
 
 
+def draw_mask(
+    maskable: torch.Tensor,
+    *,
+    probability: torch.Tensor,
+    generator: torch.Generator,
+    places: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Choose among the maskable items, each with its sequence's probability, or its own: (B, L) bool.
+
+    Args:
+        maskable: (B, L) bool, True where an item may be masked; never at PAD.
+        probability: (B,) float, p of each sequence, or (B, L), of each item.
+        generator: gives the seed, one number; draws are then counted by place and position from the right.
+        places: (B,) long, each row's place in the whole batch, of which other processes may have other rows; None is
+            0..B-1. So a row has the same masks whoever has it.
+    """
+    if places is None:
+        places = torch.arange(len(maskable), device=maskable.device)
+    from_right = torch.arange(maskable.shape[1] - 1, -1, -1, device=maskable.device)
+    draw = uniform(draw_seed(generator), places[:, None], from_right)
+    return maskable & (draw < (probability if probability.dim() > 1 else probability[:, None]))
+
+
 def mask_tokens(
     tokens: torch.Tensor,
     *,
@@ -59,25 +82,8 @@ def mask_tokens(
     generator: torch.Generator,
     places: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Replace each maskable item by MASK with its sequence's probability, or its own.
-
-    Args:
-        tokens: (B, L) long.
-        maskable: (B, L) bool, True where an item may be masked; never at PAD.
-        probability: (B,) float, p of each sequence, or (B, L), of each item.
-        mask_id: the token of MASK.
-        generator: gives the seed, one number; draws are then counted by place and position from the right.
-        places: (B,) long, each row's place in the whole batch, of which other processes may have other rows; None is
-            0..B-1. So a row has the same masks whoever has it.
-
-    Returns:
-        The noised tokens (B, L) long, and masked (B, L) bool, True where MASK was put.
-    """
-    if places is None:
-        places = torch.arange(len(tokens), device=tokens.device)
-    from_right = torch.arange(tokens.shape[1] - 1, -1, -1, device=tokens.device)
-    draw = uniform(draw_seed(generator), places[:, None], from_right)
-    masked = maskable & (draw < (probability if probability.dim() > 1 else probability[:, None]))
+    """Return tokens (B, L) long with MASK, ``mask_id``, where ``draw_mask`` chose, and the choice, (B, L) bool."""
+    masked = draw_mask(maskable, probability=probability, generator=generator, places=places)
     return tokens.masked_fill(masked, mask_id), masked
 
 
@@ -106,7 +112,7 @@ def restoration_weight(
 
 
 def mask_suffix(
-    batch: Batch, *, most: int, mask_id: int, generator: torch.Generator, times: str = "stratified"
+    batch: Batch, *, most: int, generator: torch.Generator, times: str = "stratified"
 ) -> Corruption:
     """Return LLaDA's supervised corruption: history clean, each of the next R in 1..``most`` masked with p of its row.
 
@@ -123,14 +129,7 @@ def mask_suffix(
     drawn = draw_times(len(lengths), generator=generator, device=tokens.device, times=times)
     probability = mask_probability(drawn)[places]
     is_answer = from_right < num_answers[:, None]
-    _, masked = mask_tokens(
-        tokens,
-        maskable=is_answer,
-        probability=probability,
-        mask_id=mask_id,
-        generator=generator,
-        places=places,
-    )
+    masked = draw_mask(is_answer, probability=probability, generator=generator, places=places)
     fallback = (uniform(draw_seed(generator), places) * num_answers).long()
     masked |= ~masked.any(dim=1, keepdim=True) & (from_right == fallback[:, None])
     chance = probability + (1 - probability) ** num_answers / num_answers

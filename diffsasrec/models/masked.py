@@ -26,10 +26,10 @@ from diffsasrec.masking import (
     TIMES,
     WEIGHTINGS,
     Corruption,
+    draw_mask,
     draw_times,
     mask_probability,
     mask_suffix,
-    mask_tokens,
     masked_cross_entropy,
     restoration_weight,
     shortened,
@@ -197,11 +197,9 @@ class DiffSASRec(SequentialModel):
         if config.mask_ratio is None:
             times = draw_times(len(lengths), generator=generator, device=tokens.device, times=config.times)
             probability = mask_probability(times)
-        _, masked = mask_tokens(
-            tokens,
-            maskable=torch.ones_like(tokens, dtype=torch.bool) if config.masks_padding else tokens != PAD_ID,
+        masked = draw_mask(
+            (tokens != PAD_ID) | config.masks_padding,
             probability=probability[places],
-            mask_id=self.mask_id,
             generator=generator,
             places=places,
         )
@@ -213,8 +211,8 @@ class DiffSASRec(SequentialModel):
 
     def _suffix(self, batch: Batch, *, generator: torch.Generator) -> Corruption:
         """Return masks among the last items alone."""
-        options = {"mask_id": self.mask_id, "generator": generator, "times": self.config.times}
-        return mask_suffix(batch, most=self.config.fine_tune_slots, **options)
+        config = self.config
+        return mask_suffix(batch, most=config.fine_tune_slots, generator=generator, times=config.times)
 
     def _restore(self, batch: Batch, corruption: Corruption, *, generator: torch.Generator) -> Loss:
         """Return the weighted loss of restoring the masked items; logits are computed for those alone."""

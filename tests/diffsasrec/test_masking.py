@@ -132,7 +132,7 @@ def batch_of(*lengths: int, width: int = 8, shared: Whole | None = None) -> Batc
 
 def test_a_suffix_mask_leaves_the_history_clean_and_masks_at_least_one_of_the_last() -> None:
     batch = batch_of(*[8] * 3000, *[2] * 1000)
-    masked, weight = mask_suffix(batch, most=3, mask_id=MASK, generator=seeded())
+    masked, weight = mask_suffix(batch, most=3, generator=seeded())
     assert bool(masked.any(dim=1).all())
     assert not bool(masked[:, :5].any())
     assert not bool(masked[3000:, :7].any())  # of two items the first stays
