@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from diffsasrec.attention_patterns import all_before, all_items
 from diffsasrec.block import Block
 from diffsasrec.config import unknown_name
 from diffsasrec.dropout import Dropout
@@ -207,11 +208,7 @@ class Transformer(nn.Module):
         is_item = tokens != PAD_ID
         if bool(is_item.all()):
             return None, is_causal
-        itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
-        allowed = is_item[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)  # (B, 1, L, L)
-        if is_causal:
-            allowed = allowed.tril()
-        return allowed | itself, False
+        return (all_before if is_causal else all_items)(is_item), False
 
 
 def _initialize(module: nn.Module) -> None:
