@@ -149,8 +149,13 @@ def bootstrap_interval(
     values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, num_samples: int = NUM_SAMPLES
 ) -> tuple[float, float]:
     """Return the percentile interval of the mean of (B,) values, over users drawn with replacement."""
+    return percentile_interval(bootstrap_means(values, seed=seed, num_samples=num_samples), level=level)
+
+
+def percentile_interval(means: NDArray[np.float64], *, level: float = 0.95) -> tuple[float, float]:
+    """Return between what bounds the share ``level`` of (num_samples,) ``bootstrap_means`` lies."""
     tail = (1 - level) / 2
-    low, high = np.quantile(bootstrap_means(values, seed=seed, num_samples=num_samples), [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 

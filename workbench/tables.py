@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
-from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means
+from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means, percentile_interval
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.runs import Run, RunError
@@ -178,8 +178,8 @@ def mean_difference(difference: NDArray[np.float64], *, seed: int = 0) -> dict[s
 
     ``p`` is never below 2 / 10,001: a correction for fifty comparisons can still find a difference.
     """
-    low, high = bootstrap_interval(difference, seed=seed, num_samples=_MANY_SAMPLES)
     means = bootstrap_means(difference, seed=seed, num_samples=_MANY_SAMPLES)
+    low, high = percentile_interval(means)
     fewest = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (fewest + 1) / (len(means) + 1))  # never 0: more samples might have found one
     return {"difference": float(difference.mean()), "low": low, "high": high, "p": p}
