@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from diffsasrec.learning_rate import SCHEDULES
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.ranks import Ranks
@@ -21,7 +22,9 @@ _AVERAGE = "average"  # in the state
 
 
 class Descent:
-    """AdamW with a linear warm-up and clipped gradients, on the weights that a stage trains; the same in all ranks.
+    """AdamW on the weights that a stage trains, the same in all ranks, with clipped gradients.
+
+    The learning rate warms up linearly, times the factor of the config's schedule.
 
     With ``average_decay`` it keeps a moving average of the weights as well, which begins with the first ones: step n
     of a stage counts for 1 - (1 + n) / (10 + n) of it, until that is less than 1 - decay.
@@ -33,21 +36,22 @@ class Descent:
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self._schedule = SCHEDULES[config.learning_rate_schedule]
         self._average = (
             [weight.detach().clone() for weight in self._parameters] if config.average_decay else []
         )
 
-    def step(self, loss: torch.Tensor, *, num_before: int) -> float:
+    def step(self, loss: torch.Tensor, *, num_before: int, progress: float = 0.0) -> float:
         """Make one step down the gradient, the first of a stage with ``num_before`` = 0; return the loss.
 
-        With several ranks ``loss`` is this one's part; the loss returned and the gradient are the sums over all.
+        ``progress`` is the share of the stage that is over: the schedule goes by it. With several ranks ``loss`` is
+        this one's part; the loss returned and the gradient are the sums over all.
 
         Raises:
             NotANumberError: the loss or its gradient is NaN or infinite; the weights are as before.
         """
-        warmth = min(1.0, (num_before + 1) / max(1, self.config.warmup_steps))
         for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warmth
+            group["lr"] = self._learning_rate(num_before, progress)
         self._optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # a rank without a row has nothing to add
             loss.backward()
@@ -63,6 +67,12 @@ class Descent:
             for average, weight in zip(self._average, self._parameters, strict=True):
                 average.lerp_(weight.detach(), 1 - decay)
         return value
+
+    def _learning_rate(self, num_before: int, progress: float) -> float:
+        config = self.config
+        warmth = min(1.0, (num_before + 1) / max(1, config.warmup_steps))
+        factor = self._schedule(progress, decay_at=config.decay_at, decay_factor=config.decay_factor)
+        return config.learning_rate * warmth * factor
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

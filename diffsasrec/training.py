@@ -96,7 +96,7 @@ class _Trainer:
         self.state, self.stages = TrainingState(), plan_stages(model, config)
         self._begin_stage()
         self.best_weights: Weights | None = None
-        self.started = 0.0
+        self.started = self.clock = 0.0  # the clock: seconds by the first rank's, as it was last told
 
     def run(self, resume: bool) -> TrainingResult:
         """Go through the stages; whatever ends them, the best weights are in place."""
@@ -105,7 +105,7 @@ class _Trainer:
             self._restore()
         if self.ranks.is_first:
             keep_rows(self.folder, until_step=self.state.step if self.state.epoch else -1)
-        self.started = time.perf_counter() - self.state.seconds
+        self.clock, self.started = self.state.seconds, time.perf_counter() - self.state.seconds
         stopped = "finished"
         try:
             for stage in range(self.state.stage, len(self.stages)):
@@ -146,8 +146,7 @@ class _Trainer:
 
     def _run_epoch(self) -> tuple[float, bool]:
         """Return the mean loss, and whether there was time for the whole epoch."""
-        state = self.state
-        objective = self.stages[state.stage].objective
+        state, stage = self.state, self.stages[self.state.stage]
         seed = int(config_hash([self.config.seed, state.epoch]), 16) % 2**63
         total = 0.0
         self.model.train()
@@ -158,8 +157,9 @@ class _Trainer:
                 loss = torch.zeros((), device=self.device)  # of a rank without a row in this batch
                 if len(batch) > 0:
                     with training_precision(self.device):
-                        loss = objective(batch.to(self.device), generator=generator).value
-                total += self.descent.step(loss, num_before=state.stage_step)
+                        loss = stage.objective(batch.to(self.device), generator=generator).value
+                progress = stage.progress(state, num_batches=self.batches.num_batches, seconds=self.clock)
+                total += self.descent.step(loss, num_before=state.stage_step, progress=progress)
                 state.step += 1
                 state.stage_step += 1
                 state.real_items += int(batch.whole.lengths.sum())
@@ -197,7 +197,7 @@ class _Trainer:
             self.model.load_state_dict(self.best_weights)
         if self.stages[stage].forgets_best:
             self.best_weights = None
-        self.state.enter(stage, forgets_best=self.best_weights is None)
+        self.state.enter(stage, seconds=self.clock, forgets_best=self.best_weights is None)
         self._begin_stage()
 
     def _begin_stage(self) -> None:
@@ -241,10 +241,9 @@ class _Trainer:
             self.on_progress(Progress(stage, state.epoch, *counts, state.best_figure))
 
     def _is_out_of_time(self) -> bool:
-        if self.config.max_minutes is None:
-            return False
-        is_over = self._seconds() >= self.stages[self.state.stage].ends_at
-        return self.ranks.told_by_first(is_over)  # by one clock: all stop after the same step
+        if self.config.max_minutes is not None:  # one clock: all stop after the same step, and go as fast
+            self.clock = self.ranks.told_by_first(self._seconds())
+        return self.clock >= self.stages[self.state.stage].ends_at
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started

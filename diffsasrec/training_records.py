@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from diffsasrec.checkpoint import CheckpointError, load_state
+from diffsasrec.config import unknown_name
 from diffsasrec.files import append_line, write_state, write_text
+from diffsasrec.learning_rate import SCHEDULES
 
 HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
 SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered: it chooses the best weights
@@ -32,7 +34,10 @@ class TrainConfig:
     batch_size: int = 128  # windows
     learning_rate: float = 1e-3
     weight_decay: float = 0.0  # AdamW; 0 is Adam
-    warmup_steps: int = 100  # the learning rate grows linearly until then
+    warmup_steps: int = 100  # the learning rate grows linearly until then, in each stage
+    learning_rate_schedule: str = "constant"  # after the warm-up, in each stage: constant | cosine | step
+    decay_at: float = 30 / 41  # step: share of a stage before the decay; DiffuRecSys' is epoch 30 of 41
+    decay_factor: float = 0.1  # step: what the learning rate is multiplied by then
     clip_norm: float = 1.0
     average_decay: float = (
         0.0  # of a moving average of the weights, which is judged and kept instead; 0 is none
@@ -55,6 +60,11 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.learning_rate_schedule not in SCHEDULES:
+            raise unknown_name("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        for name in ("decay_at", "decay_factor"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if self.max_validation_users is not None and self.max_validation_users < 1:
             raise ValueError(
                 f"max_validation_users must be at least 1, or None for all, got {self.max_validation_users}"
@@ -67,9 +77,14 @@ class TrainConfig:
             raise ValueError(f"fine_tune_share must lie between 0 and 1, got {self.fine_tune_share}")
 
     def lasting(self) -> dict[str, Any]:
-        """Return what a resumed training must share with the interrupted one: all but how long it goes on."""
-        duration = {"max_epochs": 0, "max_minutes": 0, "patience": 0, "fine_tune_epochs": 0}
-        return asdict(self) | duration
+        """Return what a resumed training must share with the interrupted one: all but how long it goes on.
+
+        Where the learning rate is not constant the length of the stages decides it, so that it has to be the same.
+        """
+        lasting = asdict(self) | {"patience": 0}
+        if self.learning_rate_schedule == "constant":
+            lasting |= {"max_epochs": 0, "max_minutes": 0, "fine_tune_epochs": 0}
+        return lasting
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,7 @@ class TrainingState:
     stage: int = 0
     stage_epoch: int = 0  # whole epochs of this stage
     stage_step: int = 0
+    stage_began: float = 0.0  # seconds of the training that were over then
     epoch: int = 0  # whole epochs of all stages
     step: int = 0
     real_items: int = 0
@@ -114,9 +130,10 @@ class TrainingState:
     best_step: int | None = None
     evaluations_without_gain: int = 0
 
-    def enter(self, stage: int, *, forgets_best: bool = False) -> None:
-        """Begin another stage."""
+    def enter(self, stage: int, *, seconds: float, forgets_best: bool = False) -> None:
+        """Begin another stage, so many seconds after the training began."""
         self.stage, self.stage_epoch, self.stage_step, self.evaluations_without_gain = stage, 0, 0, 0
+        self.stage_began = seconds
         if forgets_best:
             self.best_figure = self.best_step = None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Objective
-from diffsasrec.training_records import TrainConfig
+from diffsasrec.training_records import TrainConfig, TrainingState
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,22 @@ class PlannedStage:
     num_epochs: int
     ends_at: float  # seconds since the start of training; infinite without a limit
     forgets_best: bool
+
+    def progress(self, state: TrainingState, *, num_batches: int, seconds: float) -> float:
+        """Return the share of the stage that is over, from 0 to 1: of its epochs or of its time, whichever is more.
+
+        So it is nearly 1 at the last step, whatever ends the stage but patience. With a time limit it depends on how
+        fast the machine is, and a training cannot be repeated to the bit.
+
+        Args:
+            state: of a training that is in this stage.
+            num_batches: steps of an epoch.
+            seconds: since the training began, by the first rank's clock.
+        """
+        of_epochs = state.stage_step / num_batches / self.num_epochs
+        began = state.stage_began
+        of_time = (seconds - began) / (self.ends_at - began) if began < self.ends_at else 1.0
+        return min(1.0, max(of_epochs, of_time))
 
 
 def plan_stages(model: SequentialModel, config: TrainConfig) -> tuple[PlannedStage, ...]:

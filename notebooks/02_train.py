@@ -43,6 +43,7 @@ num_heads: Optional[int] = None  # attention heads; they divide the width
 dropout: Optional[float] = None  # share of values dropped while training
 batch_size: Optional[int] = None  # windows in a batch
 learning_rate: Optional[float] = None  # of AdamW, after the warm-up
+learning_rate_schedule: Optional[str] = None  # over a stage's epochs or time: constant, cosine, step
 fine_tune: Optional[bool] = None  # diffsasrec and block_diffusion: whether there is a second stage
 num_processes: int = 1  # above 1, so many train together, beside the notebook, on shares of each batch
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
@@ -71,6 +72,7 @@ config = recipe(
     dropout=dropout,
     batch_size=batch_size,
     learning_rate=learning_rate,
+    learning_rate_schedule=learning_rate_schedule,
     fine_tune=fine_tune,
 )
 blocks.show_config(config)

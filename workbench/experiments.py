@@ -52,6 +52,11 @@ logger = logging.getLogger(__name__)
 
 _READ_TIMES = ("timestamps", "relative_time")  # fields of models
 PREFIX_TRAINED = ("diffurec", "diffurecsys_v1", "diffurecsys_v2")  # a few prefixes of each window in a pass
+_PUBLISHED_SCHEDULES = {
+    "adrec": {"learning_rate_schedule": "cosine"},
+    "diffurecsys_v1": {"learning_rate_schedule": "step"},
+    "diffurecsys_v2": {"learning_rate_schedule": "step"},
+}  # of the learning rate; the others' is constant
 PROGRESS_MODES = ("bar", "lines", "none")
 LIST_LENGTH, NUM_SLOTS = 20, 10  # of a ranking; of a decoded list and its autoregressive twin
 _SECONDS_BETWEEN_LINES = 5.0
@@ -162,7 +167,7 @@ def toy(model: str) -> dict[str, Any]:
     if model == "adrec":
         small |= {"num_denoiser_blocks": 1, "pretrain_epochs": 8, "max_validation_users": 500}
     steps = {"batch_size": 64, "learning_rate": 2e-3, "max_epochs": 20, "evaluate_every": 2, "patience": 4}
-    return {**small, **steps, "max_length": 50, "dropout": 0.2}
+    return {**small, **steps, **_PUBLISHED_SCHEDULES.get(model, {}), "max_length": 50, "dropout": 0.2}
 
 
 def medium(model: str) -> dict[str, Any]:
@@ -175,6 +180,7 @@ def medium(model: str) -> dict[str, Any]:
     sooner when the clean stream has learned alone (docs/log.md).
     """
     size = {"max_length": 50, "width": 64, "num_blocks": 2, "num_heads": 2}
+    size |= _PUBLISHED_SCHEDULES.get(model, {})
     if model == "diffsasrec":
         stages = {"fine_tune": True, "fine_tune_epochs": 200, "max_epochs": 1000, "patience": 20}
         return {**size, **stages, "weighting": "clipped", "average_decay": 0.99}

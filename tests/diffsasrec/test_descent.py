@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -28,6 +29,28 @@ def test_the_first_step_of_adam_is_the_learning_rate_grown_so_far(num_before: in
     model = Point()
     loss = (model.place**2).sum()
     assert Descent(model, CONFIG).step(loss, num_before=num_before) == 25.0
+    torch.testing.assert_close(model.place.detach(), torch.tensor([3.0 - rate, -4.0 + rate]))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "num_before", "progress", "rate"),
+    [
+        ("cosine", 50, 0.0, 0.1),
+        ("cosine", 50, 0.5, 0.05),
+        ("cosine", 1, 1 / 3, 0.0375),  # half warm, three quarters
+        ("step", 50, 0.49, 0.1),
+        ("step", 50, 0.5, 0.02),
+        ("step", 0, 0.9, 0.005),
+    ],
+)
+def test_the_schedule_multiplies_the_rate_that_warmed_up(
+    schedule: str, num_before: int, progress: float, rate: float
+) -> None:
+    config = dataclasses.replace(
+        CONFIG, learning_rate_schedule=schedule, decay_at=0.5, decay_factor=0.2, clip_norm=100.0
+    )
+    model = Point()
+    Descent(model, config).step((model.place**2).sum(), num_before=num_before, progress=progress)
     torch.testing.assert_close(model.place.detach(), torch.tensor([3.0 - rate, -4.0 + rate]))
 
 

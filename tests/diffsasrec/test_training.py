@@ -15,17 +15,20 @@ import torch
 
 from diffsasrec import training
 from diffsasrec.checkpoint import CheckpointError, load_checkpoint
+from diffsasrec.descent import Descent
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
+from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training import Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_batches import TrainingBatches
 
 MODEL = {"max_length": 12, "width": 16, "num_blocks": 1, "num_heads": 2, "dropout": 0.3}
 CONFIG = TrainConfig(max_epochs=4, batch_size=32, learning_rate=3e-3, warmup_steps=4, patience=50)
+COSINE = dataclasses.replace(CONFIG, learning_rate_schedule="cosine")
 HISTORY_KEYS = {"step", "epoch", "seconds", "real_items", "train_loss", "figures"}
 
 
@@ -588,7 +591,88 @@ def test_gradients_are_clipped(cycle_split: Split, tmp_path: Path) -> None:
     assert first_update(cycle_split, tmp_path, clip_norm=1e-12) < 1e-6
 
 
+# --- the schedule of the learning rate
+
+
+def heard(monkeypatch) -> list[float]:
+    """Return a list into which every step of a training writes its progress."""
+    found: list[float] = []
+    original = Descent.step
+
+    def listening(self, loss, *, num_before: int, progress: float) -> float:
+        found.append(progress)
+        return original(self, loss, num_before=num_before, progress=progress)
+
+    monkeypatch.setattr(Descent, "step", listening)
+    return found
+
+
+def test_progress_goes_from_0_to_nearly_1_in_each_stage(
+    cycle_split: Split, tmp_path: Path, monkeypatch
+) -> None:
+    progress = heard(monkeypatch)
+    config = dataclasses.replace(COSINE, max_epochs=4, fine_tune=True, fine_tune_epochs=2)
+    per_epoch = fit(make(), cycle_split, config, folder=tmp_path).steps // 6
+    shares = [step / (per_epoch * epochs) for epochs in (4, 2) for step in range(per_epoch * epochs)]
+    assert progress == pytest.approx(shares)
+
+
+@pytest.mark.parametrize("step", [2, 7, 13, 16, 20])
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_a_training_with_a_schedule_resumes_in_either_stage(
+    schedule: str, cycle_split: Split, tmp_path: Path, step: int
+) -> None:
+    config = dataclasses.replace(
+        COSINE, learning_rate_schedule=schedule, fine_tune=True, fine_tune_epochs=3, decay_at=0.5
+    )
+    whole, again, constant = make(), make(), make()
+    fit(whole, cycle_split, config, folder=tmp_path / "whole")
+    interrupt = StopAt(step, KeyboardInterrupt)
+    fit(make(), cycle_split, config, folder=tmp_path / "resumed", on_progress=interrupt)
+    fit(again, cycle_split, config, folder=tmp_path / "resumed", resume=True)
+    assert_same_weights(again, whole)
+    rows = [without_seconds(history_of(tmp_path / name)) for name in ("resumed", "whole")]
+    assert rows[0] == rows[1]
+    other = dataclasses.replace(config, learning_rate_schedule="constant")
+    fit(constant, cycle_split, other, folder=tmp_path / "constant")
+    assert differ(constant, whole)
+
+
+def test_with_a_time_limit_progress_is_the_share_of_the_time_by_the_first_ranks_clock(
+    cycle_split: Split, tmp_path: Path, monkeypatch
+) -> None:
+    class OneOfTwo(Ranks):
+        def told_by_first(self, value):
+            return 3.0 * steps_made() if isinstance(value, float) else value
+
+    progress = heard(monkeypatch)
+
+    def steps_made() -> int:
+        return len(progress)
+
+    monkeypatch.setattr(training._Trainer, "_seconds", lambda trainer: 0.0)  # this rank's own clock stands
+    config = dataclasses.replace(COSINE, max_epochs=1000, max_minutes=0.5)
+    result = fit(make(), cycle_split, config, folder=tmp_path, ranks=OneOfTwo())
+    assert (result.stopped, result.steps) == ("time", 10)
+    assert progress == pytest.approx([step / 10 for step in range(10)])
+
+
+@pytest.mark.parametrize("change", [{"max_epochs": 8}, {"fine_tune_epochs": 8}, {"max_minutes": 60.0}])
+def test_a_schedule_resumes_with_the_length_that_it_began_with_alone(
+    cycle_split: Split, tmp_path: Path, change: dict
+) -> None:
+    fit(make(), cycle_split, COSINE, folder=tmp_path)
+    with pytest.raises(ValueError, match="configuration"):
+        fit(make(), cycle_split, dataclasses.replace(COSINE, **change), folder=tmp_path, resume=True)
+    fit(make(), cycle_split, dataclasses.replace(COSINE, patience=7), folder=tmp_path, resume=True)
+
+
 # --- bad input
+
+
+def test_an_unknown_schedule_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown learning_rate_schedule 'cosin': did you mean 'cosine'\?"):
+        TrainConfig(learning_rate_schedule="cosin")
 
 
 def test_a_model_without_gradients_cannot_be_trained(cycle_split: Split, tmp_path: Path) -> None:
@@ -619,6 +703,9 @@ def test_fine_tuning_is_for_models_that_have_it(cycle_split: Split, tmp_path: Pa
         ("max_minutes", 0.0),
         ("max_minutes", math.nan),
         ("max_validation_users", 0),
+        ("decay_at", 0.0),
+        ("decay_at", 1.1),
+        ("decay_factor", math.nan),
     ],
 )
 def test_a_bad_knob_names_itself_and_the_value(name: str, value: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from diffsasrec.models import build_model
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.training_records import TrainConfig
+from diffsasrec.training_records import TrainConfig, TrainingState
 from diffsasrec.training_stages import begin, plan_stages
 
 SIZE = {"max_length": 8, "width": 8, "num_heads": 1}
@@ -65,3 +65,24 @@ def test_what_is_frozen_has_no_gradient_until_another_stage_begins() -> None:
         begin(model, stage)
         assert [name for name, each in model.named_parameters() if not each.requires_grad] == still
         assert bool(model.is_pretraining) == (stage is first)
+
+
+def test_progress_is_the_share_of_epochs_or_of_time_whichever_is_more() -> None:
+    state = TrainingState(stage_step=12)  # of 4 a whole epoch: three epochs of 8
+    (untimed,) = plan_stages(make("sasrec"), TrainConfig(max_epochs=8))
+    assert untimed.progress(state, num_batches=4, seconds=1e9) == 3 / 8
+    (timed,) = plan_stages(make("sasrec"), TrainConfig(max_epochs=8, max_minutes=1))
+    assert timed.progress(state, num_batches=4, seconds=6) == 3 / 8
+    assert timed.progress(state, num_batches=4, seconds=30) == 0.5
+    assert timed.progress(state, num_batches=4, seconds=61) == 1
+
+
+def test_the_time_of_a_stage_counts_from_its_beginning() -> None:
+    config = TrainConfig(max_epochs=8, max_minutes=1, fine_tune=True, fine_tune_epochs=4, fine_tune_share=0.5)
+    stage = plan_stages(make("diffsasrec", fine_tune_slots=2), config)[1]  # until second 60
+    state = TrainingState(stage_step=1)
+    state.enter(1, seconds=40)
+    assert stage.progress(state, num_batches=4, seconds=40) == 0
+    assert stage.progress(state, num_batches=4, seconds=45) == 0.25
+    state.enter(1, seconds=60)  # evaluating took what was left
+    assert stage.progress(state, num_batches=4, seconds=60) == 1

@@ -122,6 +122,19 @@ def test_a_clean_stream_learns_alone_at_first_only_where_a_second_stage_follows(
         recipe("ml-1m", "block_diffusion", fine_tune=False, clean_first=True)
 
 
+@pytest.mark.parametrize("dataset", ["toy", "ml-1m"])
+def test_what_is_published_with_a_schedule_has_it_and_all_others_a_constant_rate(dataset: str) -> None:
+    found = {
+        name: recipe(dataset, name).train.learning_rate_schedule
+        for name, (_, model_class) in MODELS.items()
+        if model_class.trainable
+    }
+    others = {name: schedule for name, schedule in found.items() if schedule != "constant"}
+    assert others == {"adrec": "cosine", "diffurecsys_v1": "step", "diffurecsys_v2": "step"}
+    changed = recipe(dataset, "adrec", learning_rate_schedule="step", schedule="sqrt")
+    assert (changed.train.learning_rate_schedule, changed.model_config["schedule"]) == ("step", "sqrt")
+
+
 def test_the_key_knows_config_data_and_code_but_not_how_defaults_were_given(monkeypatch):
     config = ExperimentConfig(dataset="toy", model="sasrec")
     key = run_key(config, "f")
