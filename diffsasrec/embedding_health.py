@@ -87,22 +87,43 @@ def effective_rank(values: torch.Tensor) -> float:
     return float(torch.exp(torch.special.entr(shares).sum()))
 
 
+@dataclass(frozen=True, eq=False)
+class PrincipalAxes:
+    """The directions in which a table varies most, and how much of its variance each has."""
+
+    centre: torch.Tensor  # (D,) double
+    directions: torch.Tensor  # (D, C) double
+    shares: torch.Tensor  # (C,) float
+
+    def coordinates(self, points: torch.Tensor) -> torch.Tensor:
+        """Return where points (n, D) lie along the directions, (n, C) float: those of the table or others."""
+        return ((points.double() - self.centre) @ self.directions).float()
+
+
+def principal_axes(embeddings: torch.Tensor, *, num_components: int = 2) -> PrincipalAxes:
+    """Return the first axes of a table (N, D) float.
+
+    A direction points to where its largest entry is positive, so that the same table gives the same picture.
+    """
+    centre = embeddings.double().mean(dim=0)
+    centred = embeddings.double() - centre
+    variance, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
+    variance, directions = variance.flip(0).clamp(min=0), directions.flip(1)[:, :num_components]
+    largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
+    shares = (variance[:num_components] / variance.sum().clamp(min=1e-30)).float()
+    return PrincipalAxes(centre, directions * largest.sign(), shares)
+
+
 def principal_components(
     embeddings: torch.Tensor, *, num_components: int = 2
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return where each item lies along the directions in which the table varies most, and how much of it they have.
-
-    A direction points to where its largest entry is positive, so that the same table gives the same picture.
+    """Return where each item lies along the first axes of its table, and how much of the variance they have.
 
     Returns:
         coordinates (N, C) float, and shares of the variance (C,) float.
     """
-    centred = embeddings.double() - embeddings.double().mean(dim=0)
-    variance, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
-    variance, directions = variance.flip(0).clamp(min=0), directions.flip(1)[:, :num_components]
-    largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-    coordinates = centred @ (directions * largest.sign())
-    return coordinates.float(), (variance[:num_components] / variance.sum().clamp(min=1e-30)).float()
+    axes = principal_axes(embeddings, num_components=num_components)
+    return axes.coordinates(embeddings), axes.shares
 
 
 def nearest(embeddings: torch.Tensor, column: int, *, num_items: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,7 +54,8 @@ results_to: Optional[str] = None  # a folder for the results as JSON, such as re
 import tempfile
 from pathlib import Path
 
-from workbench import blocks, comparison, papers, paths, published
+from workbench import blocks, comparison, papers, paths, population_figures, published, reconstructions
+from workbench.experiments import open_run
 
 folder = blocks.begin(runs_dir)
 settings = {
@@ -122,6 +123,22 @@ for way in ("diffusion", "autoregressive"):
 # %%
 for by in ("target_is_head", "history_length"):
     blocks.show_table(papers.groups(runs, by=by).round(4))
+
+# %% [markdown]
+# ## What is restored of the targets
+#
+# The systems that diffuse embeddings estimate the embedding of the next item. Of the first seed of each, the estimates
+# for at most 500 users beside the embeddings of their true next items, on the two main axes of the model's own items
+# (PCA): filled and open, by whether the target is one of the fifth of the items that trained most. The other systems
+# rank by a hidden state that is nobody's estimate of an embedding, and are left out.
+
+# %%
+for system, by_seed in runs.items():
+    opened = open_run(by_seed[0])
+    if reconstructions.reconstructs(opened):
+        restored = reconstructions.reconstructions(opened)
+        figure = population_figures.reconstructions(*reconstructions.points(restored))
+        blocks.show_figure(figure, alt=reconstructions.in_words(system, restored))
 
 # %% [markdown]
 # ## Beside what is published

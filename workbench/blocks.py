@@ -6,6 +6,7 @@ Importing this module does nothing; ``begin`` sets a notebook up.
 from __future__ import annotations
 
 import html
+import json
 import logging
 import sys
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import plotly.io
 from IPython.display import HTML, display
 
@@ -125,6 +127,13 @@ def show_results(table: pd.DataFrame, figures: Sequence[str] = MAIN_FIGURES) -> 
 def show_table(table: pd.DataFrame) -> None:
     """Show a table as it is."""
     display(HTML(table.astype(object).where(table.notna(), "").to_html(index=False)))
+
+
+def show_figure(figure: go.Figure, *, alt: str) -> None:
+    """Show a figure, and below it in words what it shows: where it cannot be drawn, the words stand alone."""
+    drawn = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": alt}
+    display(drawn, raw=True)
+    display(HTML(f"<p>{html.escape(alt)}</p>"))
 
 
 def show_page(page: str, *, height: int) -> None:

@@ -220,6 +220,32 @@ def item_map(
     return finish(figure, title=None, height=470)
 
 
+def reconstructions(points: pd.DataFrame, shares: Sequence[float]) -> go.Figure:
+    """Return reconstructed targets over the targets, on two axes; a colour for head items and one for tail items.
+
+    Args:
+        points: as ``reconstructions.points`` makes them.
+        shares: of the items' variance, that each axis has.
+    """
+    figure = go.Figure()
+    for what, open_or_not in (("target", "-open"), ("reconstruction", "")):
+        for is_head, (color, symbol) in ((True, (BLUE, "circle")), (False, (ORANGE, "diamond"))):
+            rows = points[(points["what"] == what) & (points["is_head"] == is_head)]
+            figure.add_scattergl(
+                x=rows["x"],
+                y=rows["y"],
+                mode="markers",
+                name=f"{what}, {'head' if is_head else 'tail'}",
+                marker={"color": color, "symbol": symbol + open_or_not, "size": 7, "opacity": 0.7},
+                hovertemplate="%{x:.2f}, %{y:.2f}",
+            )
+    for axis, name, share in zip(
+        (figure.update_xaxes, figure.update_yaxes), ("first", "second"), shares, strict=True
+    ):
+        axis(title=f"{name} component, {share:.0%} of the items' variance", zeroline=False)
+    return finish(figure, title=None, height=430)
+
+
 def spectrum(values: Sequence[float]) -> go.Figure:
     """Return singular values, the largest first, as shares of the largest."""
     figure = go.Figure(

@@ -67,11 +67,15 @@ class EmbeddingDiffusion(SequentialModel):
         return self.seeded_logits(history, user_seeds=history.new_zeros(len(history)))
 
     def seeded_logits(self, history: torch.Tensor, *, user_seeds: torch.Tensor) -> torch.Tensor:
-        """Return the scores (B, N) of the samples x0, drawn as the usual decoding draws them."""
+        """Return the scores (B, N) of the reconstructed targets."""
+        return self.item_logits(self.reconstruct(history, user_seeds=user_seeds))
+
+    def reconstruct(self, history: torch.Tensor, *, user_seeds: torch.Tensor) -> torch.Tensor:
+        """Return the last estimates of x0 (B, D) for histories (B, L), drawn as the usual decoding draws them."""
         config = self.usual_decoding(1)
         assert isinstance(config, SampleConfig)
         *_, last = self.sample_steps(history, user_seeds=user_seeds, config=config)
-        return self.item_logits(last.x0_hat)
+        return last.x0_hat
 
     def usual_decoding(self, list_length: int, /, **changes: Any) -> Decoding:
         """Return how it samples when nobody says otherwise, with some changes."""

@@ -14,6 +14,7 @@ from diffsasrec.embedding_health import (
     item_embeddings,
     mean_cosine,
     nearest,
+    principal_axes,
     principal_components,
     singular_values,
 )
@@ -67,6 +68,12 @@ def test_a_table_turned_over_gives_the_same_picture_turned_over():
     torch.testing.assert_close(turned, -coordinates)
     torch.testing.assert_close(same, shares)
     assert coordinates.var(dim=0).tolist() == sorted(coordinates.var(dim=0).tolist(), reverse=True)
+
+
+def test_other_points_lie_along_the_axes_of_a_table():
+    axes = principal_axes(torch.tensor([[3.0, 1], [-1, 1], [1, 2], [1, 0]]))  # around (1, 1)
+    assert axes.shares.tolist() == pytest.approx([0.8, 0.2])
+    assert axes.coordinates(torch.tensor([[1.0, 1], [5, -6]])).tolist() == [[0, 0], [4, -7]]
 
 
 def test_the_nearest_items_point_the_same_way_whatever_their_length():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pandas as pd
+import plotly.graph_objects as go
 import plotly.io
 import pytest
 
@@ -158,3 +159,13 @@ def test_a_page_is_shown_within_the_notebook_as_it_is():
         blocks.show_page('<p title="x">A & B</p>', height=300)
     assert 'srcdoc="&lt;p title=&quot;x&quot;&gt;A &amp; B&lt;/p&gt;"' in shown[0].data
     assert 'height="300"' in shown[0].data
+
+
+def test_a_figure_has_its_words_below_and_in_its_place_where_it_cannot_be_drawn(monkeypatch):
+    shown = []
+    monkeypatch.setattr(blocks, "display", lambda shown_now, **options: shown.append(shown_now))
+    blocks.show_figure(go.Figure(go.Scatter(x=[1, 2], y=[3, 4])), alt="it grows & grows")
+    drawn, below = shown
+    assert drawn["application/vnd.plotly.v1+json"]["data"][0]["type"] == "scatter"
+    assert drawn["text/plain"] == "it grows & grows"
+    assert below.data == "<p>it grows &amp; grows</p>"

@@ -10,6 +10,7 @@ from workbench.population_figures import (
     groups,
     item_map,
     long_tail,
+    reconstructions,
     spectrum,
     split_over_time,
 )
@@ -84,3 +85,25 @@ def test_the_chosen_item_and_its_neighbours_are_marked_on_the_map():
 def test_a_spectrum_is_told_in_shares_of_its_largest_value():
     (line,) = spectrum([4.0, 2.0, 1.0]).data
     assert list(line.y) == [1, 0.5, 0.25]
+
+
+def test_targets_are_open_and_reconstructions_filled_in_the_colour_of_their_target():
+    table = pd.DataFrame(
+        {
+            "x": [1.0, 2, 3, 4],
+            "y": [0.0, 0, 1, 1],
+            "what": ["target", "target", "reconstruction", "reconstruction"],
+            "is_head": [True, False, True, False],
+        }
+    )
+    figure = reconstructions(table, [0.5, 0.25])
+    assert [(trace.name, list(trace.x)) for trace in figure.data] == [
+        ("target, head", [1]),
+        ("target, tail", [2]),
+        ("reconstruction, head", [3]),
+        ("reconstruction, tail", [4]),
+    ]
+    markers = [trace.marker for trace in figure.data]
+    assert [marker.symbol for marker in markers] == ["circle-open", "diamond-open", "circle", "diamond"]
+    assert markers[0].color == markers[2].color != markers[1].color == markers[3].color
+    assert figure.layout.yaxis.title.text == "second component, 25% of the items' variance"

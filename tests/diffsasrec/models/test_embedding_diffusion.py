@@ -72,3 +72,13 @@ def test_time_is_told_as_waves_of_a_thousand_steps() -> None:
     expected = [math.cos(angle), math.cos(angle / 100), math.sin(angle), math.sin(angle / 100)]
     torch.testing.assert_close(embedding(torch.tensor([3])), torch.tensor([expected]), rtol=1e-4, atol=1e-4)
     assert TimeEmbedding(5, 32)(torch.tensor([[1, 2]])).shape == (1, 2, 5)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_what_is_ranked_by_is_the_last_estimate_of_the_usual_decoding(name: str) -> None:
+    model = build_model(name, TINY, 9).eval()
+    *_, last = model.sample_steps(HISTORY, user_seeds=SEEDS, config=model.usual_decoding(1))
+    restored = model.reconstruct(HISTORY, user_seeds=SEEDS)
+    assert torch.equal(restored, last.x0_hat)
+    logits = model.seeded_logits(HISTORY, user_seeds=SEEDS)
+    assert torch.equal(logits, restored @ model.item_weight.T)
