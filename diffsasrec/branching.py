@@ -1,13 +1,15 @@
-"""A change in the midst of a reverse process: items put into slots, or forbidden, from some step on.
+"""Changes in the midst of a reverse process: items put into slots, or forbidden, from some step on.
 
-The steps before it are taken again, with the same draws, so the state that the change meets is the parent's to the
-last bit, whatever a rule remembers (docs/decisions/0024-branches-and-edited-histories.md).
-Letters: B users, K slots, N real items.
+A branch leaves its parent after a step; a branch of that branch is a second change, of the one before it the parent.
+The steps before a change are taken again, with the same draws, so the state that it meets is the parent's to the last
+bit, whatever a rule remembers (docs/decisions/0024-branches-and-edited-histories.md).
+Letters: B users, K slots, N real items, T steps.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ import torch
 from diffsasrec.reading import NOT_ALLOWED
 from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.slot_predictor import SlotPredictor
-from diffsasrec.trace import NOBODY
+from diffsasrec.trace import NOBODY, DecodeStep
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 
@@ -54,43 +56,42 @@ class Branch:
             )
         return self.pinned.to(tokens.device)
 
-    def forced_at(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the step, from 0, in which each slot (B, K) got its pin; NOBODY where it has none."""
-        return torch.where(self.pins(tokens) == PAD_ID, NOBODY, self.after_step)
-
     def taken(
         self, predictor: SlotPredictor, tokens: torch.Tensor, is_pinned: torch.Tensor, is_active: torch.Tensor
     ) -> Turn:
-        """Return what the change makes of slots ``tokens`` (B, K) of users that go on, ``is_active`` (B,).
+        """Return what the change makes of slots ``tokens`` (B, K).
+
+        Users who do not go on, False in ``is_active`` (B,), are left as they are: their last step is over.
 
         Raises:
-            ValueError: a user who does not go on; a pinned item that is none, is forbidden or stands in another slot;
-                a forbidden one that a slot holds already; fewer items left than slots.
+            ValueError: a user who would have nothing left to decode; a pinned item that is none, is forbidden or
+                stands in another slot; a forbidden one that a slot holds already; fewer items left than slots.
         """
         pins = self.pins(tokens)
-        forced = pins != PAD_ID
+        forced = (pins != PAD_ID) & is_active[:, None]
         _refuse(forced & ((pins < 1) | (pins > predictor.num_items)), pins, "is no item")
         tokens = pins.where(forced, tokens)
         is_open = tokens == predictor.mask_id
         has_more = (~(is_pinned | forced) if predictor.config.row.revises else is_open).any(dim=1)
-        if not (is_active & has_more).all():
-            user = int((~(is_active & has_more)).nonzero()[0])
+        if (is_active & ~has_more).any():
+            user = int((is_active & ~has_more).nonzero()[0])
             raise ValueError(
                 f"nothing is left to decode for user {user} after step {self.after_step}: branch earlier, or pin less"
             )
-        narrowed = self._narrowed(predictor, tokens, forced)
+        narrowed = self._narrowed(predictor, tokens, forced, is_active)
         is_changed = forced.any(dim=1) | (narrowed.bias != predictor.bias).any(dim=1)
         return Turn(narrowed, tokens, forced, is_changed)
 
     def _narrowed(
-        self, predictor: SlotPredictor, tokens: torch.Tensor, forced: torch.Tensor
+        self, predictor: SlotPredictor, tokens: torch.Tensor, forced: torch.Tensor, is_active: torch.Tensor
     ) -> SlotPredictor:
-        """Return the predictor without the forbidden items; see ``taken`` for what it refuses."""
+        """Return the predictor without what is forbidden to who goes on; see ``taken`` for what it refuses."""
         bias = predictor.bias.clone()
         user, column = forbidden_pairs(
             self.forbidden, len(tokens), num_needed=0, num_items=predictor.num_items
         )
-        bias[user.to(bias.device), Vocabulary.to_token(column).to(bias.device)] = NOT_ALLOWED
+        user, token = user.to(bias.device), Vocabulary.to_token(column).to(bias.device)
+        bias[user[is_active[user]], token[is_active[user]]] = NOT_ALLOWED
         same = (tokens[:, :, None] == tokens[:, None, :]) & forced[:, :, None]
         same &= ~torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
         _refuse(
@@ -106,6 +107,17 @@ class Branch:
         if num_left < tokens.shape[1]:
             raise ValueError(f"{num_left} items are left for {tokens.shape[1]} slots: forbid less")
         return dataclasses.replace(predictor, bias=bias)
+
+
+def forced_at(branches: Sequence[Branch], steps: Sequence[DecodeStep]) -> torch.Tensor | None:
+    """Return the first step, from 0, in which a person filled each slot (B, K); NOBODY where none, None if nowhere."""
+    first = torch.full_like(steps[0].tokens, NOBODY)
+    for branch in sorted(branches, key=lambda each: each.after_step):
+        if branch.after_step < len(steps):
+            step = steps[branch.after_step]
+            is_new = (branch.pins(step.tokens) != PAD_ID) & step.unmasked & (first == NOBODY)
+            first = first.masked_fill(is_new, branch.after_step)
+    return None if bool((first == NOBODY).all()) else first
 
 
 def _refuse(wrong: torch.Tensor, items: torch.Tensor, why: str) -> None:

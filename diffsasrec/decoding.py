@@ -9,12 +9,12 @@ Source of the frame: LLaDA (Nie et al. 2025), section 2.4.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from diffsasrec.beam import beam_steps
-from diffsasrec.branching import Branch
+from diffsasrec.branching import Branch, forced_at
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.filling import fill_slots, revising_view, step_view
@@ -49,7 +49,7 @@ def decode_steps(
     pinned: torch.Tensor | None = None,
     user_seeds: torch.Tensor,
     config: DecodeConfig,
-    branch: Branch | None = None,
+    branches: Sequence[Branch] = (),
 ) -> Iterator[DecodeStep]:
     """Fill K masked slots behind each history, yielding what every step decided.
 
@@ -64,7 +64,9 @@ def decode_steps(
             never changed; the schedules share out the M0 slots that are left, in at most M0 steps.
         user_seeds: (B,) long; with ``config.seed`` they decide every draw.
         config: the rule and its knobs.
-        branch: what is laid down between two of the steps; the ones before it are as without it.
+        branches: what is laid down between steps, each a branch of what the ones before it gave: the steps before
+            it are as without it. Several after one step hold in the order in which they are given; what would come
+            when a user's process is over changes nothing (a rule that revises looks once more after its last step).
 
     Raises:
         ValueError: no history at all, logits with NaN, fewer than K items left for a user, or a pinned item or a
@@ -80,14 +82,8 @@ def decode_steps(
     )
     tokens, masked = starting_slots(predictor, pinned)
     if "beam_width" not in config.row.driver:
-        num_steps = 0
-        for num_steps, step in enumerate(_steps(predictor, tokens, masked, branch), start=1):  # noqa: B007
-            yield step
-        if branch is not None and branch.after_step >= num_steps:
-            raise ValueError(
-                f"nothing is left to decode after step {branch.after_step}: the reverse process takes {num_steps} steps"
-            )
-    elif branch is None:
+        yield from _steps(predictor, tokens, masked, branches)
+    elif not branches:
         yield from beam_steps(predictor, tokens, masked)
     else:
         raise ValueError(
@@ -97,7 +93,7 @@ def decode_steps(
 
 
 def _steps(
-    predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor, branch: Branch | None
+    predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor, branches: Sequence[Branch]
 ) -> Iterator[DecodeStep]:
     """Yield the steps of every rule that follows one list a user, from ``tokens`` (B, K), MASK where ``masked``."""
     config, device = predictor.config, tokens.device
@@ -111,9 +107,11 @@ def _steps(
     probability = score = torch.zeros_like(tokens, dtype=torch.float64)
     for step in range(config.most_steps):
         forced = torch.zeros_like(masked)
-        if branch is not None and branch.after_step == step:
-            predictor, tokens, forced, is_changed = branch.taken(predictor, tokens, is_pinned, is_active)
-            masked, is_pinned, needs_pass = masked & ~forced, is_pinned | forced, needs_pass | is_changed
+        for branch in branches:
+            if branch.after_step == step:
+                predictor, tokens, pinned, is_changed = branch.taken(predictor, tokens, is_pinned, is_active)
+                forced, is_pinned = forced | pinned, is_pinned | pinned
+                masked, needs_pass = masked & ~pinned, needs_pass | is_changed
         users = (needs_pass & is_active).nonzero().squeeze(1)
         if len(users):
             wanted = ~is_pinned[users] if revises else masked[users]
@@ -187,13 +185,16 @@ def decode(
     pinned: torch.Tensor | None = None,
     user_seeds: torch.Tensor,
     config: DecodeConfig,
-    branch: Branch | None = None,
+    branches: Sequence[Branch] = (),
 ) -> DecodeTrace:
     """Run ``decode_steps`` to its end and return the trace; arguments and errors are the same."""
     given = {"num_items": num_items, "forbidden": forbidden, "user_seeds": user_seeds, "config": config}
-    steps = tuple(decode_steps(model, history, pinned=pinned, branch=branch, **given))
+    steps = tuple(decode_steps(model, history, pinned=pinned, branches=branches, **given))
     ever_filled = torch.stack([step.unmasked for step in steps])  # (T, B, K)
     last_filled = ever_filled.shape[0] - 1 - ever_filled.flip(0).int().argmax(dim=0)
+    is_filled = ever_filled.any(dim=0)
+    if pinned is not None:  # such a slot stays the person's, though a branch may have put another item there
+        is_filled &= pinned.to(is_filled.device) == PAD_ID
     rescored = None
     if config.rank_by == "rescored":
         rescored = SlotPredictor.of(model, history, **given).rescored(steps[-1].tokens)
@@ -201,8 +202,8 @@ def decode(
         history=history,
         config=to_dict(config),
         steps=steps,
-        filled_at=last_filled.where(ever_filled.any(dim=0), PINNED),
-        forced_at=None if branch is None else branch.forced_at(steps[0].tokens),
+        filled_at=last_filled.where(is_filled, PINNED),
+        forced_at=forced_at(branches, steps),
         rescored=rescored,
     )
 

@@ -62,13 +62,13 @@ class DecodeTrace:
     history: torch.Tensor  # (B, L) long, left-padded
     config: dict[str, Any]  # the whole DecodeConfig, of an embedding diffusion the SampleConfig
     steps: tuple[DecodeStep, ...]
-    filled_at: torch.Tensor  # (B, K) long, the step at which the slot got the item it ends with, or PINNED
+    filled_at: torch.Tensor  # (B, K) long, the step at which the slot got its last item; PINNED: before
     kind: str = "masked"  # masked | gaussian; promises about slots hold for masked
     about: dict[str, Any] = field(default_factory=dict)  # JSON values: run, user ids, checkpoint hash ...
     rescored: torch.Tensor | None = (
         None  # (B, K) probability of each item given all others, with that ranking
     )
-    forced_at: torch.Tensor | None = None  # (B, K) long, of a branch: the step in which a person filled it
+    forced_at: torch.Tensor | None = None  # (B, K) long, of branches: when a person first filled it
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

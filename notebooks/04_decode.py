@@ -37,9 +37,7 @@ knobs: str = ""  # any other knob of the rule, as in "threshold=0.5, decay=0.8"
 edit: str = ""  # of the history: "remove 1, replace 2=1193, insert 1=260, move 4=1"; 1 is the latest item
 pin: str = ""  # items in slots from the start, as in "3=1193"
 forbid: str = ""  # items that may not be recommended
-after_step: int = 0  # of a branch: the step after which the next two hold; 0 is no branch
-then_pin: str = ""  # items put into slots after that step
-then_forbid: str = ""  # items forbidden after that step
+branch: str = ""  # on the way, from a step on: "2: pin 3=1193, 4: forbid 260"; each changes the one before it
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
 # %% [markdown]
@@ -68,8 +66,8 @@ asked = {
     "edit": edit,
     "pin": pin,
     "forbid": forbid,
+    "branch": branch,
 }
-asked |= {"after_step": after_step, "then_pin": then_pin, "then_forbid": then_forbid}
 default = default_decode_config(opened.checkpoint.model)
 config = read_request(opened.run.id, "", default=default, **asked).config
 user_id = blocks.interesting_user(opened, config) if user is None else user
@@ -81,6 +79,8 @@ blocks.show_table(blocks.history_table(opened, trace, num_shown=15))
 print(f"Held out: {titles(target) if target else 'nothing, this user is too new'}")
 if request.edits:
     print(f"The model reads this history after these edits: {', '.join(request.edits)}")
+for left in trace.about.get("branches", []):
+    print(f"A branch of {left['parent']}, after step {left['change']}")
 
 # %% [markdown]
 # ## The rule
@@ -205,9 +205,13 @@ blocks.show_table(course.drop(columns="setting").round(3))
 # %% [markdown]
 # ## To keep
 #
-# The trace and a page that plays it (open it in any browser; it needs no network) are written into the run.
+# The trace and a page that plays it (open it in any browser; it needs no network) are written into the run; of a
+# branch the traces that it comes from, too.
 
 # %%
+for ancestor in request.lineage[:-1]:
+    parent = ancestor.decoded(opened)
+    opened.run.save_trace(trace_name(parent), parent)
 path = opened.run.save_trace(trace_name(trace), trace)
 page = path.with_name(f"{path.name}.html")
 heading = f"User {user_id}: {config.rule}, {trace.num_slots} slots in {trace.num_steps} steps"

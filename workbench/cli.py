@@ -73,6 +73,14 @@ EditOption = Annotated[
         "latest item; may be repeated",
     ),
 ]
+BranchOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="BRANCH",
+        help="on the way: 'STEP: pin SLOT=ITEM' or 'STEP: forbid ITEM' holds from that step on; may be repeated, "
+        "each a branch of the one before it",
+    ),
+]
 
 
 def main() -> None:
@@ -225,6 +233,7 @@ def decode(
     pin: PinOption = None,
     forbid: ForbidOption = None,
     edit: EditOption = None,
+    branch: BranchOption = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="a replay to open in a browser")] = None,
     beside: Annotated[
         str | None,
@@ -250,7 +259,12 @@ def decode(
         _check_place(path)
     if beside and html is None:
         raise ValueError("--beside plays a second decode in the replay: give --html FILE as well")
-    laid_down = {"pinned": read_pins(pin or []), "forbidden_too": forbid or [], "edits": edit or []}
+    laid_down = {
+        "pinned": read_pins(pin or []),
+        "forbidden_too": forbid or [],
+        "edits": edit or [],
+        "branches": branch or [],
+    }
     opened = open_run(_open(run, runs))
     trace = decode_user(opened, user, _decode_config(opened, set_), **laid_down)
     target = trace.about["targets"][0] or None
@@ -282,6 +296,8 @@ def _tell_decode(
         print(f"Pinned: slot {slot} holds “{titles(int(trace.steps[0].tokens[0, int(slot) - 1]))}”.")
     for edit in trace.about.get("edits", []):
         print(f"The history was edited: {edit}.")
+    for left in trace.about.get("branches", []):
+        print(f"Branch of {left['parent']} after step {left['change']}")
     for step in range(trace.num_steps):
         print(step_in_words(trace, step, titles))
     for entry in document["recommendations"]:

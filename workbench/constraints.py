@@ -1,4 +1,4 @@
-"""What a person lays down before a decode, or between two steps: items pinned to slots, and items forbidden.
+"""What a person lays down before a decode, or between steps: items pinned to slots, and items forbidden.
 
 Slots count from 1 here, as people read them. What the decoder makes of it belongs to ``diffsasrec.pins``
 and ``diffsasrec.branching``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,21 +19,31 @@ import torch
 
 from diffsasrec.branching import Branch
 from diffsasrec.sequences import Forbidden
-from diffsasrec.trace import DecodeTrace
+from diffsasrec.trace import PINNED, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID
 from workbench.datasets.catalogue import Catalogue
 
 _LONGEST_LINE = 10_000  # characters of a line of texts, which an address may give
 _LONGEST = 60  # characters of a title in an error
+_CHANGE = re.compile(r"\s*(\d{1,9})\s*:\s*(pin|forbid)\s+(\S.*)", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a person lays down after some step, as item ids or beginnings of titles."""
+    """What a person lays down after some step: an item in a slot, or one that may not come any more."""
 
     after_step: int
-    pinned: Mapping[int, Any] = dataclasses.field(default_factory=dict)  # slot from 1 -> item
-    forbidden: Sequence[Any] = ()
+    item: Any  # its id, or the beginning of its title
+    slot: int | None = None  # from 1; None forbids the item
+
+    def __str__(self) -> str:
+        action = "forbid " if self.slot is None else f"pin {self.slot}="
+        return f"{self.after_step}: {action}{self.item}"
+
+    def added_to(self, constraints: Constraints) -> Constraints:
+        """Return what was forbidden before, with this; errors are those of ``pin`` and ``forbid``."""
+        before = dataclasses.replace(constraints, pinned={})
+        return before.forbid(self.item) if self.slot is None else before.pin(self.slot, self.item)
 
 
 @dataclass(frozen=True)
@@ -112,24 +123,30 @@ class Constraints:
             return seen
         return forbidden_pair([*self.forbidden, *([] if seen is None else seen.items.tolist())])
 
-    def branch(self, after_step: int, parent: DecodeTrace) -> Branch:
-        """Return these as what is laid down after a step of ``parent``; raise ``ValueError`` where that cannot be."""
-        if not 1 <= after_step < parent.num_steps:
+    def branch(self, after_step: int, parent: DecodeTrace, earlier: Sequence[Branch] = ()) -> Branch:
+        """Return these as what is laid down after a step of ``parent``, which is what ``earlier`` branches gave.
+
+        Raises:
+            ValueError: the parent has no such step to go on from, or an item stands in a slot already.
+        """
+        if after_step >= parent.num_steps:
             raise ValueError(
-                f"a branch leaves after step 1 to {parent.num_steps - 1} of {parent.num_steps}, got {after_step}"
+                f"nothing is left to decode after step {after_step}: what this branch would leave takes "
+                f"{parent.num_steps} step{'s' * (parent.num_steps > 1)}"
             )
-        held = parent.steps[after_step - 1].tokens[0].tolist()
-        slot_of = {token: slot for slot, token in enumerate(held, start=1)}
+        held = parent.steps[after_step - 1].tokens
+        for branch in earlier:  # what was laid down after the same step stands in the parent's next one alone
+            pins = branch.pins(held)
+            held = pins.where((pins != PAD_ID) & (branch.after_step == after_step), held)
+        slot_of = {token: slot for slot, token in enumerate(held[0].tolist(), start=1)}
         for slot, token in self.pinned.items():
             if slot_of.get(token, slot) != slot:
-                raise ValueError(
-                    f"{self._stands(token, slot_of, parent)}, so it cannot be put into slot {slot}"
-                )
+                where = self._stands(token, slot_of[token], after_step, parent)
+                raise ValueError(f"{where}, so it cannot be put into slot {slot}")
         for token in self.forbidden:
             if token in slot_of and slot_of[token] not in self.pinned:
-                raise ValueError(
-                    f"{self._stands(token, slot_of, parent)}, so it cannot be forbidden any more"
-                )
+                where = self._stands(token, slot_of[token], after_step, parent)
+                raise ValueError(f"{where}, so it cannot be forbidden any more")
         return Branch(after_step, self.pinned_tokens(), self.added_to(None))
 
     def about(self) -> dict[str, Any]:
@@ -139,13 +156,13 @@ class Constraints:
             "forbidden_too": [self.catalogue.item_id(token) for token in self.forbidden],
         }
 
-    def _stands(self, token: int, slot_of: Mapping[int, int], parent: DecodeTrace) -> str:
-        step = int(parent.filled_at[0, slot_of[token] - 1]) + 1
-        return (
-            f"{self._name(token)} stands in slot {slot_of[token]} since step {step}"
-            if step
-            else f"{self._name(token)} is pinned to slot {slot_of[token]} from the start"
-        )
+    def _stands(self, token: int, slot: int, after_step: int, parent: DecodeTrace) -> str:
+        step = after_step
+        while step and int(parent.steps[step - 1].tokens[0, slot - 1]) == token:
+            step -= 1
+        if step == 0 and int(parent.filled_at[0, slot - 1]) == PINNED:
+            return f"{self._name(token)} is pinned to slot {slot} from the start"
+        return f"{self._name(token)} stands in slot {slot} since step {step + 1}"
 
     def _name(self, token: int) -> str:
         return shortened(self.catalogue.title(token))
@@ -173,6 +190,29 @@ def read_pins(texts: Iterable[str]) -> dict[int, str]:
             )
         pins[int(slot)] = item.strip()
     return pins
+
+
+def read_branches(texts: Iterable[str]) -> list[Change]:
+    """Return what texts as ``2: pin 3=1193`` and ``4: forbid 260`` lay down on the way, in the order of the steps.
+
+    Those of one step stay in the order in which they are given; a text of another form raises ``ValueError``.
+    """
+    changes = []
+    for text in texts:
+        found = _CHANGE.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                "a branch is “STEP: pin SLOT=ITEM” or “STEP: forbid ITEM”, as in “2: pin 3=1193”, got "
+                f"{shortened(text)}"
+            )
+        step, action, what = int(found[1]), found[2], found[3].strip()
+        if step == 0:
+            raise ValueError(
+                "a branch leaves after step 1 or later: before it, pin and forbid from the start"
+            )
+        slots = read_pins([what]) if action == "pin" else {None: what}
+        changes += [Change(step, item, slot) for slot, item in slots.items()]
+    return sorted(changes, key=lambda change: change.after_step)
 
 
 def split_texts(line: str | None) -> list[str]:

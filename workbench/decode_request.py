@@ -1,13 +1,15 @@
 """Everything that a decode of one user was asked with: what a page shows, and what gives the same again.
 
 The texts are those of the command, of the notebook and of a page's address: knobs as ``key=value``, pins as
-``slot=item``, edits as ``history_edits`` reads them, several of each parted by commas.
+``slot=item``, edits as ``history_edits`` reads them, branches as ``2: pin 3=1193`` and ``4: forbid 260``, several of
+each parted by commas.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from diffsasrec.config import from_dict
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.sampling import Decoding
 from diffsasrec.trace import DecodeTrace
-from workbench.constraints import Change, Constraints, join_texts, read_pins, split_texts
+from workbench.constraints import Constraints, join_texts, read_branches, read_pins, split_texts
 from workbench.experiments import OpenRun, decode_user
 from workbench.settings import read_settings, value_as_text
 
@@ -34,18 +36,13 @@ class DecodeRequest:
     edits: tuple[str, ...] = ()  # of the history
     pins: tuple[str, ...] = ()  # slot=item, from the start
     forbidden: tuple[str, ...] = ()  # items, from the start
-    after_step: int = 0  # of a branch: how many steps are over when the rest is laid down; 0 is no branch
-    then_pins: tuple[str, ...] = ()
-    then_forbidden: tuple[str, ...] = ()
+    branches: tuple[
+        str, ...
+    ] = ()  # step: what is laid down after it; each a branch of what the ones before it gave
 
     def __post_init__(self) -> None:
         read_pins(self.pins)
-        read_pins(self.then_pins)
-        if not self.after_step and (self.then_pins or self.then_forbidden):
-            raise ValueError(
-                "what is pinned or forbidden on the way needs the step after which it is: give a step, or pin from "
-                "the start"
-            )
+        read_branches(self.branches)
 
     @property
     def rule(self) -> str:
@@ -53,11 +50,10 @@ class DecodeRequest:
         return self.config.rule if isinstance(self.config, DecodeConfig) else ""
 
     @property
-    def change(self) -> Change | None:
-        """Return what is laid down on the way."""
-        if not self.after_step:
-            return None
-        return Change(self.after_step, read_pins(self.then_pins), self.then_forbidden)
+    def lineage(self) -> list[DecodeRequest]:
+        """Return what this is a branch of, the one without any branch first, each the parent of the next, then this."""
+        chain = tuple(str(change) for change in read_branches(self.branches))
+        return [dataclasses.replace(self, branches=chain[:length]) for length in range(len(chain) + 1)]
 
     def decoded(self, run: OpenRun) -> DecodeTrace:
         """Return the trace; errors are those of ``decode_user``."""
@@ -70,7 +66,6 @@ class DecodeRequest:
         kind = type(self.config).__name__
         module = "decoding" if self.rule else "sampling"
         imports = ["from pathlib import Path", "", f"from diffsasrec.{module} import {kind}"]
-        imports += ["from workbench.constraints import Change"] if self.change else []
         return "\n".join(
             [
                 *imports,
@@ -127,12 +122,11 @@ class DecodeRequest:
             "edit": join_texts(self.edits),
             "pin": join_texts(self.pins),
             "forbid": join_texts(self.forbidden),
-            "then_pin": join_texts(self.then_pins),
-            "then_forbid": join_texts(self.then_forbidden),
+            "branch": join_texts(self.branches),
         }
-        numbers = {"seed": self.config.seed, "after_step": self.after_step}
         named = {"run": self.run, "user": self.user, "rule": self.rule}
-        return {**named, **{name: value for name, value in {**numbers, **texts}.items() if value}}
+        given = {"seed": self.config.seed, **texts}
+        return {**named, **{name: value for name, value in given.items() if value}}
 
     def _options(self) -> dict[str, Any]:
         """Return what ``decode_user`` is given by name."""
@@ -140,12 +134,14 @@ class DecodeRequest:
             "pinned": read_pins(self.pins),
             "forbidden_too": list(self.forbidden),
             "edits": list(self.edits),
-            "change": self.change,
+            "branches": list(self.branches),
         }
         return {name: value for name, value in options.items() if value}
 
 
-def asked(run: str, user: str, config: Decoding, constraints: Constraints) -> DecodeRequest:
+def asked(
+    run: str, user: str, config: Decoding, constraints: Constraints, *, branches: Sequence[str] = ()
+) -> DecodeRequest:
     """Return what is asked where pins and forbidden items are checked already."""
     about = constraints.about()
     return DecodeRequest(
@@ -154,6 +150,7 @@ def asked(run: str, user: str, config: Decoding, constraints: Constraints) -> De
         config=config,
         pins=tuple(f"{slot}={item}" for slot, item in about["pinned"].items()),
         forbidden=tuple(str(item) for item in about["forbidden_too"]),
+        branches=tuple(branches),
     )
 
 
@@ -168,9 +165,7 @@ def read_request(
     edit: str = "",
     pin: str = "",
     forbid: str = "",
-    after_step: int = 0,
-    then_pin: str = "",
-    then_forbid: str = "",
+    branch: str = "",
 ) -> DecodeRequest:
     """Return what the texts of an address or a notebook ask for; raise ``ValueError`` for what cannot be read.
 
@@ -186,17 +181,10 @@ def read_request(
         run=run,
         user=user,
         config=config,
-        after_step=after_step,
-        **{
-            name: tuple(split_texts(text))
-            for name, text in {
-                "edits": edit,
-                "pins": pin,
-                "forbidden": forbid,
-                "then_pins": then_pin,
-                "then_forbidden": then_forbid,
-            }.items()
-        },
+        edits=tuple(split_texts(edit)),
+        pins=tuple(split_texts(pin)),
+        forbidden=tuple(split_texts(forbid)),
+        branches=tuple(split_texts(branch)),
     )
 
 

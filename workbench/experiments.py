@@ -14,6 +14,7 @@ import re
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from diffsasrec.branching import Branch
 from diffsasrec.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from diffsasrec.config import config_hash, from_dict, to_dict, unknown_name
 from diffsasrec.decoding import DecodeConfig
@@ -40,7 +42,7 @@ from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import DecodeTrace, Recommendations
 from diffsasrec.training import BEST, Progress, TrainConfig, TrainingResult, fit
 from diffsasrec.training_records import SELECTION_FIGURE
-from workbench.constraints import Change, Constraints, forbidden_pair
+from workbench.constraints import Change, Constraints, forbidden_pair, read_branches
 from workbench.datasets import Dataset, base_name, canonical_name, open_dataset, oracle_for
 from workbench.datasets.catalogue import Catalogue
 from workbench.history_edits import edited
@@ -411,12 +413,13 @@ def decode_user(
     pinned: Mapping[int, Any] | None = None,
     forbidden_too: Iterable[Any] = (),
     edits: Sequence[str] = (),
-    change: Change | None = None,
+    branches: Iterable[str] = (),
 ) -> DecodeTrace:
     """Return the reverse process of one user: the history before the held-out item, then K slots.
 
     ``about`` of the trace says the run, the user, the target's token (0 where nothing is held out), the
-    checkpoint, and the ids of what was pinned and forbidden; of an edited history its edits, of a branch its parent.
+    checkpoint, and the ids of what was pinned and forbidden; of an edited history its edits, of a branch its
+    changes one after the other, each with the name of the trace that it left, its parent.
 
     Args:
         run: a run, or one that is open already.
@@ -427,11 +430,12 @@ def decode_user(
         pinned: slot, counted from 1 -> the item that it holds from the start, by id or beginning of its title.
         forbidden_too: items that may not be recommended either.
         edits: what is changed in the history first, as ``workbench.history_edits`` reads it.
-        change: what is laid down between two steps of all this: the trace is a branch of the one without it.
+        branches: what is laid down on the way, as ``workbench.constraints.read_branches`` reads it: the trace is a
+            branch of the one without the last of them, which is a branch of the one without the last two ...
 
     Raises:
         ValueError: an unknown user or item, a history that is too short, a model that has no reverse process, more
-            slots than the length or the catalogue has room for, or a pin, an edit or a change that cannot be.
+            slots than the length or the catalogue has room for, or a pin, an edit or a branch that cannot be.
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, interactions = opened.checkpoint.model, opened.dataset.interactions
@@ -471,14 +475,42 @@ def decode_user(
         **({"edits": list(edits)} if edits else {}),
         **({"target_forbidden_after": 0} if target in constraints.forbidden else {}),
     }
-    parent = dataclasses.replace(decoded(), about=about)
-    if change is None:
-        return parent
-    then = free.with_all(change.pinned, change.forbidden)
-    about |= {"branch": {"parent": trace_name(parent), "after_step": change.after_step, **then.about()}}
-    if target in then.forbidden:
-        about["target_forbidden_after"] = change.after_step
-    return dataclasses.replace(decoded(branch=then.branch(change.after_step, parent)), about=about)
+    changes = read_branches(branches)
+    empty = (
+        [Branch(after_step=1)] if changes else []
+    )  # changes nothing, and is refused where there is no branch
+    parent = dataclasses.replace(decoded(branches=empty), about=about)
+    return _branched(parent, changes, constraints=constraints, decoded=decoded)
+
+
+def _branched(
+    trace: DecodeTrace,
+    changes: Iterable[Change],
+    *,
+    constraints: Constraints,
+    decoded: Callable[..., DecodeTrace],
+) -> DecodeTrace:
+    """Return the last of some branches, the first of which leaves ``trace`` and each other the one before it."""
+    taken: list[Branch] = []
+    for change in changes:
+        then = change.added_to(constraints)
+        for words in then.without_effect()[len(constraints.without_effect()) :]:
+            warnings.warn(words, stacklevel=3)
+        taken.append(then.branch(change.after_step, trace, taken))
+        trace = dataclasses.replace(decoded(branches=taken), about=_about_branch(trace, change, then))
+        constraints = then
+    return trace
+
+
+def _about_branch(parent: DecodeTrace, change: Change, then: Constraints) -> dict[str, Any]:
+    """Return what a branch says of itself, where its parent stands last: the change with ids, and what it left."""
+    (token,) = then.pinned.values() or then.forbidden[-1:]
+    said = dataclasses.replace(change, item=then.catalogue.item_id(token))
+    chain = [*parent.about.get("branches", []), {"parent": trace_name(parent), "change": str(said)}]
+    about = {**parent.about, "branches": chain}
+    if token in parent.about["targets"] and not then.pinned:
+        about.setdefault("target_forbidden_after", change.after_step)
+    return about
 
 
 def recommend_user(

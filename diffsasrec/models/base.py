@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -100,7 +101,7 @@ class SequentialModel(nn.Module, ABC):
         user_seeds: torch.Tensor,
         config: Decoding,
         pinned: torch.Tensor | None = None,
-        branch: Branch | None = None,
+        branches: Sequence[Branch] = (),
     ) -> DecodeTrace:
         """Return the reverse process of K slots behind each history (B, L): its last items that leave them room.
 
@@ -118,7 +119,7 @@ class SequentialModel(nn.Module, ABC):
             pinned=pinned,
             user_seeds=user_seeds,
             config=config,
-            branch=branch,
+            branches=branches,
         )
 
     def usual_decoding(self, list_length: int, /, **changes: Any) -> Decoding:

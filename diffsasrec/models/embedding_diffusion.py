@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -115,7 +115,7 @@ class EmbeddingDiffusion(SequentialModel):
         user_seeds: torch.Tensor,
         config: Decoding,
         pinned: torch.Tensor | None = None,
-        branch: Branch | None = None,
+        branches: Sequence[Branch] = (),
     ) -> DecodeTrace:
         """Return the reverse process of each user: the items nearest to the estimate of x0 at every noise level.
 
@@ -126,7 +126,7 @@ class EmbeddingDiffusion(SequentialModel):
         assert isinstance(config, SampleConfig)
         if pinned is not None:
             raise ValueError(f"{type(self).__name__} has no slots to pin items to: forbid items instead")
-        if branch is not None:
+        if branches:
             raise ValueError(f"{type(self).__name__} has no slots, so no branch: edit the history instead")
         history = history[:, -self.max_length :]
         return sampled_trace(

@@ -91,7 +91,7 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, pictur
     expect(page.locator(".side").nth(1)).to_contain_text(
         f"branch after step 2: slot 1 holds “{title}”", timeout=PATIENCE
     )
-    page.wait_for_function("() => location.search.includes('then_pin_b=')")
+    page.wait_for_function("() => location.search.includes('branch_b=')")
     settled(page)
     page.locator(".st-key-step-last button").first.click()
     expect(board(page, "B").locator(".slot").first).to_contain_text(title, timeout=PATIENCE)

@@ -50,6 +50,7 @@ KEYS = (
         "show",
         "pin",
         "forbid",
+        "branch",
         "case",
         "list",
         "part",

@@ -224,6 +224,9 @@ def test_an_embedding_diffusion_tells_its_steps_and_takes_its_own_knobs(workbenc
         (["--user", "7", "--pin", "1=120", "--pin", "2=120"], "an item stands once in a list"),
         (["--user", "7", "--pin", "1=107"], "it is in the history already"),
         (["--user", "7", "--pin", "1=120", "--forbid", "120"], "'120' is pinned and forbidden"),
+        (["--user", "7", "--branch", "3=120"], "a branch is “STEP: pin SLOT=ITEM” or “STEP: forbid ITEM”"),
+        (["--user", "7", "--branch", "9: forbid 120"], "nothing is left to decode after step 9"),
+        (["--user", "7", "--set", "rule=beam", "--branch", "1: forbid 120"], "branch from another rule"),
     ],
 )
 def test_a_decode_that_cannot_be_is_one_sentence(workbench, train, arguments, words):
@@ -383,6 +386,21 @@ def test_work_that_fails_is_status_one(workbench, monkeypatch, tmp_path):
         assert called.status == 1
         assert words in called.err
         assert is_one_sentence(called), called.err
+
+
+def test_a_branch_of_a_branch_is_told_with_what_each_left(workbench, train, tmp_path):
+    file = tmp_path / "trace.json"
+    order = ["decode", train(), "--user", 7, "--set", "rule=low_confidence", "--json", file]
+    assert workbench(*order).status == 0
+    final = [slot["item"]["item_id"] for slot in json.loads(file.read_text())["steps"][-1]["slots"]]
+    first, second = [str(item) for item in range(101, 131) if item not in (*final, *range(101, 112))][:2]
+    called = workbench(*order, "--branch", f"2: forbid {second}", "--branch", f"1: pin 3={first}")
+    assert called.status == 0, called.err
+    chain = json.loads(file.read_text())["about"]["branches"]
+    assert [left["change"] for left in chain] == [f"1: pin 3={first}", f"2: forbid {second}"]
+    for left in chain:
+        assert f"Branch of {left['parent']} after step {left['change']}" in called.out
+    assert f"“{first}” was put into slot 3 by you" in called.out
 
 
 def test_a_second_decode_plays_beside_the_first_and_both_read_the_edited_history(workbench, train, tmp_path):

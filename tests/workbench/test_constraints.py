@@ -8,7 +8,7 @@ import torch
 from diffsasrec.sequences import Forbidden
 from diffsasrec.vocabulary import Vocabulary
 from tests.diffsasrec.decode_cases import decode_one, make_config, table_logits
-from workbench.constraints import Constraints, join_texts, read_pins, split_texts
+from workbench.constraints import Change, Constraints, join_texts, read_branches, read_pins, split_texts
 from workbench.datasets.catalogue import Catalogue
 
 FILMS = Catalogue(Vocabulary.from_items([10, 20, 30, 40]), ["Alien", "Brazil", "Casablanca", "Dune"])
@@ -84,6 +84,30 @@ def test_a_pin_of_another_form_is_refused(texts, message):
         read_pins(texts)
 
 
+def test_branches_are_read_in_the_order_of_their_steps():
+    texts = ["5: forbid The Big: Sleep", " 2 :pin  3 = 1193", "2: forbid pin 1"]
+    changes = [Change(2, "1193", 3), Change(2, "pin 1"), Change(5, "The Big: Sleep")]
+    assert read_branches(texts) == changes
+    assert read_branches(map(str, changes)) == changes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pin 3=5", "a branch is “STEP: pin SLOT=ITEM” or “STEP: forbid ITEM”, as in .*, got 'pin 3=5'"),
+        ("2: 3=5", "a branch is"),
+        ("2: drop 5", "a branch is"),
+        ("2: forbid ", "a branch is"),
+        ("-1: forbid 5", "a branch is"),
+        ("2: pin 5", "a pin is SLOT=ITEM"),
+        ("0: forbid 5", "a branch leaves after step 1 or later: before it, pin and forbid from the start"),
+    ],
+)
+def test_a_branch_of_another_form_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_branches([text])
+
+
 def test_texts_with_commas_and_quotation_marks_survive_the_address():
     for given in ([], ["3=5"], ["1=a,b", "2=it's"], ['1="quoted"', "x"]):
         assert split_texts(join_texts(given)) == given
@@ -109,13 +133,28 @@ def test_what_is_laid_down_between_two_steps_becomes_a_branch():
     [
         ({3: "alien"}, [], 1, "'Alien' stands in slot 1 since step 1, so it cannot be put into slot 3"),
         ({}, ["alien"], 2, "'Alien' stands in slot 1 since step 1, so it cannot be forbidden any more"),
-        ({}, [], 3, "a branch leaves after step 1 to 2 of 3, got 3"),
-        ({}, [], 0, "a branch leaves after step 1 to 2 of 3, got 0"),
+        ({}, [], 3, "nothing is left to decode after step 3: what this branch would leave takes 3 steps"),
+        ({}, [], 0, "a branch leaves after step 1 or later, got 0"),
     ],
 )
 def test_a_branch_that_cannot_be_is_told_in_titles(pinned, forbidden, after_step, message):
     with pytest.raises(ValueError, match=message):
         laid_down(pinned, forbidden, seen=frozenset()).branch(after_step, decoded())
+
+
+def test_what_an_earlier_branch_put_into_a_slot_after_the_same_step_stands_there():
+    first = laid_down({3: "dune"}, seen=frozenset()).branch(1, decoded())
+    then = Change(1, "dune", 2).added_to(laid_down(seen=frozenset()))
+    with pytest.raises(ValueError, match="'Dune' stands in slot 3 since step 2, so it cannot be put into"):
+        then.branch(1, decoded(), [first])
+
+
+def test_a_change_forbids_what_was_forbidden_before_as_well():
+    before = laid_down({2: "brazil"}, ["alien"])
+    assert Change(1, "casa").added_to(before).forbidden == (1, 3)
+    with pytest.raises(ValueError, match="'Alien' is pinned and forbidden"):
+        Change(1, 10, 2).added_to(before)
+    assert Change(1, 30, 2).added_to(before).pinned == {2: 3}  # what stands in the slot gives way
 
 
 def test_an_item_whose_slot_is_pinned_anew_may_be_forbidden():

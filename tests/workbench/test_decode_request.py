@@ -38,9 +38,7 @@ def test_texts_become_a_request():
         edit="remove 1, insert 2=105",
         pin="2=110",
         forbid="104, 103",
-        after_step=1,
-        then_pin="1=120",
-        then_forbid="121",
+        branch='1: pin 1=120, "3: forbid Moulin Rouge, the"',
     )
     assert request.config == DecodeConfig(
         rule="low_confidence", seed=3, temperature=0.5, num_steps=2, num_slots=4, num_candidates=12
@@ -48,13 +46,16 @@ def test_texts_become_a_request():
     assert request.edits == ("remove 1", "insert 2=105")
     assert request.pins == ("2=110",)
     assert request.forbidden == ("104", "103")
-    assert request.change is not None
-    assert request.change.pinned == {1: "120"}
+    assert request.branches == ("1: pin 1=120", "3: forbid Moulin Rouge, the")
 
 
 def test_a_request_as_parameters_is_read_back_as_the_same():
     request = asked(
-        seed=3, knobs="temperature=0.123456789", edit="move 1=2", forbid='"a,b"', after_step=2, then_pin="1=5"
+        seed=3,
+        knobs="temperature=0.123456789",
+        edit="move 1=2",
+        forbid='"a,b"',
+        branch="2: pin 1=5,3: forbid 6",
     )
     parameters = request.as_parameters()
     run, user = parameters.pop("run"), parameters.pop("user")
@@ -68,7 +69,7 @@ def test_a_request_as_parameters_is_read_back_as_the_same():
         ({"knobs": "temprature=1"}, "temperature"),
         ({"knobs": "rule=random"}, "rule has a place of its own"),
         ({"pin": "x"}, "a pin is SLOT=ITEM"),
-        ({"then_pin": "1=5"}, "needs the step after which it is"),
+        ({"branch": "1=5"}, "a branch is “STEP: pin SLOT=ITEM” or “STEP: forbid ITEM”"),
         ({"rule": "nonsense"}, "unknown rule"),
     ],
 )
@@ -77,17 +78,29 @@ def test_texts_that_cannot_be_read_say_so(texts, message):
         asked(**texts)
 
 
+def test_the_lineage_of_a_branch_of_a_branch_leads_from_no_branch_to_itself():
+    request = asked(branch="4: forbid 6, 2: pin 1=5", pin="2=110")
+    chains = [ancestor.branches for ancestor in request.lineage]
+    assert chains == [(), ("2: pin 1=5",), ("2: pin 1=5", "4: forbid 6")]
+    assert {ancestor.pins for ancestor in request.lineage} == {("2=110",)}
+
+
+def test_every_ancestor_is_decoded_as_the_parent_that_a_branch_names(run):
+    request = asked(run.run.id, **REQUESTS["all"])
+    names = [left["parent"] for left in request.decoded(run).about["branches"]]
+    assert names == [trace_name(ancestor.decoded(run)) for ancestor in request.lineage[:-1]]
+
+
 REQUESTS = {
     "plain": {},
     "all": {
         "rule": "random",
         "seed": 2,
-        "knobs": "temperature=0.5, num_slots=4, num_candidates=12",
+        "knobs": "temperature=0.5, num_slots=5, num_candidates=12",
         "edit": "remove 1, insert 2=118",
         "pin": "2=112",
         "forbid": "115",
-        "after_step": 1,
-        "then_forbid": "121",
+        "branch": "1: pin 4=113, 2: forbid 121",
     },
 }
 
@@ -119,8 +132,11 @@ def test_the_papermill_command_keeps_the_same_trace_in_the_run(run, world, tmp_p
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    kept = run.run.load_trace(trace_name(trace))
-    assert_same_steps(trace.steps, kept.steps)
+    for ancestor in request.lineage:  # of a branch, its parents are kept too
+        decoded = ancestor.decoded(run)
+        kept = run.run.load_trace(trace_name(decoded))
+        assert_same_steps(decoded.steps, kept.steps)
+    assert kept.about == trace.about
 
 
 def test_a_sample_is_given_again_by_its_command_and_by_its_python_code(world, tmp_path):
@@ -155,11 +171,10 @@ def test_a_sample_is_given_again_by_its_command_and_by_its_python_code(world, tm
     assert (tmp_path / "decode.html").is_file()
 
 
-def test_a_sample_has_no_branch(world):
+@pytest.mark.parametrize("branch", ["1: forbid 121", "1: pin 9=121", "90: forbid 121"])
+def test_a_sample_has_no_branch(world, branch):
     config = recipe("circle", "diffurecsys_v1", **world.settings, num_noise_steps=6, num_prefixes=1)
     run = open_run(run_experiment(config, runs_dir=world.runs, progress="none"))
-    request = DecodeRequest(
-        run=run.run.id, user="7", config=SampleConfig(list_length=3), after_step=1, then_forbidden=("121",)
-    )
+    request = DecodeRequest(run=run.run.id, user="7", config=SampleConfig(list_length=3), branches=(branch,))
     with pytest.raises(ValueError, match="no slots, so no branch"):
         request.decoded(run)

@@ -23,7 +23,6 @@ from diffsasrec.trace import PINNED, DecodeTrace
 from diffsasrec.training import TrainConfig
 from tests.diffsasrec.decode_cases import assert_same_steps
 from workbench import experiments
-from workbench.constraints import Change
 from workbench.datasets import open_dataset
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
@@ -520,17 +519,59 @@ def test_a_branch_keeps_its_parent(trained):
     seen = {*parent.history[0].tolist(), *held}
     item = next(token for token in range(1, 31) if token not in seen)
     slot = held.index(31)  # MASK: still open
-    change = Change(2, {slot + 1: run.catalogue.item_id(item)})
-    branch = decode_user(run, 7, config, change=change)
-    assert branch.about["branch"] == {
-        "parent": trace_name(parent),
-        "after_step": 2,
-        "pinned": {str(slot + 1): run.catalogue.item_id(item)},
-        "forbidden_too": [],
-    }
+    change = f"2: pin {slot + 1}={run.catalogue.item_id(item)}"
+    branch = decode_user(run, 7, config, branches=[change])
+    assert branch.about["branches"] == [{"parent": trace_name(parent), "change": change}]
     assert_same_steps(parent.steps[:2], branch.steps[:2])
     assert int(branch.steps[2].tokens[0, slot]) == item
-    assert_same_steps(parent.steps, decode_user(run, 7, config, change=Change(2)).steps)
+
+
+def test_a_branch_of_a_branch_keeps_both_parents_by_id_whoever_names_items_by_title(trained):
+    run = open_run(trained["diffsasrec"])
+    config = default_decode_config(run.checkpoint.model, rule="low_confidence", num_slots=4)
+    parent = decode_user(run, 7, config)
+    final = parent.steps[-1].tokens[0].tolist()
+    last = int(parent.filled_at[0].argmax())  # the slot that is filled in the last step
+    item = run.catalogue.item_id(final[last])
+    title = run.catalogue.title(final[last])
+    first = decode_user(run, 7, config, branches=[f"1: forbid {title}"])
+    other = run.catalogue.item_id(int(first.steps[-1].tokens[0, int(first.filled_at[0].argmax())]))
+    both = decode_user(run, 7, config, branches=[f"2: forbid {other}", f"1: forbid {item}"])
+    assert both.about["branches"] == [
+        {"parent": trace_name(parent), "change": f"1: forbid {item}"},
+        {"parent": trace_name(first), "change": f"2: forbid {other}"},
+    ]
+    assert_same_steps(first.steps[:2], both.steps[:2])
+    assert not {final[last], run.catalogue.token_of(other)} & {*both.steps[-1].tokens[0].tolist()}
+
+
+def test_a_branch_that_forbids_what_could_not_come_warns_and_changes_nothing(trained):
+    run = open_run(trained["diffsasrec"])
+    config = default_decode_config(run.checkpoint.model, rule="low_confidence", num_slots=4)
+    parent = decode_user(run, 7, config)
+    seen = run.catalogue.item_id(int(parent.history[0, -1]))
+    with pytest.warns(UserWarning, match="has no effect: it is in the history already"):
+        branch = decode_user(run, 7, config, branches=[f"1: forbid {seen}"])
+    assert_same_steps(parent.steps, branch.steps)
+
+
+@pytest.mark.parametrize(
+    ("rule", "branches", "words"),
+    [
+        (
+            "low_confidence",
+            ["4: forbid 101"],
+            "nothing is left to decode after step 4: what this branch would leave takes 4 steps",
+        ),
+        ("low_confidence", ["1: forbid nothing"], "unknown item 'nothing'"),
+        ("beam", ["90: pin 9=101"], "follows several lists .*: branch from another rule"),
+    ],
+)
+def test_a_branch_that_cannot_be_is_refused(trained, rule, branches, words):
+    run = open_run(trained["diffsasrec"])
+    config = default_decode_config(run.checkpoint.model, rule=rule, num_slots=4)
+    with pytest.raises(ValueError, match=words):
+        decode_user(run, 7, config, branches=branches)
 
 
 @pytest.fixture(scope="module")

@@ -298,7 +298,7 @@ def branched(after_step: int, *, pins=None, forbidden=()) -> DecodeTrace:
         num_items=6,
         user_seeds=torch.tensor([5]),
         config=make_config(rule="low_confidence", num_slots=3),
-        branch=branch,
+        branches=[branch],
     )
 
 

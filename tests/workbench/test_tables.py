@@ -12,7 +12,6 @@ import pytest
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.protocol import decoding_name
-from workbench.constraints import Change
 from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
 from workbench.runs import Run
 from workbench.tables import (
@@ -190,7 +189,7 @@ def test_what_a_person_put_into_a_slot_on_the_way_is_said_to_be_theirs(run):
     config = DecodeConfig(rule="low_confidence", num_slots=3)
     held = decode_user(opened, 7, config).steps[0].tokens[0].tolist()
     item, slot = 125, held.index(31) + 1
-    trace = decode_user(opened, 7, config, change=Change(1, {slot: item}))
+    trace = decode_user(opened, 7, config, branches=[f"1: pin {slot}={item}"])
     words = step_in_words(trace, 1, opened.dataset.title)
     assert f"“125” was put into slot {slot} by you" in words
     document = trace_document(trace, opened.dataset.title, lambda token: token + 99)

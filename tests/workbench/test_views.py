@@ -19,10 +19,11 @@ from diffsasrec.config import from_dict
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
-from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.decode_request import DecodeRequest
+from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
 from workbench.knob_table import knobs_of
 from workbench.runs import BrokenRun, Run, list_runs
-from workbench.views import board, example, page, sources
+from workbench.views import board, example, page, sides, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("", "compare", "runs", "learn")
@@ -684,6 +685,32 @@ def unseen(runs: Path, count: int) -> list[tuple[str, str]]:
     return found[:count]
 
 
+def _on_the_way(app: AppTest) -> None:
+    (when,) = [widget for widget in app.get("button_group") if widget.key == "pin-when"]
+    when.set_value("after the step shown").run()
+
+
+B_AS_A = {"person": "7", "rule_b": "as A", "rule_a": "low_confidence", "knobs_a": "num_slots=5"}
+
+
+def unseen_and_unlisted(runs: Path) -> list[tuple[str, str]]:
+    """Return ids and titles of items that user 7 has not seen and that no slot of five takes."""
+    run = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
+    config = DecodeConfig(rule="low_confidence", num_slots=5)
+    opened_run = open_run(run)
+    taken = {
+        str(opened_run.catalogue.item_id(token))
+        for token in decode_user(opened_run, 7, config).steps[-1].tokens[0].tolist()
+    }
+    return [(item, title) for item, title in unseen(runs, 20) if item not in taken]
+
+
+def boards_of_one(app: AppTest) -> str:
+    """Return the slots that the Decode page shows, as HTML."""
+    (body,) = [part.proto.body for part in app.get("html") if 'aria-label="slots"' in part.proto.body]
+    return body
+
+
 def laid_down(app: AppTest) -> dict:
     """Return what the trace says of its pinned and forbidden items."""
     content = decoding_of(app)
@@ -899,14 +926,16 @@ def test_every_panel_of_compare_opens(opened, runs, tmp_path, panel, with_run):
         ({"knobs_b": "decay_is_a_step=3", "rule_b": "as A"}, "decay_is_a_step"),
         ({"knobs_b": "rank_by=3"}, "rank_by"),
         ({"edit_b": "replace 1=" + "x" * 5000}, "unknown item"),
-        ({"rule_b": "beam", "after_step_b": "1"}, "branch from another rule"),
-        ({"after_step_b": "90"}, "a branch leaves after step 1 to"),
-        ({"then_pin_b": "1=5"}, "needs the step after which it is"),
+        ({"rule_b": "beam", "branch_b": "1: forbid @free"}, "branch from another rule"),
+        ({"branch_b": "90: forbid @free"}, "nothing is left to decode after step 90"),
+        ({"branch_b": "1=5"}, "a branch is “STEP: pin SLOT=ITEM”"),
         ({"pin_b": "<script>"}, "a pin is SLOT"),
     ],
 )
 def test_a_decode_that_cannot_be_is_said_and_the_others_stand(opened, runs, address, words):
-    app = opened(runs, "compare", person="7", **address)
+    ((free, _),) = unseen(runs, 1)
+    given = {key: text.replace("@free", free) for key, text in address.items()}
+    app = opened(runs, "compare", person="7", **given)
     assert not app.exception
     assert "B cannot be decoded" in app.error[0].value
     assert words in app.error[0].value.replace("\\", "")
@@ -941,8 +970,7 @@ def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):
     app.text_input(key="branch-find").set_value(title).run()
     app.selectbox(key="branch-slot").set_value(3).run()
     app.button(key="do-branch-pin").click().run()
-    assert app.number_input(key="after_step_b").value == 2
-    assert app.text_input(key="then_pin_b").value == f"3={item}"
+    assert app.text_input(key="branch_b").value == f"2: pin 3={item}"
     if not app.error:  # the item may stand in another slot by then
         app.slider(key="step").set_value(3).run()
         card = boards(app)[1].split("<li ")[3]
@@ -950,6 +978,97 @@ def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):
         assert "since step 3, not by the model" in card
     app.button(key="undo-branch").click().run()
     assert "A and B never part" in said(app)
+
+
+def test_a_branch_of_b_is_a_branch_of_its_branch(opened, runs):
+    free = [item for item, _ in unseen_and_unlisted(runs)]
+    app = opened(runs, "compare", beside="Change B", step="1", branch_b=f"1: pin 3={free[0]}", **B_AS_A)
+    app.slider(key="step").set_value(2).run()
+    app.text_input(key="branch-find").set_value(free[1]).run()
+    app.button(key="do-branch-forbid").click().run()
+    chain = f"1: pin 3={free[0]},2: forbid {free[1]}"
+    assert app.text_input(key="branch_b").value == chain
+    assert re.search("branch after step 1: slot 3 holds .* · branch after step 2: without", texts(app))
+    app.button(key="undo-branch").click().run()
+    assert app.text_input(key="branch_b").value == f"1: pin 3={free[0]}"
+    app.button(key="undo-branch").click().run()
+    assert "A and B never part" in said(app)
+
+
+def test_two_branches_are_made_on_the_decode_page_and_each_parent_is_seen_again(opened, runs):
+    (first, _), (second, title) = unseen_and_unlisted(runs)[:2]
+    address = {"user": "7", "rule": "low_confidence", "num_slots": "5", "panel": "Provenance"}
+    app = opened(runs, step="1", slot="3", **address)
+    plain_list = boards_of_one(app)
+    app.text_input(key="find").set_value(first).run()
+    _on_the_way(app)
+    app.button(key="do-pin").click().run()
+    assert app.text_input(key="branch").value == f"1: pin 3={first}"
+    assert not [*app.warning, *app.error]
+    (left,) = decoding_of(app)["branches"]
+    assert left["change"] == f"1: pin 3={first}"
+
+    app.slider(key="step").set_value(2).run()
+    app.text_input(key="find").set_value(second).run()
+    _on_the_way(app)
+    app.button(key="do-forbid").click().run()
+    chain = f"1: pin 3={first},2: forbid {second}"
+    assert app.text_input(key="branch").value == chain
+    parents = [branch["parent"] for branch in decoding_of(app)["branches"]]
+    assert parents[0] == left["parent"] != parents[1]
+    assert title in texts(app).replace("\\", "")
+    link = opened(runs, **address_of(app))
+    assert decoding_of(link) == decoding_of(app)
+
+    app.button(key="to-parent").click().run()
+    assert decoding_of(app)["branches"] == [left]
+    app.button(key="to-parent").click().run()
+    assert "branches" not in decoding_of(app)
+    app.slider(key="step").set_value(1).run()
+    assert boards_of_one(app) == plain_list
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"branch": "nonsense"}, "a branch is “STEP: pin SLOT=ITEM”"),
+        ({"branch": "1: pin 9=@free"}, "there is no slot 9"),
+        ({"branch": "1: forbid nothing like it"}, "unknown item"),
+        ({"branch": "90: forbid @free"}, "nothing is left to decode after step 90"),
+        ({"branch": "1: forbid @free", "rule": "beam"}, "branch from another rule"),
+        ({"branch": "2: pin 1=@free", "forbid": "@free"}, "is pinned and forbidden"),
+    ],
+)
+def test_a_branch_that_cannot_be_is_said_and_its_parent_is_decoded(opened, runs, address, words):
+    (free, _), *_ = unseen_and_unlisted(runs)
+    given = {key: text.replace("@free", free) for key, text in address.items()}
+    app = opened(runs, user="7", num_slots="5", panel="Provenance", **given)
+    assert words in app.warning[0].value.replace("\\", "")
+    assert "Decoded without" in app.warning[0].value
+    assert "branches" not in decoding_of(app)
+
+
+def test_the_branches_before_one_that_cannot_be_are_decoded(opened, runs):
+    (free, _), *_ = unseen_and_unlisted(runs)
+    branches = f"90: forbid {free}, 1: pin 1={free}"
+    app = opened(runs, user="7", num_slots="5", panel="Provenance", rule="low_confidence", branch=branches)
+    assert "nothing is left to decode after step 90" in app.warning[0].value
+    assert [left["change"] for left in decoding_of(app)["branches"]] == [f"1: pin 1={free}"]
+
+
+def test_a_branch_leads_on_to_the_comparison_with_its_parent(opened, runs):
+    (first, _), (second, _) = unseen_and_unlisted(runs)[:2]
+    request = DecodeRequest(
+        run="toy-diffsasrec/x",
+        user="7",
+        config=DecodeConfig(rule="low_confidence", num_slots=5),
+        forbidden=(second,),
+        branches=(f"1: pin 1={first}", f"2: pin 2={second}"),
+    )
+    address = sides.beside_parent(request)
+    assert address["branch_a"] == f"1: pin 1={first}"
+    assert address["branch_b"] == f"1: pin 1={first},2: pin 2={second}"
+    assert address["forbid_a"] == address["forbid_b"] == second
 
 
 def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):

@@ -1,10 +1,11 @@
-"""Helpers of the Compare page that write what B is asked with: an edited history, or a branch from A at this step.
+"""Helpers of the Compare page that write what B is asked with: an edited history, or a branch at this step.
 
 What they write stands in B's fields in the sidebar, and so in the address.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import streamlit as st
@@ -33,7 +34,7 @@ def show(chosen: Sequence[Side]) -> None:
     with left:
         _edit_history(first, other)
     with right:
-        _branch(first)
+        _branch(first, other)
 
 
 def _edit_history(first: Side, other: Side) -> None:
@@ -91,13 +92,15 @@ def _write_edits(first: Side, edits: Sequence[str]) -> None:
     st.session_state[key_of("edit", "B")] = join_texts(edits)
 
 
-def _branch(first: Side) -> None:
-    """Draw what lets B branch from A after the step that is shown."""
+def _branch(first: Side, other: Side) -> None:
+    """Draw what lets B branch after the step that is shown: from A, or from itself where it is a branch of A."""
     st.subheader("What if a slot held something else?", anchor=False)
     last = first.trace.num_steps - 1
     now = min(int(st.session_state.get("step") or 0), last)
     when = f"after step {now}" if now else "from the start"
-    st.caption(f"B goes the way of A and differs {when}, the step on the timeline above.")
+    before = other.request.branches if _is_branch(other, first) else first.request.branches
+    way = "its own way" if before != first.request.branches else "the way of A"
+    st.caption(f"B goes {way} and differs {when}, the step on the timeline above.")
     token = pins.find(first.source.catalogue, "branch-")
     item = None if token is None else str(first.source.item_id(token))
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -113,21 +116,46 @@ def _branch(first: Side) -> None:
             ("Forbid it", "do-branch-forbid", "forbid", item),
         ):
             st.button(
-                words, key=key, disabled=item is None, on_click=_write_branch, args=(first, now, field, text)
+                words,
+                key=key,
+                disabled=item is None,
+                on_click=_write_branch,
+                args=(first, before, now, field, text),
             )
-    if st.session_state.get(key_of("after_step", "B")):
+    written = split_texts(st.session_state.get(key_of("branch", "B")))
+    if written:
         st.button(
-            "End the branch", key="undo-branch", type="tertiary", on_click=_start_as_first, args=(first,)
+            "Take the last branch back",
+            key="undo-branch",
+            type="tertiary",
+            on_click=_write_branches,
+            args=(first, written[:-1]),
         )
 
 
-def _write_branch(first: Side, after_step: int, field: str, text: str) -> None:
+def _is_branch(other: Side, first: Side) -> bool:
+    """Whether B is A but for branches of its own, on which more may follow."""
+    num_shared = len(first.request.branches)
+    return (
+        dataclasses.replace(other.request, branches=first.request.branches) == first.request
+        and other.request.branches[:num_shared] == first.request.branches
+    )
+
+
+def _write_branch(first: Side, before: Sequence[str], after_step: int, field: str, text: str) -> None:
+    if after_step:
+        text = f"{after_step}: {field} {text}"
+        _write_branches(first, pins.with_text(before, text, is_pin=field == "pin"))
+    else:
+        _start_as_first(first)
+        key = key_of(field, "B")
+        texts = pins.with_text(split_texts(st.session_state.get(key)), text, is_pin=field == "pin")
+        st.session_state[key] = join_texts(texts)
+
+
+def _write_branches(first: Side, branches: Sequence[str]) -> None:
     _start_as_first(first)
-    key = key_of(f"then_{field}" if after_step else field, "B")
-    st.session_state[key_of("after_step", "B")] = after_step
-    kept = split_texts(st.session_state.get(key) or "")
-    kept = [each for each in kept if not (field == "pin" and each.split("=")[0] == text.split("=")[0])]
-    st.session_state[key] = join_texts([*kept, text])
+    st.session_state[key_of("branch", "B")] = join_texts(branches)
 
 
 def _start_as_first(first: Side) -> None:
@@ -138,14 +166,11 @@ def _start_as_first(first: Side) -> None:
         "edit": request.edits,
         "pin": request.pins,
         "forbid": request.forbidden,
-        "then_pin": request.then_pins,
-        "then_forbid": request.then_forbidden,
+        "branch": request.branches,
     }
     for field in ("run", "rule"):
         st.session_state[key_of(field, "B")] = AS_A
     st.session_state[key_of("seed", "B")] = None
     st.session_state[key_of("knobs", "B")] = ""
     for field in OWN:
-        st.session_state[key_of(field, "B")] = (
-            join_texts(own.get(field, ())) if field in own else request.after_step
-        )
+        st.session_state[key_of(field, "B")] = join_texts(own[field])

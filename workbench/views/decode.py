@@ -37,7 +37,7 @@ from workbench.views.steps import choose_step
 
 _HISTORY_CARDS = 40
 _NAMES = (  # in the address
-    *("run", "user", "step", "slot", "show", "film", "panel", "pin", "forbid"),
+    *("run", "user", "step", "slot", "show", "film", "panel", "pin", "forbid", "branch"),
     *(field.name for config in (DecodeConfig, SampleConfig) for field in dataclasses.fields(config)),
 )
 _MATRIX_LEGEND = (
@@ -85,9 +85,10 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
             num_slots = config.length
         finally:  # a widget that is not drawn would forget what it holds
             with place:
-                constraints = pins.choose(source, person, num_slots=num_slots, messages=messages)
-    request = asked(run_id, user_id, config, constraints)
-    return Case(source, person, source.decode(request), request)
+                constraints, branches = pins.choose(source, person, num_slots=num_slots, messages=messages)
+    request = asked(run_id, user_id, config, constraints, branches=branches)
+    request, trace = pins.decoded(source, request, messages)
+    return Case(source, person, trace, request)
 
 
 def _show_person(case: Case) -> None:
@@ -230,6 +231,13 @@ def _link_on(case: Case) -> None:
     if case.source.is_fixed:
         address.pop(sides.key_of("knobs", "A"))
     with st.container(horizontal=True):
+        if case.request.branches:
+            st.page_link(
+                st.Page(compare.page, url_path="compare"),
+                label="Next: beside its parent",
+                icon=":material/alt_route:",
+                query_params=sides.beside_parent(case.request),
+            )
         for label, icon, more in (
             ("Next: beside another rule", "compare", {}),
             (

@@ -130,7 +130,9 @@ def _show_provenance(case: Case) -> None:
         alt="provenance",
     )
     laid_down = {
-        name: case.trace.about[name] for name in ("pinned", "forbidden_too") if case.trace.about.get(name)
+        name: case.trace.about[name]
+        for name in ("pinned", "forbidden_too", "branches")
+        if case.trace.about.get(name)
     }
     for name, value in {**nested, "decoding": {**case.trace.config, **laid_down}}.items():
         st.caption(name)

@@ -1,7 +1,7 @@
-"""Items that the reader pins to slots or forbids: a search, what is laid down, and both as the text of the address.
+"""Items that the reader pins or forbids, from the start or on the way: a search, what is laid down, and the address.
 
-The text is that of ``workbench decode --pin`` and ``--forbid``, several parted by commas; ids with a comma stand in
-quotation marks.
+The texts of the address are those of ``workbench decode --pin``, ``--forbid`` and ``--branch``, several parted by
+commas; ids with a comma stand in quotation marks. What is laid down on the way is a branch of what came before it.
 """
 
 from __future__ import annotations
@@ -12,26 +12,33 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from workbench.constraints import Constraints, join_texts, read_pins, split_texts
+from diffsasrec.trace import DecodeTrace
+from workbench.constraints import Constraints, join_texts, read_branches, read_pins, split_texts
 from workbench.datasets.catalogue import Catalogue
+from workbench.decode_request import DecodeRequest
 from workbench.views.page import in_url, plain
 from workbench.views.sources import Person, Source
 
-_KEYS = ("pin", "forbid")
+_KEYS = ("pin", "forbid", "branch")
+_START, _ON_THE_WAY = "from the start", "after the step shown"
 _MOST_FOUND = 8  # titles that a search shows
 _LONGEST = 80  # characters of a title
 
 
-def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGenerator) -> Constraints:
-    """Draw the control and return what is laid down; what cannot be is said, and left out."""
+def choose(
+    source: Source, person: Person, *, num_slots: int, messages: DeltaGenerator
+) -> tuple[Constraints, tuple[str, ...]]:
+    """Draw the control and return what is laid down, and the branches; what cannot be is said, and left out."""
     constraints = Constraints(source.catalogue, num_slots, frozenset(person.tokens.tolist()))
     is_used = any(st.session_state.get(key) or in_url(key) for key in _KEYS)
     if source.is_fixed:
         if is_used:
             messages.warning("The example is recorded: to pin or to forbid an item needs a run.")
-        return constraints
-    if not source.has_slots and (st.session_state.get("pin") or in_url("pin")):
-        messages.warning("This model has no slots to pin items to: the pins of the address have no effect.")
+        return constraints, ()
+    if not source.has_slots and any(st.session_state.get(key) or in_url(key) for key in ("pin", "branch")):
+        messages.warning(
+            "This model has no slots to pin items to: the pins and branches of the address have no effect."
+        )
     what = "Pin or forbid items" if source.has_slots else "Forbid items"
     with st.expander(what, expanded=is_used, icon=":material/keep:"):
         laid_down, search = st.container(gap="xsmall", key="laid-down"), st.container()
@@ -45,11 +52,40 @@ def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGen
                 help="Ids, or beginnings of titles; several with commas.",
             )
         )
+        branches = split_texts(_draw_branches()) if source.has_slots else []
         with laid_down:
             constraints = _lay_down(constraints, pins, forbidden, messages)
+            chain = _lay_down_branches(constraints, branches, messages)
+            if pins or forbidden or branches:
+                st.button("Clear all", key="clear-constraints", type="tertiary", on_click=_clear)
         with search:
-            _find(source.catalogue, num_slots if source.has_slots else 0, tuple(pins), tuple(forbidden))
-    return constraints
+            _find(source.catalogue, num_slots if source.has_slots else 0)
+    return constraints, chain
+
+
+def decoded(
+    source: Source, request: DecodeRequest, messages: DeltaGenerator
+) -> tuple[DecodeRequest, DecodeTrace]:
+    """Return a decode with all of its branches that can be, and what asks for just these; say which are left out."""
+    made = dataclasses.replace(request, branches=())
+    trace = source.decode(made)
+    for branch in request.branches:
+        longer = dataclasses.replace(made, branches=(*made.branches, branch))
+        try:
+            trace, made = source.decode(longer), longer
+        except ValueError as error:
+            messages.warning(f"{plain(str(error))}. Decoded without the branch {plain(branch[:_LONGEST])}.")
+    return made, trace
+
+
+def _draw_branches() -> str | None:
+    return st.text_input(
+        "On the way, as step: change",
+        key="branch",
+        bind="query-params",
+        placeholder="2: pin 3=1193, 4: forbid 260",
+        help="What holds from a step on; several with commas, each a branch of what the ones before it gave.",
+    )
 
 
 def _draw_pins() -> str | None:
@@ -87,10 +123,42 @@ def _lay_down(
         _row("forbid", forbidden, place, words=words, undo="allow this item")
     for words in constraints.without_effect():
         messages.info(f"{plain(words)}.")
-    if pins or forbidden:
-        st.button("Clear all", key="clear-constraints", type="tertiary", on_click=_clear)
     effective = tuple(token for token in constraints.forbidden if token not in constraints.seen)
     return dataclasses.replace(constraints, forbidden=effective)
+
+
+def _lay_down_branches(
+    constraints: Constraints, texts: Sequence[str], messages: DeltaGenerator
+) -> tuple[str, ...]:
+    """Return the branches that can be read, in order, each shown with a button that takes it back."""
+    chain = []
+    for place, text in enumerate(texts):
+        words = f":material/error: {plain(text[:_LONGEST])}"
+        try:
+            (change,) = read_branches([text])
+            then = change.added_to(dataclasses.replace(constraints, forbidden=()))
+            (token,) = then.pinned.values() or then.forbidden
+            what = f"**{change.slot}**" if change.slot else "without"
+            words = f":material/alt_route: after **{change.after_step}**: {what} "
+            words += plain(constraints.catalogue.title(token)[:_LONGEST])
+            if then.without_effect():
+                messages.info(f"{plain(then.without_effect()[0])}.")
+            else:
+                chain.append(text)
+        except ValueError as error:
+            messages.warning(f"{plain(str(error))}. Decoded without this branch.")
+        _row("branch", texts, place, words=words, undo="go on without this")
+    in_order = [str(change) for change in read_branches(chain)]
+    if in_order:
+        st.button(
+            "Back to the parent",
+            key="to-parent",
+            icon=":material/undo:",
+            help="Take the last branch back: the decode that it left.",
+            on_click=_write,
+            args=("branch", in_order[:-1]),
+        )
+    return tuple(in_order)
 
 
 def _row(key: str, texts: Sequence[str], place: int, *, words: str, undo: str) -> None:
@@ -108,7 +176,7 @@ def _row(key: str, texts: Sequence[str], place: int, *, words: str, undo: str) -
 
 
 @st.fragment(key="find-item")
-def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden: tuple[str, ...]) -> None:
+def _find(catalogue: Catalogue, num_slots: int) -> None:
     """Draw the search; only this is drawn again while the reader types, and the whole page after a choice."""
     if st.session_state.pop("is-chosen", False):
         st.rerun()
@@ -116,13 +184,22 @@ def _find(catalogue: Catalogue, num_slots: int, pins: tuple[str, ...], forbidden
     if token is None:
         return
     item_id = str(catalogue.item_id(token))
+    if num_slots:
+        st.segmented_control(
+            "When",
+            [_START, _ON_THE_WAY],
+            default=_START,
+            required=True,
+            key="pin-when",
+            label_visibility="collapsed",
+        )
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         if num_slots:
-            _draw_pin_button(item_id, num_slots, pins)
-        st.button("Forbid", key="do-forbid", on_click=_choose, args=("forbid", [*forbidden, item_id]))
+            _draw_pin_button(item_id, num_slots)
+        st.button("Forbid", key="do-forbid", on_click=_choose, args=("forbid", item_id))
 
 
-def _draw_pin_button(item_id: str, num_slots: int, pins: tuple[str, ...]) -> None:
+def _draw_pin_button(item_id: str, num_slots: int) -> None:
     chosen = min(int(st.session_state.get("slot") or 1), num_slots)
     slot = st.selectbox(
         "Slot to pin it to",
@@ -133,8 +210,7 @@ def _draw_pin_button(item_id: str, num_slots: int, pins: tuple[str, ...]) -> Non
         width=90,
         label_visibility="collapsed",
     )
-    kept = [each for each in pins if not each.startswith(f"{slot}=")]
-    st.button("Pin", key="do-pin", on_click=_choose, args=("pin", [*kept, f"{slot}={item_id}"]))
+    st.button("Pin", key="do-pin", on_click=_choose, args=("pin", f"{slot}={item_id}"))
 
 
 def find(catalogue: Catalogue, prefix: str) -> int | None:
@@ -167,10 +243,18 @@ def find(catalogue: Catalogue, prefix: str) -> int | None:
     )
 
 
-def _choose(key: str, texts: Sequence[str]) -> None:
+def _choose(key: str, text: str) -> None:
     """Write what was found into its field, and end the search."""
-    _write(key, texts)
+    step = int(st.session_state.get("step") or 0) if st.session_state.get("pin-when") == _ON_THE_WAY else 0
+    field, text = ("branch", f"{step}: {key} {text}") if step else (key, text)
+    _write(field, with_text(split_texts(st.session_state.get(field)), text, is_pin=key == "pin"))
     st.session_state["find"], st.session_state["is-chosen"] = "", True
+
+
+def with_text(texts: Sequence[str], text: str, *, is_pin: bool) -> list[str]:
+    """Return texts with one more at the end; of a pin, the slot's other item gives way."""
+    start = text.partition("=")[0] + "="
+    return [*(each for each in texts if each != text and not (is_pin and each.startswith(start))), text]
 
 
 def _write(key: str, texts: Sequence[str]) -> None:

@@ -1,14 +1,14 @@
 """The decodes that the Compare page puts side by side: what each is asked with, in the sidebar and in the address.
 
 A is asked as on the Decode page. B and C take from A what they do not say themselves: run, rule, seed, and the knobs
-that their rule reads; a history's edits, pins and a branch are each one's own. In the address their names
+that their rule reads; a history's edits, pins and branches are each one's own. In the address their names
 end in ``_a``, ``_b`` and ``_c``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.trace import DecodeTrace
-from workbench.constraints import join_texts, read_pins, split_texts
+from workbench.constraints import join_texts, read_branches, read_pins, split_texts
 from workbench.decode_request import DecodeRequest, read_request
 from workbench.knob_table import check_reach, knobs_of
 from workbench.replay import quoted
@@ -30,7 +30,7 @@ from workbench.views.sources import Shelf, Source
 AS_A = "as A"
 USER = "person"  # the name in the address of whom all decode
 NAMES = ("A", "B", "C")
-OWN = ("edit", "pin", "forbid", "after_step", "then_pin", "then_forbid")  # what is never taken from A
+OWN = ("edit", "pin", "forbid", "branch")  # what is never taken from A
 _FIRST_RULES = {"B": "left_to_right", "C": "random"}  # what a page shows that was asked for nothing
 _TEXTS = {
     "knobs": ("Other knobs", "temperature=0.7, num_slots=5", "As key=value, several with commas."),
@@ -41,8 +41,11 @@ _TEXTS = {
     ),
     "pin": ("Pinned from the start", "3=1193", "Slot=item, several with commas."),
     "forbid": ("Forbidden from the start", "1193, 260", "Ids, or beginnings of titles."),
-    "then_pin": ("Then pinned", "2=1193", "Put into slots after that step."),
-    "then_forbid": ("Then forbidden", "260", "Forbidden after that step."),
+    "branch": (
+        "On the way, as step: change",
+        "2: pin 3=1193, 4: forbid 260",
+        "Holds from that step on; several with commas, each a branch of what the ones before it gave.",
+    ),
 }
 
 
@@ -73,19 +76,18 @@ class Side:
         words += [f"seed {config.seed}"] if self is first or config.seed != first.request.config.seed else []
         words += [self.request.run] if self.request.run != first.request.run else []
         words += [f"history: {', '.join(self.request.edits)}"] if self.request.edits else []
-        words += self._laid_down(self.request.pins, self.request.forbidden)
-        then = self._laid_down(self.request.then_pins, self.request.then_forbidden)
-        if self.request.after_step:
-            words.append(f"branch after step {self.request.after_step}: {', '.join(then) or 'no change'}")
+        words += [self._laid_down(slot, item) for slot, item in read_pins(self.request.pins).items()]
+        words += [self._laid_down(None, item) for item in self.request.forbidden]
+        words += [
+            f"branch after step {change.after_step}: {self._laid_down(change.slot, change.item)}"
+            for change in read_branches(self.request.branches)
+        ]
         return " · ".join(words)
 
-    def _laid_down(self, pins: Sequence[str], forbidden: Sequence[str]) -> list[str]:
+    def _laid_down(self, slot: int | None, item: object) -> str:
         catalogue = self.source.catalogue
-        held = [
-            f"slot {slot} holds {quoted(catalogue.title(catalogue.token_of(item)))}"
-            for slot, item in read_pins(pins).items()
-        ]
-        return held + [f"without {quoted(catalogue.title(catalogue.token_of(item)))}" for item in forbidden]
+        title = quoted(catalogue.title(catalogue.token_of(item)))
+        return f"slot {slot} holds {title}" if slot else f"without {title}"
 
 
 def as_address(request: DecodeRequest) -> dict[str, str]:
@@ -94,6 +96,16 @@ def as_address(request: DecodeRequest) -> dict[str, str]:
     return {
         USER: given.pop("user"),
         **{key_of(name, "A"): str(value) for name, value in given.items()},
+    }
+
+
+def beside_parent(request: DecodeRequest) -> dict[str, str]:
+    """Return the address of the Compare page on which A is what a decode is a branch of, and B is the decode."""
+    own = {name: value for name, value in request.as_parameters().items() if name in OWN}
+    return {
+        **as_address(request.lineage[-2]),
+        key_of("rule", "B"): AS_A,
+        **{key_of(name, "B"): str(value) for name, value in own.items()},
     }
 
 
@@ -130,9 +142,7 @@ def _draw(
         given["run"] = _select("Run", runs, "run", name, messages=messages, said=found.without_slots)
     given["rule"] = _select("Rule", source.rules(), "rule", name, messages=messages)
     if source.is_fixed:
-        ignored = [
-            key for field in ("seed", *_TEXTS, "after_step") if in_url(key := key_of(field, name)) is not None
-        ]
+        ignored = [key for field in ("seed", *_TEXTS) if in_url(key := key_of(field, name)) is not None]
         if ignored:
             messages.warning(
                 f"The example is recorded: {plain(', '.join(ignored))} in the address needs a run."
@@ -146,15 +156,8 @@ def _draw(
     )
     given["knobs"] = _text("knobs", name)
     is_used = any(st.session_state.get(key_of(field, name)) or in_url(key_of(field, name)) for field in OWN)
-    with st.expander("History, pins, branch", expanded=bool(is_used)):
-        for field in ("edit", "pin", "forbid"):
-            given[field] = _text(field, name)
-        key = key_of("after_step", name)
-        check_address(key, limits=(0, 100), is_whole=True, messages=messages)
-        given["after_step"] = st.number_input(
-            "Branch after step", 0, 100, 0, key=key, bind="query-params", help="0 is no branch."
-        )
-        for field in ("then_pin", "then_forbid"):
+    with st.expander("History, pins, branches", expanded=bool(is_used)):
+        for field in OWN:
             given[field] = _text(field, name)
     return given
 

@@ -316,7 +316,7 @@ class ExampleSource(Source):
         return Catalogue(Vocabulary.from_items(self._content.item_ids), self._content.titles)
 
     def decode(self, request: DecodeRequest) -> DecodeTrace:
-        if request.edits or request.pins or request.forbidden or request.change:
+        if request.edits or request.pins or request.forbidden or request.branches:
             raise ValueError("the example is recorded: to change a history, to pin or to forbid needs a run")
         return self._content.traces[request.rule].user(self.index_of(request.user))
 
