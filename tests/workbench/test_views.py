@@ -685,11 +685,6 @@ def unseen(runs: Path, count: int) -> list[tuple[str, str]]:
     return found[:count]
 
 
-def _on_the_way(app: AppTest) -> None:
-    (when,) = [widget for widget in app.get("button_group") if widget.key == "pin-when"]
-    when.set_value("after the step shown").run()
-
-
 B_AS_A = {"person": "7", "rule_b": "as A", "rule_a": "low_confidence", "knobs_a": "num_slots=5"}
 
 
@@ -1001,7 +996,7 @@ def test_two_branches_are_made_on_the_decode_page_and_each_parent_is_seen_again(
     app = opened(runs, step="1", slot="3", **address)
     plain_list = boards_of_one(app)
     app.text_input(key="find").set_value(first).run()
-    _on_the_way(app)
+    app.radio(key="pin-when").set_value("after the step shown").run()
     app.button(key="do-pin").click().run()
     assert app.text_input(key="branch").value == f"1: pin 3={first}"
     assert not [*app.warning, *app.error]
@@ -1010,7 +1005,7 @@ def test_two_branches_are_made_on_the_decode_page_and_each_parent_is_seen_again(
 
     app.slider(key="step").set_value(2).run()
     app.text_input(key="find").set_value(second).run()
-    _on_the_way(app)
+    app.radio(key="pin-when").set_value("after the step shown").run()
     app.button(key="do-forbid").click().run()
     chain = f"1: pin 3={first},2: forbid {second}"
     assert app.text_input(key="branch").value == chain

@@ -199,16 +199,21 @@ def _step_in_words(case: Case, step: int | None) -> str:
     filled = at_step.unmasked[0].nonzero().flatten().tolist()
     open_states = [SLOT_STATES.index(state) for state in OPEN_STATES]
     left = sum(state in open_states for state in trace.slot_states()[step, 0].tolist())
-    parts = [
-        f"slot {slot + 1} takes {_star(case, slot, step)}*{plain(source.title(int(at_step.tokens[0, slot]))[:60])}* "
-        f"({percent(float(at_step.probability[0, slot]))})"
-        for slot in filled[:3]
-    ]
+    parts = [_taken_in_words(case, slot, step) for slot in filled[:3]]
     more = f", and {len(filled) - 3} more" if len(filled) > 3 else ""
     emptied = [index + 1 for index in at_step.remasked[0].nonzero().flatten().tolist()]
     again = f"; emptied again: {', '.join(map(str, emptied))}" if emptied else ""
     what = ", ".join(parts) + more if parts else "nothing is filled"
     return f"**Step {step + 1} of {trace.num_steps}:** {what}{again}. {left} left."
+
+
+def _taken_in_words(case: Case, slot: int, step: int) -> str:
+    """Say which item a slot took in a step, and whose choice it was."""
+    at_step = case.trace.steps[step]
+    title = f"{_star(case, slot, step)}*{plain(case.source.title(int(at_step.tokens[0, slot]))[:60])}*"
+    if slot in case.trace.pinned_items(step):
+        return f"you put {title} into slot {slot + 1}"
+    return f"slot {slot + 1} takes {title} ({percent(float(at_step.probability[0, slot]))})"
 
 
 def _star(case: Case, slot: int, step: int) -> str:

@@ -138,8 +138,8 @@ def _lay_down_branches(
             (change,) = read_branches([text])
             then = change.added_to(dataclasses.replace(constraints, forbidden=()))
             (token,) = then.pinned.values() or then.forbidden
-            what = f"**{change.slot}**" if change.slot else "without"
-            words = f":material/alt_route: after **{change.after_step}**: {what} "
+            what = f"slot **{change.slot}** holds" if change.slot else "without"
+            words = f":material/alt_route: after step **{change.after_step}**: {what} "
             words += plain(constraints.catalogue.title(token)[:_LONGEST])
             if then.without_effect():
                 messages.info(f"{plain(then.without_effect()[0])}.")
@@ -185,14 +185,7 @@ def _find(catalogue: Catalogue, num_slots: int) -> None:
         return
     item_id = str(catalogue.item_id(token))
     if num_slots:
-        st.segmented_control(
-            "When",
-            [_START, _ON_THE_WAY],
-            default=_START,
-            required=True,
-            key="pin-when",
-            label_visibility="collapsed",
-        )
+        st.radio("When", [_START, _ON_THE_WAY], key="pin-when", label_visibility="collapsed")
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         if num_slots:
             _draw_pin_button(item_id, num_slots)
