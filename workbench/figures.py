@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,49 @@ def slot_strip(
     return finish(figure, title=f"Slots {when}", height=130 + 28 * num_slots)
 
 
+@dataclass(frozen=True)
+class MatrixCells:
+    """What the matrix of slots and steps says, by (step, slot); T steps, K slots."""
+
+    states: np.ndarray  # (T, K) indices of SLOT_STATES
+    values: np.ndarray  # (T, K) one of MATRIX_VALUES
+    ranks: np.ndarray  # (T, K) of the target among the candidates, 0 where it is not among them
+    texts: dict[tuple[int, int], list[str]]  # lines for people, not escaped
+    bottom: float  # of the values, where the colours begin
+    top: float
+    is_sure_at_bottom: bool
+
+    @property
+    def sureness(self) -> np.ndarray:
+        """Where each value lies between the least sure, 0, and the surest, 1: (T, K), not a number where it is none."""
+        share = np.clip((self.values - self.bottom) / max(self.top - self.bottom, 1e-9), 0, 1)
+        return 1 - share if self.is_sure_at_bottom else share
+
+
+def matrix_cells(
+    trace: DecodeTrace,
+    value: str = "probability",
+    *,
+    titles: TitleOf | None = None,
+    target: int | None = None,
+) -> MatrixCells:
+    """Return what the matrix of slots and steps says of a value, for whoever draws it.
+
+    Raises:
+        ValueError: ``value`` is not in ``MATRIX_VALUES``.
+    """
+    if value not in MATRIX_VALUES:
+        raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
+    values = np.stack([_array(getattr(each, value)) for each in trace.steps])
+    is_pinned = [slot in trace.pinned_items(trace.num_steps - 1) for slot in range(trace.num_slots)]
+    is_pinned = np.array(is_pinned)  # nobody's certainty: it must not stretch the colours
+    bottom, top = _value_range(values[:, ~is_pinned], value)
+    states = trace.slot_states()[:, 0].numpy()
+    ranks = _target_ranks(trace, target)
+    texts = _cell_texts(trace, states=states, ranks=ranks, titles=titles)
+    return MatrixCells(states, values, ranks, texts, bottom, top, is_sure_at_bottom=value == "entropy")
+
+
 def slot_step_matrix(
     trace: DecodeTrace,
     value: str = "probability",
@@ -119,24 +163,14 @@ def slot_step_matrix(
     Raises:
         ValueError: ``value`` is not in ``MATRIX_VALUES``.
     """
-    if value not in MATRIX_VALUES:
-        raise ValueError(f"value must be one of {', '.join(MATRIX_VALUES)}, got {value!r}")
-    values = np.stack([_array(getattr(each, value)) for each in trace.steps])  # (T, K)
-    is_pinned = [slot in trace.pinned_items(trace.num_steps - 1) for slot in range(trace.num_slots)]
-    is_pinned = np.array(is_pinned)  # nobody's certainty: it must not stretch the colours
-    bottom, top = _value_range(values[:, ~is_pinned], value)
-    states = trace.slot_states()[:, 0].numpy()  # (T, K)
-    ranks = _target_ranks(trace, target)  # (T, K)
-    side = _square(trace.num_steps, trace.num_slots)
-    texts = _cell_texts(trace, states=states, ranks=ranks, titles=titles)
+    cells = matrix_cells(trace, value, titles=titles, target=target)
+    states, ranks, sureness = cells.states, cells.ranks, cells.sureness
+    side = square(trace.num_steps, trace.num_slots)
     figure = go.Figure()
     for code, name in enumerate(SLOT_STATES):
         steps, slots = np.nonzero(states == code)
         if not len(steps):
             continue
-        shade = np.clip((values[steps, slots] - bottom) / max(top - bottom, 1e-9), 0, 1)
-        if value == "entropy":
-            shade = 1 - shade  # dark in light mode always means sure
         figure.add_scatter(
             x=steps + 1,
             y=slots + 1,
@@ -144,18 +178,24 @@ def slot_step_matrix(
             name=name,
             showlegend=False,
             customdata=np.stack([steps, slots], axis=1).tolist(),
-            text=[_rank_text(rank) for rank in ranks[steps, slots]],
-            textfont={"size": max(8, round(side * 0.46)), "color": [_ink(each, dark) for each in shade]},
-            hovertext=[texts[cell] for cell in zip(steps.tolist(), slots.tolist(), strict=True)],
+            text=[rank_text(rank) for rank in ranks[steps, slots]],
+            textfont={
+                "size": max(8, round(side * 0.46)),
+                "color": [ink(each, dark) for each in sureness[steps, slots]],
+            },
+            hovertext=[
+                "<br>".join(map(html.escape, cells.texts[cell]))
+                for cell in zip(steps.tolist(), slots.tolist(), strict=True)
+            ],
             hoverinfo="text",
-            marker=_cell_marker(values[steps, slots], state=name, side=side),
+            marker=_cell_marker(cells.values[steps, slots], state=name, side=side),
             selected={"marker": {"opacity": 1}, "textfont": {"color": ORANGE}},
             unselected={"marker": {"opacity": 1}},
         )
     _add_legend(figure, states, is_truth_known=bool(ranks.any()))
     _mark_choice(figure, step=step, slot=slot, side=side)
     figure.update_layout(
-        coloraxis=_color_axis(value, bottom=bottom, top=top, dark=dark),
+        coloraxis=_color_axis(cells, dark=dark),
         hovermode="closest",
         dragmode=False,
     )
@@ -232,7 +272,7 @@ def truth_figure(
     took_it = _array_of_steps(trace, "tokens") == target
     is_filled = [SLOT_STATES.index(state) for state in ("new", "kept", "changed")]
     filled = np.isin(trace.slot_states()[:, 0].numpy(), is_filled)
-    side = _square(trace.num_steps, trace.num_slots)
+    side = square(trace.num_steps, trace.num_slots)
     figure = go.Figure()
     groups = {
         f"{TARGET_GLYPH} first choice": (ranks == 1, GREEN, "square"),
@@ -251,7 +291,7 @@ def truth_figure(
             mode="markers" if is_far else "markers+text",
             name=name,
             customdata=np.stack([steps, slots], axis=1).tolist(),
-            text=None if is_far else [_rank_text(rank) for rank in ranks[steps, slots]],
+            text=None if is_far else [rank_text(rank) for rank in ranks[steps, slots]],
             textfont={"size": max(8, round(side * 0.46)), "color": "#000000"},
             hovertext=[
                 f"slot {s + 1}, step {t + 1}<br>"
@@ -507,9 +547,13 @@ def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
 
 def label(title: str, length: int) -> str:
     """Return outside text for plotly: one line, shortened, without direction marks, tags shown as text."""
+    return html.escape(one_line(title, length))
+
+
+def one_line(title: str, length: int) -> str:
+    """Return outside text on one line, shortened, without direction marks."""
     line = "".join(char for char in " ".join(title[: 4 * length].split()) if char.isprintable())
-    short = line if len(line) <= length else line[: length - 1].rstrip() + "…"
-    return html.escape(short)
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def _slot_text(state: str, token: int, share: float, titles: TitleOf, target: int | None) -> str:
@@ -522,25 +566,25 @@ def _slot_text(state: str, token: int, share: float, titles: TitleOf, target: in
 
 def _cell_texts(
     trace: DecodeTrace, *, states: np.ndarray, ranks: np.ndarray, titles: TitleOf | None
-) -> dict[tuple[int, int], str]:
-    """Return what hovering over a cell says, for all (step, slot)."""
+) -> dict[tuple[int, int], list[str]]:
+    """Return the lines that tell of a cell, for all (step, slot)."""
     items, shares = (each[:, 0].numpy() for each in trace.leading_items())
     is_empty = np.isin(states, [SLOT_STATES.index("masked"), SLOT_STATES.index("emptied")])
     names = (
-        {token: label(titles(token), 50) for token in np.unique(items).tolist() if token} if titles else {}
+        {token: one_line(titles(token), 50) for token in np.unique(items).tolist() if token} if titles else {}
     )
     texts, pinned = {}, trace.pinned_items()
     for step, slot in np.ndindex(*items.shape):
         name = names.get(int(items[step, slot]))
         if slot in pinned:
-            texts[step, slot] = "<br>".join([f"slot {slot + 1}: pinned", *([name] if name else [])])
+            texts[step, slot] = [f"slot {slot + 1}: pinned", *([name] if name else [])]
             continue
         lines = [f"slot {slot + 1}, step {step + 1}: {SLOT_STATES[states[step, slot]]}"]
         lines += [f"leans to {name}" if is_empty[step, slot] else name] if name else []
         lines.append(f"probability {percent(float(shares[step, slot]))}")
         lines.append(f"sorted by {score_in_words(trace, step, slot)}")
         lines += [f"{TARGET_GLYPH} held-out item: rank {ranks[step, slot]}"] if ranks[step, slot] else []
-        texts[step, slot] = "<br>".join(lines)
+        texts[step, slot] = lines
     return texts
 
 
@@ -572,28 +616,33 @@ def _array(tensor: object) -> np.ndarray:
     return tensor[0].numpy()  # type: ignore[index]
 
 
-def _rank_text(rank: int) -> str:
+def rank_text(rank: int) -> str:
+    """Return a rank as a cell shows it: a star for the first place, nothing where there is none."""
     return "" if rank == 0 else TARGET_GLYPH if rank == 1 else str(rank)
 
 
-def _square(num_steps: int, num_slots: int) -> int:
+def square(num_steps: int, num_slots: int) -> int:
     """Return the edge of a cell in pixels, so that a phone's width still holds all steps."""
     return int(np.clip(220 // max(num_steps, 1), 9, 24 if num_slots <= 16 else 16))
 
 
-def _ink(shade: float, dark: bool) -> str:
+def ink(shade: float, dark: bool) -> str:
     """Return black or white, whichever reads on a shade from 0 (start of the scale) to 1."""
     return ("#000000" if shade > 0.55 else "#FFFFFF") if dark else ("#FFFFFF" if shade > 0.35 else "#000000")
 
 
-def _color_axis(value: str, *, bottom: float, top: float, dark: bool) -> dict[str, Any]:
-    """Return the colour scale of the matrix: dark in light mode always means sure."""
-    scale = list(_DARK_SCALE if dark else _LIGHT_SCALE)
-    ticks = ".2f" if value == "entropy" else ".0%" if top > 0.1 else ".1%"
+def scale(dark: bool) -> tuple[str, ...]:
+    """Return the colours of the matrix, from the least sure to the surest."""
+    return _DARK_SCALE if dark else _LIGHT_SCALE
+
+
+def _color_axis(cells: MatrixCells, *, dark: bool) -> dict[str, Any]:
+    colors = list(scale(dark))
+    ticks = ".2f" if cells.is_sure_at_bottom else ".0%" if cells.top > 0.1 else ".1%"
     return {
-        "colorscale": scale[::-1] if value == "entropy" else scale,
-        "cmin": bottom,
-        "cmax": top,
+        "colorscale": colors[::-1] if cells.is_sure_at_bottom else colors,
+        "cmin": cells.bottom,
+        "cmax": cells.top,
         "colorbar": {"thickness": 10, "xpad": 4, "tickformat": ticks, "outlinewidth": 0},
     }
 

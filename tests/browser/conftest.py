@@ -46,7 +46,11 @@ class Witness:
     def __init__(self, page: Page) -> None:
         self.hosts: set[str] = set()
         self.errors: list[str] = []
-        page.on("request", lambda request: self.hosts.add(urlparse(request.url).hostname or ""))
+        # A blob is what the page itself holds: it has the page's own host.
+        page.on(
+            "request",
+            lambda request: self.hosts.add(urlparse(request.url.removeprefix("blob:")).hostname or ""),
+        )
         page.on("console", self._remember)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 

@@ -45,7 +45,7 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, wi
 
     # Open: whose history this is, what became of the held-out item, and the first step.
     page.goto(address)
-    page.wait_for_selector(".st-key-matrix .points path", timeout=PATIENCE)
+    page.wait_for_selector(".st-key-matrix .cell", timeout=PATIENCE)
     _settled(page)
     expect(page.locator("h1")).to_contain_text("User 1 ")
     expect(page.locator(".story")).to_contain_text("The held-out item")
@@ -72,13 +72,20 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, wi
     _settled(page)
 
     # Click a cell of the matrix: its slot and step are shown with their candidates.
-    cell = page.locator(".st-key-matrix .points path").first  # masked at step 1, or new there
-    box = cell.bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(".st-key-matrix .cell").first.click()
     expect(_words_of_step(page)).to_contain_text("Step 1 of", timeout=PATIENCE)
     _settled(page)
-    heading = page.get_by_role("heading", name=re.compile(r"Slot \d+ at step 1$"))
-    expect(heading).to_be_visible()
+    # By keyboard too: arrows go from cell to cell, and Enter goes there.
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    focused = page.locator(".st-key-matrix .cell:focus")
+    expect(focused).to_have_attribute("aria-label", re.compile("^slot 2, step 2: "))
+    expect(_words_of_step(page)).to_contain_text("Step 1 of")
+    expect(page.locator(".st-key-matrix .tip")).to_contain_text("slot 2, step 2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Slot 2 at step 2")).to_be_visible(timeout=PATIENCE)
+    _settled(page)
+    heading = page.get_by_role("heading", name="Slot 2 at step 2")
     candidates = page.locator(".candidates tr").filter(has=page.locator("td"))
     assert candidates.count() >= 10
     expect(page.locator(".scores")).to_contain_text("model’s probability")

@@ -17,13 +17,15 @@ from streamlit.util import calc_hash
 from diffsasrec.checkpoint import WEIGHTS
 from diffsasrec.config import from_dict
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
+from diffsasrec.trace import SLOT_STATES
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
 from workbench.decode_request import DecodeRequest
 from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
+from workbench.figures import matrix_cells
 from workbench.knob_table import knobs_of
 from workbench.runs import BrokenRun, Run, list_runs
-from workbench.views import board, example, page, sides, sources
+from workbench.views import board, example, matrix, page, sides, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("", "compare", "runs", "learn")
@@ -94,8 +96,10 @@ def texts(app: AppTest) -> str:
 
 
 def charts(app: AppTest) -> dict[str, dict]:
-    """Return the figures of the page by the words that describe them."""
-    return {chart.proto.alt: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+    """Return the figures of the page, and the matrix, by the words that describe them."""
+    figures = {chart.proto.alt: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+    drawn = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+    return figures | {each["alt"]: each for each in drawn}
 
 
 @pytest.mark.parametrize("url_path", PAGES)
@@ -414,16 +418,38 @@ def test_the_random_rule_shows_its_draw_beside_the_models_probability(opened, tm
     assert "model’s probability" in shown
 
 
-def test_a_click_on_a_cell_becomes_step_and_slot(opened, tmp_path):
-    app = opened(tmp_path)
-    (matrix,) = [spec for words, spec in charts(app).items() if "slots at" in words]
-    cells = {tuple(cell) for trace in matrix["data"] for cell in trace.get("customdata", ())}
-    assert (4, 2) in cells
-    assert all(
-        trace["type"] == "scatter" and trace["marker"]["symbol"] == "square"
-        for trace in matrix["data"]
-        if "customdata" in trace
-    )
+def test_the_matrix_has_a_cell_for_every_slot_and_step_in_words_and_marks_the_chosen_one(opened, tmp_path):
+    app = opened(tmp_path, step="4", slot="2")
+    (drawn,) = [drawn for words, drawn in charts(app).items() if "slots at" in words]
+    trace = example.load().traces["threshold_decay"].user(0)
+    assert (drawn["num_steps"], drawn["num_slots"]) == (trace.num_steps, trace.num_slots)
+    assert (drawn["step"], drawn["slot"]) == (3, 1)
+    said = [lines[0] for *_, lines in drawn["cells"]]
+    assert said == [
+        f"slot {slot + 1}, step {step + 1}: {SLOT_STATES[trace.slot_states()[step, 0, slot]]}"
+        for slot in range(trace.num_slots)
+        for step in range(trace.num_steps)
+    ]
+
+
+def test_the_surest_cell_has_the_colour_at_the_end_of_the_scale():
+    trace = example.load().traces["threshold_decay"].user(0)
+    for value in ("probability", "entropy", "margin"):
+        cells = matrix_cells(trace, value)
+        drawn = matrix.as_document(cells, value, dark=False)
+        values = cells.values.T.flatten()
+        surest = values.argmin() if value == "entropy" else values.argmax()
+        assert drawn["cells"][surest][1] == "rgb(0, 38, 61)"
+        assert drawn["scale"][-1] == "#00263D"
+
+
+def test_a_value_that_is_no_number_has_no_colour():
+    trace = example.load().traces["threshold_decay"].user(0)
+    cells = matrix_cells(trace)
+    cells.values[1, 2] = float("nan")
+    drawn = matrix.as_document(cells, "probability", dark=True)["cells"]
+    assert drawn[2 * trace.num_steps + 1][1] is None
+    assert sum(color is None for _, color, *_ in drawn) == 1
 
 
 @pytest.mark.parametrize(
@@ -511,7 +537,14 @@ def test_titles_with_markup_are_text_in_every_part_of_the_page(opened, tmp_path,
             assert "<script" not in part.proto.body.lower()
         for element in app.markdown:
             assert not re.search(r"(?<!\\)(<script|\*bold|\$x)", element.value)
-        assert not any("<script" in json.dumps(spec) for spec in charts(app).values())
+        figures = [spec for spec in charts(app).values() if "data" in spec]
+        assert not any("<script" in json.dumps(spec) for spec in figures)
+
+
+def test_the_script_of_the_matrix_enters_titles_as_text_alone():
+    script = (Path(matrix.__file__).parents[1] / "assets" / "matrix.js").read_text(encoding="utf-8")
+    assert "textContent" in script
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser", script)
 
 
 def test_markdown_shows_outside_text_as_it_is():

@@ -16,13 +16,12 @@ from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.sampling import SampleConfig
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.decode_request import asked
-from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, percent, slot_step_matrix
+from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, matrix_cells, percent
 from workbench.replay import truth_in_words
 from workbench.tables import step_in_words
-from workbench.views import board, compare, knobs, panels, pins, sides
+from workbench.views import board, compare, knobs, matrix, panels, pins, sides
 from workbench.views.case import Case
 from workbench.views.page import (
-    chart,
     check_address,
     frame,
     is_dark,
@@ -151,16 +150,15 @@ def _show_steps(case: Case) -> None:
             bind="query-params",
             label_visibility="collapsed",
         )
-        figure = slot_step_matrix(
-            trace, value, titles=source.title, step=step, slot=slot, target=target, dark=is_dark()
-        )
-        figure.update_layout(title=None, margin_t=8, showlegend=False, height=figure.layout.height - 62)
-        chart(
-            figure,
-            key="matrix",
+        matrix.show(
+            matrix_cells(trace, value, titles=source.title, target=target),
+            value,
+            step=step,
+            slot=slot,
+            dark=is_dark(),
             alt=_describe_matrix(case, value),
-            on_select=_jump_to_cell,
-            selection_mode="points",
+            key="matrix",
+            on_pick=_jump_to_cell,
         )
         st.caption(_MATRIX_LEGEND if case.source.has_slots else _SAMPLING_LEGEND)
     with right:
@@ -178,11 +176,10 @@ def _show_steps(case: Case) -> None:
 
 
 def _jump_to_cell() -> None:
-    """Copy the clicked cell into the step and the slot: the chart forgets it as soon as it changes."""
-    points = st.session_state["matrix"]["selection"]["points"]
-    if points:
-        step, slot = points[0]["customdata"][:2]
-        st.session_state["step"], st.session_state["slot"] = int(step) + 1, int(slot) + 1
+    """Copy the clicked cell into the step and the slot."""
+    cell = matrix.picked("matrix")
+    if cell is not None:
+        st.session_state["step"], st.session_state["slot"] = cell[0] + 1, cell[1] + 1
 
 
 def _step_in_words(case: Case, step: int | None) -> str:
