@@ -69,15 +69,19 @@ def _samples_in_words(first: DecodeTrace, other: DecodeTrace, titles: TitleOf, n
 
 
 def truth_in_each(traces: Mapping[str, DecodeTrace], target: int) -> str:
-    """Say at which place of each list the held-out item stands."""
-    places = {}
+    """Say at which place of each list the held-out item stands, and where it was forbidden."""
+    places, forbidden = (
+        {},
+        [name for name, trace in traces.items() if "target_forbidden_after" in trace.about],
+    )
+    why = f" It was forbidden in {_and(forbidden)}." if forbidden else ""
     for name, trace in traces.items():
         items = trace.recommendations().items[0].tolist()
         places[name] = items.index(target) + 1 if target in items else 0
     if not any(places.values()):
-        return f"The held-out item is in no list of {_and(list(places))}."
+        return f"The held-out item is in no list of {_and(list(places))}.{why}"
     told = [f"at place {place} of {name}" if place else f"not in {name}" for name, place in places.items()]
-    return f"The held-out item is {_and(told)}."
+    return f"The held-out item is {_and(told)}.{why}"
 
 
 def difference_table(traces: Mapping[str, DecodeTrace], titles: TitleOf) -> pd.DataFrame:

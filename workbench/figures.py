@@ -36,8 +36,16 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 )
 GREY = "#8C8C8C"
 PALE = "#C3DDEE"
-STATE_COLORS = {"masked": GREY, "new": ORANGE, "kept": BLUE, "emptied": VERMILLION, "changed": PURPLE}
-STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄"}
+NOISE = "noise"  # what an embedding diffusion starts from: its place is no masked slot
+STATE_COLORS = {
+    "masked": GREY,
+    "new": ORANGE,
+    "kept": BLUE,
+    "emptied": VERMILLION,
+    "changed": PURPLE,
+    NOISE: GREY,
+}
+STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄", NOISE: "░"}
 TARGET_GLYPH = "★"
 MATRIX_VALUES = {
     "probability": "model's probability of the slot's item",
@@ -67,13 +75,13 @@ def slot_strip(
 ) -> go.Figure:
     """Return the K slots after a step, one row each: state, item, and the model's probability as a bar.
 
-    A masked slot shows the item it leans to in brackets.
+    A masked slot shows the item it leans to in brackets; an embedding diffusion starts from noise.
     """
     num_slots = trace.num_slots
     states = _states(trace, step)
     items, shares = (each[:, 0].tolist() for each in trace.leading_items())
     figure = go.Figure()
-    for name in SLOT_STATES:
+    for name in (NOISE, "new", "kept", "changed") if trace.kind == "gaussian" else SLOT_STATES:
         rows = [slot for slot in range(num_slots) if states[slot] == name]
         probability = [0.0 if step is None else shares[step][slot] for slot in rows]
         figure.add_bar(
@@ -82,7 +90,7 @@ def slot_strip(
             orientation="h",
             name=f"{STATE_GLYPHS[name]} {name}",
             showlegend=True,
-            marker={"color": STATE_COLORS[name], "opacity": 0.35 if name == "masked" else 0.9},
+            marker={"color": STATE_COLORS[name], "opacity": 0.35 if name in ("masked", NOISE) else 0.9},
             text=[
                 ""
                 if step is None
@@ -591,7 +599,7 @@ def _cell_texts(
 def _states(trace: DecodeTrace, step: int | None) -> list[str]:
     """Return the state of each of the K slots by name."""
     if step is None:
-        return ["masked"] * trace.num_slots
+        return [NOISE if trace.kind == "gaussian" else "masked"] * trace.num_slots
     return [SLOT_STATES[code] for code in trace.slot_states()[step, 0].tolist()]
 
 

@@ -24,7 +24,8 @@ from diffsasrec.trace_comparison import parting
 
 TitleOf = Callable[[int], str]
 
-STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄"}
+NOISE = "noise"  # what an embedding diffusion starts from: its place is no masked slot
+STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄", NOISE: "░"}
 STATE_MEANINGS = {
     "masked": "masked: still open",
     "new": "new: filled in this step",
@@ -98,11 +99,12 @@ def replay_html(
 def truth_in_words(trace: DecodeTrace, target: int, titles: TitleOf) -> str:
     """Say where the held-out item stood, when it was best, and whether it was taken or thrown away."""
     name = quoted(titles(target))
-    if trace.kind == "gaussian":
-        return _gaussian_truth(trace, target, name)
     forbidden_after = trace.about.get("target_forbidden_after")
     if forbidden_after == 0:
-        return f"The held-out item {name} was forbidden by you, so no slot could take it."
+        so = "so it could not be recommended" if trace.kind == "gaussian" else "so no slot could take it"
+        return f"The held-out item {name} was forbidden by you, {so}."
+    if trace.kind == "gaussian":
+        return _gaussian_truth(trace, target, name)
     words = _fate_in_words(trace, target, name, titles)
     return f"{words} You had forbidden it after step {forbidden_after}." if forbidden_after else words
 
@@ -222,6 +224,7 @@ def _page_data(
         "num_candidates": traces[0].steps[0].candidates.shape[-1],
         "states": list(SLOT_STATES),
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
+        "noise": [NOISE, STATE_GLYPHS[NOISE]],
         "boards": boards,
         "target": None if target is None else item_of[target],
     }
@@ -282,7 +285,7 @@ def _board_data(
 def _start(trace: DecodeTrace) -> str:
     """Return what there is before the first step."""
     if trace.kind == "gaussian":
-        return "noise"
+        return NOISE
     return "all others masked" if trace.pinned_items() else "all masked"
 
 

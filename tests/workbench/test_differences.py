@@ -71,6 +71,13 @@ def test_where_the_held_out_item_stands_is_said_of_each_list():
     assert truth_in_each(traces, 6) == "The held-out item is in no list of A, B and C."
 
 
+def test_where_the_held_out_item_was_forbidden_is_said():
+    free, forbidden = decoded(), decoded(forbidden=[4])
+    forbidden = dataclasses.replace(forbidden, about={**forbidden.about, "target_forbidden_after": 0})
+    words = truth_in_each({"A": free, "B": forbidden}, 4)
+    assert words.endswith("not in B. It was forbidden in B.")
+
+
 def test_the_table_has_a_row_per_step_and_slot():
     table = difference_table({"A": decoded(), "B": decoded("left_to_right")}, titles)
     assert len(table) == 16

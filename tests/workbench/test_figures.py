@@ -243,7 +243,8 @@ def test_a_probability_is_never_rounded_to_none_or_all():
 
 
 def test_every_colour_of_a_state_is_one_of_okabe_and_itos_and_the_board_has_the_same():
-    chromatic = {name: color for name, color in figures.STATE_COLORS.items() if name != "masked"}
+    grey = ("masked", figures.NOISE)
+    chromatic = {name: color for name, color in figures.STATE_COLORS.items() if name not in grey}
     assert set(chromatic.values()) <= OKABE_ITO
     style = replay.board_style().lower()
     for name, color in chromatic.items():
@@ -300,6 +301,9 @@ def test_an_item_is_visible_until_its_own_time():
 def test_an_embedding_diffusion_with_one_slot_is_drawn_too():
     masked = decoded(num_slots=1)
     trace = dataclasses.replace(masked, kind="gaussian", config={"list_length": 10, "seed": 0})
+    before = {bar.name: bar.y for bar in slot_strip(trace, None, title).data}
+    assert list(before["░ noise"]) == [f"{slot + 1} ░" for slot in range(trace.num_slots)]
+    assert not any("masked" in name for name in before)
     target = int(trace.steps[0].candidates[0, 0, 0])
     assert len(cells(slot_step_matrix(trace, titles=title, target=target))) == trace.num_steps
     assert truth_figure(trace, target).data

@@ -228,6 +228,9 @@ def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
     page = Page(replay_html(gaussian, title, target=target))
     (only,) = page.data["boards"]
     assert (only["num_slots"], only["has_slots"], only["start"]) == (1, False, "noise")
+    before = board.slots(gaussian, None, title, chosen=None, target=target)
+    assert "░</span> noise" in before
+    assert "masked" not in before
     assert "masked: still open" not in page.shown
 
 
@@ -320,4 +323,6 @@ def test_a_held_out_item_that_was_forbidden_is_said_to_be_so():
     assert truth_in_words(from_start, 3, title).endswith("was forbidden by you, so no slot could take it.")
     later = dataclasses.replace(trace, about={"target_forbidden_after": 1})
     assert truth_in_words(later, 3, title).endswith("You had forbidden it after step 1.")
+    sample = dataclasses.replace(from_start, kind="gaussian", config={"list_length": 4})
+    assert truth_in_words(sample, 3, title).endswith("was forbidden by you, so it could not be recommended.")
     assert "considered" in truth_in_words(later, 3, title)

@@ -114,9 +114,9 @@ function drawSlot(which, index) {
     return;
   }
   const [state, item, share, score] = at ? content.steps[at - 1][index] : [0, -1, null, null];
-  const name = data.states[state];
+  const [name, glyph] = at || content.has_slots ? [data.states[state], data.glyphs[state]] : data.noise;
   parts.card.className = `slot ${name}${marks}`;
-  parts.glyph.textContent = data.glyphs[state];
+  parts.glyph.textContent = glyph;
   parts.state.textContent = name;
   parts.when.textContent = name === "kept" ? `step ${content.filled_at[at - 1][index]}` : "";
   if (share === null) {

@@ -14,7 +14,7 @@ from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, TAKING_STATES, De
 from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
-from workbench.replay import STATE_GLYPHS, board_style, legend_items, score_name
+from workbench.replay import NOISE, STATE_GLYPHS, board_style, legend_items, score_name
 
 SHARED_GLYPH = "="  # of an item that two lists have
 _MAX_TITLE = 300  # characters sent to the browser; a card shows two lines of them
@@ -122,7 +122,7 @@ def slots(
     """Return the K slots after a step (None: before the first one) as cards; ``differing`` slots are marked."""
     pinned, every_slot = trace.pinned_items(step), range(trace.num_slots)
     if step is None:
-        cards = {slot: _empty_slot(slot, chosen=chosen) for slot in every_slot}
+        cards = {slot: _empty_slot(trace, slot, chosen=chosen) for slot in every_slot}
     else:
         states = [SLOT_STATES[code] for code in trace.slot_states()[step, 0].tolist()]
         items, shares = (each[step, 0].tolist() for each in trace.leading_items())
@@ -246,10 +246,11 @@ def _scores(trace: DecodeTrace, step: int, slot: int) -> str:
     return f'<div class="scores"><div><small>model’s probability</small><b>{share}</b></div><div>{rule}</div></div>'
 
 
-def _empty_slot(slot: int, *, chosen: int | None) -> str:
-    glyph = f'<span class="glyph">{STATE_GLYPHS["masked"]}</span>'
+def _empty_slot(trace: DecodeTrace, slot: int, *, chosen: int | None) -> str:
+    state = NOISE if trace.kind == "gaussian" else "masked"
+    glyph = f'<span class="glyph">{STATE_GLYPHS[state]}</span>'
     return (
-        f'<li class="slot masked{_mark(slot, chosen)}"><span class="head"><span><b>{slot + 1}</b> {glyph} masked'
+        f'<li class="slot {state}{_mark(slot, chosen)}"><span class="head"><span><b>{slot + 1}</b> {glyph} {state}'
         '</span></span><span class="name">nothing predicted yet</span></li>'
     )
 

@@ -218,6 +218,8 @@ def _star(case: Case, slot: int, step: int) -> str:
 
 
 def _describe_matrix(case: Case, value: str) -> str:
+    if not case.source.has_slots:
+        return f"{value} of the nearest item at {case.trace.num_steps} steps of {case.heading}; choose a step above"
     return (
         f"{MATRIX_VALUES[value]} of {case.trace.num_slots} slots at {case.trace.num_steps} steps of {case.heading}; "
         "choose step and slot above, or read “Matrix as a table” below"

@@ -21,6 +21,8 @@ _STYLE = """
 .stMainBlockContainer h1 { font-size: 1.55rem; padding: 0 0 .2rem; }
 .stMainBlockContainer h2 { font-size: 1.15rem; padding: .6rem 0 .2rem; }
 .stMainBlockContainer h3 { font-size: 1rem; padding: .45rem 0 .5rem; }
+[class*="st-key-icon-button-"] [data-testid="stMarkdownContainer"] { position: absolute; width: 1px; height: 1px;
+  overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 640px) { .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; } }
 </style>
 """
@@ -39,6 +41,12 @@ def is_dark() -> bool:
 def chart(figure: go.Figure, *, key: str, alt: str, **options: object) -> None:
     """Show a figure with a text for those who cannot see it."""
     st.plotly_chart(figure, key=key, alt=alt, config=CHART_CONFIG, **options)  # type: ignore[call-overload]
+
+
+def icon_button(words: str, icon: str, *, key: str, help_: str = "", **options: object) -> None:
+    """Draw a button that shows an icon alone; its words are its tooltip, and its name for a screen reader."""
+    with st.container(key=f"icon-button-{key}", width="content"):
+        st.button(words, key=key, icon=f":material/{icon}:", help=help_ or words, **options)  # type: ignore[arg-type]
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from workbench.views.page import check_address, plain
+from workbench.views.page import check_address, icon_button, plain
 from workbench.views.sources import EXAMPLE, NO_SLOTS, Shelf, Source
 
 _MOST_USERS_LISTED = 5_000  # more can be shown by typing an id
@@ -57,14 +57,15 @@ def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") 
         chosen, index = known[0], 0
     with st.container(horizontal=True, key="user-buttons"):
         for name, icon, words in (
-            ("previous", "chevron_left", "previous user"),
+            ("previous", "chevron_left", ""),
             ("random", "shuffle", "a random user: the same ones in the same order for everybody"),
-            ("next", "chevron_right", "next user"),
+            ("next", "chevron_right", ""),
         ):
-            st.button(
-                f":material/{icon}:",
+            icon_button(
+                f"{name} user",
+                icon,
                 key=f"user-{name}",
-                help=words,
+                help_=words,
                 on_click=_go_to_user,
                 args=(source, index, name, key),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench.views.page import check_address
+from workbench.views.page import check_address, icon_button
 
 
 def choose_step(last: int, num_slots: int | None = None) -> tuple[int | None, int]:
@@ -25,10 +25,10 @@ def choose_step(last: int, num_slots: int | None = None) -> tuple[int | None, in
             ("next", "chevron_right", "Right", lambda now: now + 1),
             ("last", "last_page", None, lambda _: last),
         ):
-            st.button(
-                f":material/{icon}:",
+            icon_button(
+                f"{name} step",
+                icon,
                 key=f"step-{name}",
-                help=f"{name} step",
                 shortcut=shortcut,
                 on_click=_go_to_step,
                 args=(to, last),
