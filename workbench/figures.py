@@ -629,9 +629,9 @@ def rank_text(rank: int) -> str:
     return "" if rank == 0 else TARGET_GLYPH if rank == 1 else str(rank)
 
 
-def square(num_steps: int, num_slots: int) -> int:
-    """Return the edge of a cell in pixels, so that a phone's width still holds all steps."""
-    return int(np.clip(220 // max(num_steps, 1), 9, 24 if num_slots <= 16 else 16))
+def square(num_steps: int, num_slots: int, *, room: int = 220) -> int:
+    """Return the edge of a cell in pixels, so that a phone's width, or other room, still holds all steps."""
+    return int(np.clip(room // max(num_steps, 1), 9, 24 if num_slots <= 16 else 16))
 
 
 def ink(shade: float, dark: bool) -> str:

@@ -250,7 +250,7 @@ def test_every_colour_of_a_state_is_one_of_okabe_and_itos_and_the_board_has_the_
     for name, color in chromatic.items():
         assert f"--{name}: {color.lower()}" in style
     assert replay.STATE_GLYPHS == figures.STATE_GLYPHS
-    assert len(set(figures.STATE_GLYPHS.values())) == len(SLOT_STATES)
+    assert len(set(figures.STATE_GLYPHS.values())) == len(figures.STATE_GLYPHS) == len(SLOT_STATES) + 1
 
 
 def test_runs_differ_in_dash_and_symbol_and_not_in_colour_alone():

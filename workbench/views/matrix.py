@@ -21,6 +21,7 @@ from diffsasrec.trace import SLOT_STATES
 from workbench.figures import MATRIX_VALUES, MatrixCells, ink, percent, rank_text, scale, square
 
 _ASSETS = Path(__file__).parents[1] / "assets"
+_ROOM = 440  # pixels that all steps share; where there are fewer, the squares shrink
 
 
 def show(
@@ -58,7 +59,7 @@ def as_document(cells: MatrixCells, value: str, *, dark: bool) -> dict[str, Any]
     return {
         "num_steps": num_steps,
         "num_slots": num_slots,
-        "side": square(num_steps, num_slots),
+        "side": square(num_steps, num_slots, room=_ROOM),
         "dark": dark,
         "scale": list(scale(dark)),
         "ends": [f"{end:.2f}" if value == "entropy" else percent(end) if end else "0 %" for end in ends],
