@@ -7,7 +7,7 @@ Letters: N items, D width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -77,6 +77,23 @@ def points(
             "y": coordinates[drawn, 1].numpy(),
             "genre": [name if name in common else OTHER for name in first],
             "count": counts[drawn],
+        }
+    )
+
+
+def points_table(
+    points: pd.DataFrame, *, titles: Mapping[int, str], genres: Callable[[int], str]
+) -> pd.DataFrame:
+    """Return the drawn items for people, the most popular first: ``points`` is that of ``points``."""
+    ordered = points.sort_values("count", ascending=False, kind="stable")
+    columns = ordered["column"].tolist()
+    return pd.DataFrame(
+        {
+            "item": [titles[column] for column in columns],
+            "genres": [genres(column) for column in columns],
+            "trained": ordered["count"].tolist(),
+            "first component": ordered["x"].tolist(),
+            "second component": ordered["y"].tolist(),
         }
     )
 

@@ -7,11 +7,13 @@ need no run; ``pages`` are paths of the dashboard.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 
+from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 
 LESSONS = ("Forward", "Backward", "Order is not rank", "Guess the next slot", "Demonstrations")
@@ -189,6 +191,34 @@ DEMONSTRATIONS = (
         ),
     ),
 )
+
+
+def masked_from(draws: torch.Tensor) -> torch.Tensor:
+    """Return the time t at which each item's own draw falls below the mask probability, (L,) in [0, 1]."""
+    return ((draws - MASK_EPSILON) / (1 - MASK_EPSILON)).clamp(0, 1)
+
+
+def forward_table(names: Sequence[str], draws: torch.Tensor, time: float) -> pd.DataFrame:
+    """Return a row per item, oldest first: its draw (L,), the time from which it is masked, and what it is now."""
+    is_masked = draws < mask_probability(torch.tensor(time))
+    return pd.DataFrame(
+        {
+            "place": range(1, len(names) + 1),
+            "item": list(names),
+            "draw": draws.tolist(),
+            "masked from t": masked_from(draws).tolist(),
+            f"at t = {time:.2f}": ["masked" if masked else "visible" for masked in is_masked.tolist()],
+        }
+    )
+
+
+def weight_table() -> pd.DataFrame:
+    """Return what a guess counts in the loss, 1 / p, at some times t."""
+    times = torch.linspace(0, 1, 21)
+    probability = mask_probability(times)
+    return pd.DataFrame(
+        {"t": times.tolist(), "p": probability.tolist(), "a guess counts": (1 / probability).tolist()}
+    )
 
 
 def lit_lines(trace: DecodeTrace, step: int | None) -> list[bool]:

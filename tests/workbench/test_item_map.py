@@ -36,3 +36,14 @@ def test_the_popular_items_are_drawn_and_those_that_are_asked_for(monkeypatch):
     assert table["column"].tolist() == [0, 1, 2]
     assert table["genre"].tolist() == ["a", "a", "other"]
     assert table["x"].tolist() == [1, 0, 0]
+
+
+def test_the_table_of_the_map_has_every_drawn_item_the_most_popular_first():
+    coordinates = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    genres = ["Noir", "Farce, Noir", ""]
+    drawn = item_map.points(coordinates, np.array([2, 9, 5]), genres=genres.__getitem__)
+    table = item_map.points_table(drawn, titles={0: "A", 1: "B", 2: "C"}, genres=genres.__getitem__)
+    assert table["item"].tolist() == ["B", "C", "A"]
+    assert table["genres"].tolist() == ["Farce, Noir", "", "Noir"]
+    assert table["trained"].tolist() == [9, 5, 2]
+    assert table[["first component", "second component"]].to_numpy().tolist() == [[2, 3], [4, 5], [0, 1]]

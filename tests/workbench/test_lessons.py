@@ -95,3 +95,18 @@ def test_the_second_demonstration_shows_an_item_that_was_thrown_away():
     index = [str(person["user_id"]) for person in content.people].index(user)
     trace = content.traces["threshold_decay"].user(index)
     assert example.fate(trace, content.people[index]["target"]) == "thrown away"
+
+
+def test_the_table_of_the_forward_process_says_from_when_an_item_is_masked_and_whether_it_is():
+    draws = torch.tensor([0.0005, 0.001, 0.5005, 0.9])
+    table = lessons.forward_table(["A", "B", "C", "D"], draws, 0.6)
+    assert table["masked from t"].tolist() == pytest.approx([0, 0, 0.5, (0.9 - 0.001) / 0.999])
+    assert table["at t = 0.60"].tolist() == ["masked", "masked", "masked", "visible"]
+    assert table["item"].tolist() == ["A", "B", "C", "D"]
+
+
+def test_a_guess_counts_a_thousandfold_where_hardly_anything_is_masked_and_once_where_all_is():
+    table = lessons.weight_table()
+    assert table["t"].iloc[[0, -1]].tolist() == [0, 1]
+    assert table["a guess counts"].iloc[[0, -1]].tolist() == pytest.approx([1000, 1])
+    assert (table["p"] * table["a guess counts"]).tolist() == pytest.approx([1] * 21)

@@ -11,9 +11,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
-from workbench import lessons
+from workbench import item_map, lessons
 from workbench.experiments import evaluate_run, recipe, run_experiment
 from workbench.runs import list_runs
+from workbench.views import example
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("cohort", "cases", "slices", "data", "embeddings", "learn")
@@ -275,11 +276,27 @@ def test_prepared_data_that_cannot_be_read_are_told(opened, tmp_path, monkeypatc
     assert app.error
 
 
+def test_the_map_has_a_table_of_its_items_that_says_what_is_left_out(opened, runs, monkeypatch):
+    monkeypatch.setattr(item_map, "MOST_DRAWN", 30)
+    app = opened(runs, "embeddings", run=run_id(runs))
+    (table,) = [each for each in app.dataframe if list(each.value)[-1:] == ["second component"]]
+    assert 30 <= len(table.value) <= 41
+    num_items = len(example.load().titles)
+    assert f"{num_items - len(table.value):,} items that are less popular are left out" in texts(app)
+
+
+def test_both_charts_of_the_first_lesson_have_a_table(opened, tmp_path):
+    app = opened(tmp_path, "learn", t="0.25")
+    columns = [list(each.value) for each in app.dataframe]
+    assert ["place", "item", "draw", "masked from t", "at t = 0.25"] in columns
+    assert ["t", "p", "a guess counts"] in columns
+
+
 def test_the_embeddings_page_says_how_much_room_is_used_and_finds_neighbours(opened, runs):
     app = opened(runs, "embeddings", run=run_id(runs), find="wolves")
     assert "effective rank" in texts(app).lower()
     assert len(charts(app)) == 2
-    near = app.dataframe[0].value
+    near = next(each.value for each in app.dataframe if "cosine" in each.value)
     assert len(near) == 10
     assert near["cosine"].tolist() == sorted(near["cosine"], reverse=True)
     assert "Wolves" in texts(app)

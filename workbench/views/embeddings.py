@@ -158,8 +158,9 @@ def _show(items: _Items) -> None:
         chart(
             figure,
             key="item-map",
-            alt="Items as points by genre; the neighbours of the chosen one are in a table",
+            alt="Items as points by genre; the table below has them all, another one the neighbours of the chosen item",
         )
+        _show_points(items, points, titles)
     st.subheader("Has it collapsed?", anchor=False)
     words = f"Effective rank {rank:.1f} of {width}; mean cosine of two items {cosine:+.3f}. " + _in_words(
         rank / width, cosine
@@ -174,6 +175,25 @@ def _show(items: _Items) -> None:
     st.caption(
         "Effective rank is exp of the entropy of the singular values: 1 when all items lie on a line, the width when "
         "all directions are used alike. A mean cosine near 1 says that all items point the same way."
+    )
+
+
+def _show_points(items: _Items, points: pd.DataFrame, titles: dict[int, str]) -> None:
+    """Offer the drawn items as a table, and say which are left out."""
+    table = item_map.points_table(
+        points, titles=titles, genres=lambda column: items.genres[column][:_LONGEST]
+    )
+    left_out = len(items.genres) - len(table)
+    number = st.column_config.NumberColumn(format="%.3f")
+    as_table(
+        table,
+        key="item-map-table",
+        alt="the items of the map, the most popular first",
+        words=f"{left_out:,} items that are less popular are left out here as on the map. “Find an item” brings "
+        "any of them into both, with its ten neighbours."
+        if left_out
+        else "",
+        column_config={"first component": number, "second component": number},
     )
 
 

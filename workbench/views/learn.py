@@ -97,16 +97,34 @@ def _forward(source: ExampleSource, person: Person) -> None:
     )
     st.html(board.style(board.noised(cards, masked), dark=is_dark()))
     st.markdown(f"**{words}**")
-    masked_from = ((draws - MASK_EPSILON) / (1 - MASK_EPSILON)).clamp(0, 1).tolist()
-    figure = forward_process([card.title for card in cards], masked_from, time)
+    names = [card.title for card in cards]
+    figure = forward_process(names, lessons.masked_from(draws).tolist(), time)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         chart(
             figure, key="forward-process", alt=f"When each item of the history is masked as t grows. {words}"
         )
+        as_table(
+            lessons.forward_table(names, draws, time),
+            key="forward-table",
+            alt="when each item of the history is masked",
+            column_config=dict.fromkeys(
+                ("draw", "masked from t"), st.column_config.NumberColumn(format="%.3f")
+            ),
+        )
     with right:
         weight = loss_weight(time, epsilon=MASK_EPSILON)
         chart(weight, key="loss-weight", alt=f"What a guess counts in the loss over the time t. {words}")
+        as_table(
+            lessons.weight_table(),
+            key="weight-table",
+            alt="what a guess counts at some times t",
+            column_config={
+                "t": st.column_config.NumberColumn(format="%.2f"),
+                "p": st.column_config.NumberColumn(format="%.3f"),
+                "a guess counts": st.column_config.NumberColumn(format="%.1f"),
+            },
+        )
     st.markdown(lessons.WEIGHT)
 
 

@@ -129,9 +129,11 @@ def opening(title: str, what: str) -> None:
     st.caption(what)
 
 
-def as_table(table: pd.DataFrame, *, key: str, alt: str, **options: object) -> None:
-    """Offer the numbers of a chart as a table."""
+def as_table(table: pd.DataFrame, *, key: str, alt: str, words: str = "", **options: object) -> None:
+    """Offer the numbers of a chart as a table, with words above it."""
     with st.expander("As a table", icon=":material/table:"):
+        if words:
+            st.caption(words)
         st.dataframe(table, hide_index=True, key=key, alt=alt, **options)  # type: ignore[call-overload]
 
 
