@@ -153,7 +153,7 @@ def test_a_cohort_is_of_slots_and_says_so(opened, with_a_sampler):
 def test_cases_of_a_run_without_slots_link_to_its_decode_where_they_need_none(opened, with_a_sampler):
     run = next(run.id for run in list_runs(with_a_sampler) if "diffurecsys" in run.id)
     app = opened(with_a_sampler, "cases", run=run, list="topk")
-    assert app.dataframe[0].value["open"].str.startswith("/?run=toy-diffurecsys_v1%2F").all()
+    assert app.dataframe[0].value["decode"].str.startswith("/?run=toy-diffurecsys_v1%2F").all()
     app = opened(with_a_sampler, "cases", run=run, list="topk", case="first slot not surest")
     assert "choose a run that decodes slots" in texts(app)
     assert not [*app.exception, *app.error]
@@ -184,8 +184,21 @@ def test_a_case_links_to_the_decode_of_that_user(opened, runs):
     table = app.dataframe[0].value
     assert len(table) == 50
     assert table["history"].tolist() == sorted(table["history"], reverse=True)
-    assert table["open"][0] == f"/?run={run_id(runs).replace('/', '%2F')}&user={table['user'][0]}"
+    assert table["decode"][0] == f"/?run={run_id(runs).replace('/', '%2F')}&user={table['user'][0]}"
     assert not table["held-out item"].str.isdecimal().any()
+
+
+def test_the_chosen_row_of_a_table_leads_on_in_the_same_tab(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="longest")
+    users = app.dataframe[0].value["user"].tolist()
+    first = next(link.proto for link in app.get("page_link") if "Step through" in link.proto.label)
+    assert first.label == f"Step through user {users[0]}"
+    app.session_state["cases-table"] = {"selection": {"rows": [3], "columns": [], "cells": []}}
+    app.run()
+    chosen = next(link.proto for link in app.get("page_link") if "Step through" in link.proto.label)
+    assert chosen.label == f"Step through user {users[3]}"
+    assert f"user={users[3]}" in chosen.query_string
+    assert not chosen.external
 
 
 def test_cases_that_need_decodes_decode_a_sample(opened, runs):
@@ -201,7 +214,7 @@ def test_models_disagree_where_a_second_run_is_chosen(opened, runs):
 def test_a_run_that_decodes_nothing_shows_its_users_in_one_that_does(opened, runs):
     other = next(run.id for run in list_runs(runs) if "popularity" in run.id)
     app = opened(runs, "cases", run=other, case="hardest")
-    assert app.dataframe[0].value["open"][0].startswith("/?run=toy-diffsasrec")
+    assert app.dataframe[0].value["decode"][0].startswith("/?run=toy-diffsasrec")
     app = opened(runs, "cases", run=other, case="truth thrown away")
     assert "choose a run that decodes slots" in texts(app)
 
@@ -211,7 +224,7 @@ def test_slices_link_to_their_users_and_the_cases_are_those_users(opened, runs):
     lengths, targets = (table.value for table in app.dataframe)
     assert lengths["users"].sum() == targets["users"].sum() == 200
     for table in (lengths, targets):
-        address = dict(part.split("=") for part in table["users of it"][0].partition("?")[2].split("&"))
+        address = dict(part.split("=") for part in table["cases"][0].partition("?")[2].split("&"))
         cases = opened(runs, "cases", **{**address, "run": run_id(runs)}, case="shortest")
         assert not cases.warning
         assert f"of {table['users'][0]:,} users" in texts(cases).replace("50 of", "of")

@@ -493,9 +493,9 @@ def test_the_runs_page_shows_figures_with_intervals_and_all_results_of_one_run(o
     table = app.dataframe[0].value
     assert len(table) == 2
     assert table["NDCG@10"].str.contains(r"^0\.\d{4} \[0\.\d{4}, 0\.\d{4}\]$").all()
-    links = dict(zip(table["model"], table["step through"], strict=True))
+    links = dict(zip(table["model"], table["decode"], strict=True))
     assert links["popularity"] == ""
-    assert links["diffsasrec"].startswith("/?run=toy-diffsasrec/")
+    assert links["diffsasrec"].startswith("/?run=toy-diffsasrec%2F")
     assert app.multiselect(key="curves").value
 
 

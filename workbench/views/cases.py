@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 import pandas as pd
 import streamlit as st
 
@@ -14,10 +12,12 @@ from workbench.runs import RunError
 from workbench.tables import of_one_kind
 from workbench.views.judged import NAMES, Judged, choose, rows_of_sample
 from workbench.views.page import (
+    Place,
     check_address,
     frame,
     go_on,
     in_url,
+    leading_table,
     list_broken,
     opening,
     plain,
@@ -75,15 +75,20 @@ def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:
     if best.empty:
         st.info("No user is such a case.")
         return
-    st.dataframe(
+    users = best["user_id"].astype(str).tolist()
+    leading_table(
         _for_people(best, judged),
-        hide_index=True,
+        places=[
+            None
+            if judged.source is None
+            else Place("", f"Step through user {user}", {"run": judged.source_id, "user": user})
+            for user in users
+        ],
+        opens="decode",
+        icon="grid_view",
         key="cases-table",
         alt=f"users that are cases of: {case.words}",
-        column_config={
-            "open": st.column_config.LinkColumn(display_text="Decode", width="small"),
-            "held-out item": st.column_config.TextColumn(width="medium"),
-        },
+        column_config={"held-out item": st.column_config.TextColumn(width="medium")},
     )
     if judged.source is None:
         st.caption("No run of these data can be stepped through, so users have no link and items no title.")
@@ -155,12 +160,11 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _for_people(rows: pd.DataFrame, judged: Judged) -> pd.DataFrame:
-    """Return cases with titles, words and a link each."""
+    """Return cases with titles and words."""
     source = judged.source
     shown: dict[str, list[object]] = {"user": rows["user_id"].astype(str).tolist()}
     if source is not None:
-        users = shown["user"]
-        shown["open"] = [f"/?{urlencode({'run': judged.source_id, 'user': user})}" for user in users]
+        shown["decode"] = [""] * len(rows)  # its place among the columns
         titles = [source.title(source.catalogue.token_of(item)) for item in rows["target"].tolist()]
         shown["held-out item"] = [title[:_LONGEST_TITLE] for title in titles]
     else:

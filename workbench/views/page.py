@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -135,6 +137,52 @@ def as_table(table: pd.DataFrame, *, key: str, alt: str, words: str = "", **opti
         if words:
             st.caption(words)
         st.dataframe(table, hide_index=True, key=key, alt=alt, **options)  # type: ignore[call-overload]
+
+
+@st.fragment
+def leading_table(
+    table: pd.DataFrame,
+    *,
+    places: Sequence[Place | None],
+    opens: str,
+    icon: str,
+    key: str,
+    alt: str,
+    column_config: Mapping[str, Any] | None = None,
+) -> None:
+    """Show a table whose rows lead to a page: the column ``opens`` in another tab, a link below it in this one.
+
+    Streamlit's links within a table always open another tab, and its buttons there cannot be reached by keyboard.
+    """
+    addresses = ["" if place is None else place.address for place in places]
+    event = st.dataframe(
+        table.assign(**{opens: addresses}),
+        hide_index=True,
+        key=key,
+        alt=alt,
+        on_select="rerun",
+        selection_mode="single-row-required",
+        column_config={
+            **(column_config or {}),
+            opens: st.column_config.LinkColumn(display_text=opens, width="small"),
+        },
+    )
+    rows = event["selection"]["rows"]
+    place = places[rows[0] if rows and rows[0] < len(places) else 0] if places else None
+    if place is not None:
+        link(place.path, place.words, icon, **place.query)
+
+
+class Place(NamedTuple):
+    """Where a row of a table leads."""
+
+    path: str
+    words: str
+    query: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"/{self.path}?{urlencode(self.query)}"
 
 
 def go_on(*links: tuple[str, str, str]) -> None:

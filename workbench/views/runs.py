@@ -13,9 +13,11 @@ from workbench.figures import collapse_curves, runs_scatter, training_curves
 from workbench.runs import Run, RunError
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
 from workbench.views.page import (
+    Place,
     chart,
     check_address,
     frame,
+    leading_table,
     list_broken,
     plain,
     say_no_runs,
@@ -79,16 +81,20 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
 
 def _show_table(table: pd.DataFrame, found: Shelf) -> None:
     shown = for_people(table, MAIN_FIGURES).rename(columns={"name": "run"})
-    shown["step through"] = [f"/?run={run}" if run in found.steppable else "" for run in shown["run"]]
-    order = ["run", *(name for name in MAIN_FIGURES if name in shown), "step through"]
+    shown["decode"] = ""
+    order = ["run", *(name for name in MAIN_FIGURES if name in shown), "decode"]
     rest = [name for name in shown if name not in order]
-    st.dataframe(
+    leading_table(
         shown[[*order, *rest]],
-        hide_index=True,
+        places=[
+            Place("", f"Step through {run}", {"run": run}) if run in found.steppable else None
+            for run in shown["run"]
+        ],
+        opens="decode",
+        icon="grid_view",
         key="runs-table",
         alt="figures of every run, with intervals",
         column_config={
-            "step through": st.column_config.LinkColumn(display_text="Decode"),
             "seconds": st.column_config.NumberColumn(format="%.0f"),
             "run": st.column_config.TextColumn(width="medium"),
             **{name: st.column_config.TextColumn(width=165) for name in MAIN_FIGURES[:-1]},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 import streamlit as st
 
 from diffsasrec.metrics import PER_USER
@@ -13,10 +11,12 @@ from workbench.population_figures import groups
 from workbench.tables import GROUPINGS, for_people, group_filter, group_table
 from workbench.views.judged import NAMES, Judged, choose
 from workbench.views.page import (
+    Place,
     chart,
     check_address,
     frame,
     go_on,
+    leading_table,
     list_broken,
     opening,
     plain,
@@ -77,14 +77,18 @@ def _show_groups(judged: Judged, by: str, figure: str) -> None:
     alt = f"{figure} by {name}, all users {whole:.4f}: {in_words(table, x=name, y=figure)}"
     chart(drawn, key=f"slices-{by}", alt=label(alt, 400))
     shown = for_people(table, [figure])
-    shown["users of it"] = [
-        f"/cases?{urlencode({'run': judged.run_id, 'list': judged.way, **group_filter(by, str(group))})}"
-        for group in table[name]
-    ]
-    st.dataframe(
+    leading_table(
         shown,
-        hide_index=True,
+        places=[
+            Place(
+                "cases",
+                f"Cases of {group}",
+                {"run": judged.run_id, "list": judged.way, **group_filter(by, str(group))},
+            )
+            for group in table[name]
+        ],
+        opens="cases",
+        icon="person_search",
         key=f"slices-{by}-table",
         alt=f"{figure} by {name}",
-        column_config={"users of it": st.column_config.LinkColumn(display_text="Cases")},
     )
