@@ -334,7 +334,7 @@ def training_curves(
 
 def collapse_curves(histories: Mapping[str, pd.DataFrame], *, x: str = "epoch") -> go.Figure:
     """Return how far the tables of embeddings collapse in some trainings, where their histories tell it."""
-    titles = {EFFECTIVE_RANK: "Effective rank of the items", MEAN_COSINE: "Mean cosine of two items"}
+    titles = {EFFECTIVE_RANK: "Effective rank", MEAN_COSINE: "Mean cosine"}
     return _curves(histories, titles, x=x)
 
 
@@ -550,7 +550,8 @@ def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
     meaning = RULES[name].score if name in RULES else None
     if meaning is None:
         return "the model's probability"
-    return f"a {meaning}, {float(trace.steps[step].score[0, slot]):.3f} (no confidence)"
+    score = float(trace.steps[step].score[0, slot])
+    return f"a {meaning}, {f'{score:.0f}' if score.is_integer() else f'{score:.3f}'} (no confidence)"
 
 
 def label(title: str, length: int) -> str:

@@ -141,7 +141,9 @@ def long_tail(table: pd.DataFrame) -> go.Figure:
         )
     )
     figure.update_xaxes(title="place of the item, the most popular first", type="log", dtick=1)
-    figure.update_yaxes(title="occurrences", type="log", dtick=1)
+    figure.update_yaxes(
+        title="occurrences", type="log", dtick="D2"
+    )  # 1, 2, 5, 10: counts may lie within a power
     return finish(figure, title=None, height=310)
 
 

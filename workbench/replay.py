@@ -324,6 +324,11 @@ def score_name(trace: DecodeTrace) -> str | None:
     return RULES[rule].score if rule in RULES else None
 
 
+def score_in_digits(score: float, digits: int) -> str:
+    """Return what a rule sorted by for people: a place or a count without decimals."""
+    return f"{score:.0f}" if score.is_integer() else f"{score:.{digits}f}"
+
+
 def decoding_in_words(trace: DecodeTrace) -> str:
     """Return how a list came about: ``threshold_decay, 10 slots in 4 steps``, ``embedding diffusion, 32 steps``."""
     if trace.kind == "gaussian":

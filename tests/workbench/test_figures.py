@@ -142,6 +142,11 @@ def test_the_chosen_cell_and_step_are_marked():
     assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].x1) == (2.5, 3.5)
 
 
+def test_a_score_that_is_a_place_has_no_decimals():
+    hover = cells(slot_step_matrix(decoded("left_to_right")))[0, 0]["hover"]
+    assert "sorted by a place from the right, 6 (no confidence)" in hover
+
+
 def test_the_score_of_the_random_rule_is_shown_beside_the_probability_and_never_as_a_confidence():
     trace = decoded("random")
     hover = cells(slot_step_matrix(trace))[0, 0]["hover"]

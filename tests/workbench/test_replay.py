@@ -317,6 +317,12 @@ def test_an_item_put_into_a_slot_on_the_way_is_pinned_from_then_on():
     assert "since step 2, not by the model" in after
 
 
+def test_a_score_that_is_a_place_has_no_decimals_on_the_board():
+    trace = decoded("left_to_right")
+    assert "<span>place from the right 6</span>" in board.slots(trace, 0, title, chosen=None, target=None)
+    assert "<b>6</b> <small>no confidence</small>" in board.candidates(trace, 0, 0, title, target=None)
+
+
 def test_a_held_out_item_that_was_forbidden_is_said_to_be_so():
     trace = branched(1, forbidden=[3])
     from_start = dataclasses.replace(trace, about={"target_forbidden_after": 0})

@@ -28,6 +28,8 @@ const percent = (value) =>
     : value >= 0.9995 && value < 1 ? ">99.9 %"
       : `${(100 * value).toFixed(value >= 0.0995 && value < 0.995 ? 0 : 1)} %`;
 
+const digits = (score, decimals) => (Number.isInteger(score) ? `${score}` : score.toFixed(decimals));
+
 function make(tag, className, text) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -129,7 +131,7 @@ function drawSlot(which, index) {
   if (name === "masked" || name === "emptied") parts.name.prepend("leans to ");
   parts.share.textContent = percent(share);
   parts.fill.style.width = `${100 * share}%`;
-  parts.score.textContent = content.score_name ? `${content.score_name} ${score.toFixed(2)}` : "";
+  parts.score.textContent = content.score_name ? `${content.score_name} ${digits(score, 2)}` : "";
 }
 
 function drawCandidates() {
@@ -151,7 +153,7 @@ function drawCandidates() {
   }
   const [state, item, share, score, candidates, rank] = content.steps[at - 1][slot];
   const scores = make("div", "scores");
-  const sorted = content.score_name ? [`${content.score_name}`, score.toFixed(3), " no confidence"]
+  const sorted = content.score_name ? [`${content.score_name}`, digits(score, 3), " no confidence"]
     : ["the same", percent(share), ""];
   const told = [["model's probability", percent(share), ""]];
   if (content.has_slots) told.push([`rule sorted by: ${sorted[0]}`, sorted[1], sorted[2]]);

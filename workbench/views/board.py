@@ -14,7 +14,7 @@ from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, TAKING_STATES, De
 from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
-from workbench.replay import NOISE, STATE_GLYPHS, board_style, legend_items, score_name
+from workbench.replay import NOISE, STATE_GLYPHS, board_style, legend_items, score_in_digits, score_name
 
 SHARED_GLYPH = "="  # of an item that two lists have
 _MAX_TITLE = 300  # characters sent to the browser; a card shows two lines of them
@@ -241,8 +241,8 @@ def _scores(trace: DecodeTrace, step: int, slot: int) -> str:
     elif name is None:
         rule = f"<small>the rule sorted by</small><b>{share}</b> <small>the same probability</small>"
     else:
-        score = float(at_step.score[0, slot])
-        rule = f"<small>the rule sorted by a {html.escape(name)}</small><b>{score:.3f}</b> <small>no confidence</small>"
+        score = score_in_digits(float(at_step.score[0, slot]), 3)
+        rule = f"<small>the rule sorted by a {html.escape(name)}</small><b>{score}</b> <small>no confidence</small>"
     return f'<div class="scores"><div><small>model’s probability</small><b>{share}</b></div><div>{rule}</div></div>'
 
 
@@ -288,8 +288,8 @@ def _slot(
     name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>" if token else "no candidate left"
     leans = "leans to " if is_open else ""
     when = _when_filled(trace, step, slot) if state == "kept" else ""
-    score = score_name(trace)
-    sorted_by = f"{html.escape(score)} {float(trace.steps[step].score[0, slot]):.2f}" if score else ""
+    score, value = score_name(trace), float(trace.steps[step].score[0, slot])
+    sorted_by = f"{html.escape(score)} {score_in_digits(value, 2)}" if score else ""
     return (
         f'<li class="slot {state}{mark}"><span class="head"><span><b>{slot + 1}</b> '
         f'<span class="glyph">{STATE_GLYPHS[state]}</span> {state}</span><span>{when}</span></span>'

@@ -139,7 +139,9 @@ def _reliability(outcomes: Mapping[str, Outcome]) -> None:
     table = pd.concat([pd.DataFrame(points).assign(setting=name) for name, points in curves.items()])
     words = in_words(table, x="confidence", y="hits")
     most = min(1.05, 1.15 * max(table["confidence"].max(), table["hits"].max()))
-    figure.update_xaxes(range=[-0.02 * most, most]).update_yaxes(range=[-0.03 * most, most])
+    ticks = ".0%" if most > 0.1 else ".1%"
+    figure.update_xaxes(range=[-0.02 * most, most], tickformat=ticks)
+    figure.update_yaxes(range=[-0.03 * most, most], tickformat=ticks)
     chart(
         figure,
         key="reliability",

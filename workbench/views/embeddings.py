@@ -139,7 +139,7 @@ def _show(items: _Items) -> None:
             hide_index=True,
             key="neighbours",
             alt="the ten items nearest to the chosen one",
-            height=260,
+            height=390,  # all ten
             column_config={"cosine": st.column_config.NumberColumn(format="%.3f")},
         )
     with left:
