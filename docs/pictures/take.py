@@ -63,7 +63,7 @@ def main() -> None:
     ]
     if not found:
         raise SystemExit("no toy run to take a picture of: call `make demo SERVE=0` first")
-    with served(str(folder)) as address, sync_playwright() as playwright:
+    with served(str(folder)) as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for picture in PICTURES:
             _take(browser, picture, address, found[0])
