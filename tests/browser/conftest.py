@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60  # seconds until the dashboard answers: the machine may be busy
+PATIENCE = 60  # seconds until the dashboard, or what a page is to say, is there: the machine may be busy
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
     "--headless",
@@ -34,6 +34,7 @@ ARGUMENTS = (
 def chromium() -> Iterator[Browser]:
     if not CHROMIUM.is_file():
         pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser
@@ -44,6 +45,7 @@ class Witness:
     """Remembers what a page asked for and what it complained about."""
 
     def __init__(self, page: Page) -> None:
+        page.set_default_timeout(1000 * PATIENCE)
         self.hosts: set[str] = set()
         self.errors: list[str] = []
         # A blob is what the page itself holds: it has the page's own host.
@@ -70,7 +72,7 @@ def pictures() -> Path:
 
 @pytest.fixture
 def witnessed() -> Callable[[Page], Witness]:
-    """Begin to watch a page."""
+    """Begin to watch a page, and to be patient with it."""
     return Witness
 
 

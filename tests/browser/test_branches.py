@@ -14,7 +14,6 @@ from workbench.experiments import decode_user, open_run, recipe, run_experiment
 pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-PATIENCE = 60_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 
 
@@ -30,13 +29,13 @@ def place(tmp_path_factory, serve) -> Iterator[tuple[str, object]]:
 
 
 def _settled(page: Page) -> None:
-    page.wait_for_selector(IDLE, timeout=PATIENCE)
+    page.wait_for_selector(IDLE)
 
 
 def _lay_down(page: Page, item: str, action: str) -> None:
     """Search for an item and lay it down after the step that is shown."""
     page.locator(".st-key-find input").press_sequentially(item, delay=50)
-    expect(page.locator('.st-key-found [role="radiogroup"] label').first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator('.st-key-found [role="radiogroup"] label').first).to_be_visible()
     page.get_by_text("after the step shown").click()
     _settled(page)
     page.locator(f".st-key-do-{action} button").click()
@@ -47,7 +46,7 @@ def _go_to(page: Page, step: int) -> None:
     for number in range(1, step + 1):
         _settled(page)
         page.locator(".st-key-step-next button").first.click()
-        expect(page.locator(".st-key-step-words")).to_contain_text(f"Step {number} of", timeout=PATIENCE)
+        expect(page.locator(".st-key-step-words")).to_contain_text(f"Step {number} of")
     _settled(page)
 
 
@@ -62,7 +61,6 @@ def test_a_branch_is_branched_taken_back_and_copied(place, chromium, witnessed, 
 
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
     page.goto(f"{address}?user=17&rule=low_confidence&num_slots=6&slot=3")
     expect(page.locator("h1")).to_contain_text("User 17 ")

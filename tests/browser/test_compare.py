@@ -14,7 +14,6 @@ from workbench.experiments import recipe, run_experiment
 pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-PATIENCE = 60_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 
 
@@ -31,7 +30,7 @@ def address(tmp_path_factory, serve) -> Iterator[str]:
 
 
 def settled(page: Page) -> None:
-    page.wait_for_selector(IDLE, timeout=PATIENCE)
+    page.wait_for_selector(IDLE)
 
 
 def board(page: Page, name: str):
@@ -44,15 +43,14 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, pictur
         viewport={"width": 1280, "height": 720}, color_scheme=theme, accept_downloads=True
     )
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
 
     # From the Decode page on to the comparison, of the same user.
     page.goto(f"{address}?user=17&num_slots=6")
-    expect(page.locator("h1")).to_contain_text("User 17 ", timeout=PATIENCE)
+    expect(page.locator("h1")).to_contain_text("User 17 ")
     settled(page)
     page.get_by_role("link", name="Next: beside another rule").click()
-    expect(board(page, "B").locator(".slot")).to_have_count(6, timeout=PATIENCE)
+    expect(board(page, "B").locator(".slot")).to_have_count(6)
     expect(page.locator("h1")).to_contain_text("User 17 ")
     expect(page.locator(".story.note").first).to_contain_text("A and B part at step")
     settled(page)
@@ -61,7 +59,7 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, pictur
     page.locator("h1").click()
     page.keyboard.press("ArrowRight")
     page.locator(".st-key-step-last button").first.click()
-    expect(board(page, "A").locator(".slot.masked")).to_have_count(0, timeout=PATIENCE)
+    expect(board(page, "A").locator(".slot.masked")).to_have_count(0)
     expect(board(page, "B").locator(".slot.masked")).to_have_count(0)
     expect(board(page, "A").locator(".differs")).to_have_count(0)
     settled(page)
@@ -70,39 +68,36 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, pictur
     # What if the latest item were not there?
     page.get_by_role("radio", name="Change B").click()
     page.locator(".st-key-do-edit button").click()
-    expect(page.locator(".side").nth(1)).to_contain_text("history: remove 1", timeout=PATIENCE)
+    expect(page.locator(".side").nth(1)).to_contain_text("history: remove 1")
     settled(page)
 
     # What if a slot held something else from step 2 on?
     page.locator(".st-key-step-first button").first.click()
-    expect(page.get_by_role("slider")).to_have_value("0", timeout=PATIENCE)
+    expect(page.get_by_role("slider")).to_have_value("0")
     settled(page)
     for number in (1, 2):
         page.keyboard.press("ArrowRight")
-        expect(page.get_by_role("slider")).to_have_value(str(number), timeout=PATIENCE)
+        expect(page.get_by_role("slider")).to_have_value(str(number))
         settled(page)
     page.locator(".st-key-branch-find input").press_sequentially("the ", delay=50)
     found = page.locator('.st-key-branch-found [role="radiogroup"] label')
-    expect(found.nth(5)).to_be_visible(timeout=PATIENCE)
+    expect(found.nth(5)).to_be_visible()
     title = found.nth(5).inner_text()
     found.nth(5).click()
     settled(page)
     page.locator(".st-key-do-branch-pin button").click()
-    expect(page.locator(".side").nth(1)).to_contain_text(
-        f"branch after step 2: slot 1 holds “{title}”", timeout=PATIENCE
-    )
+    expect(page.locator(".side").nth(1)).to_contain_text(f"branch after step 2: slot 1 holds “{title}”")
     page.wait_for_function("() => location.search.includes('branch_b=')")
     settled(page)
     page.locator(".st-key-step-last button").first.click()
-    expect(board(page, "B").locator(".slot").first).to_contain_text(title, timeout=PATIENCE)
+    expect(board(page, "B").locator(".slot").first).to_contain_text(title)
     settled(page)
 
     # The link shows the same.
     other = context.new_page()
-    other.set_default_timeout(PATIENCE)
     other_witness = witnessed(other)
     other.goto(page.url)
-    expect(board(other, "B").locator(".slot").first).to_contain_text(title, timeout=PATIENCE)
+    expect(board(other, "B").locator(".slot").first).to_contain_text(title)
     settled(other)
     for name in ("A", "B"):
         assert board(other, name).inner_text() == board(page, name).inner_text()
@@ -110,7 +105,7 @@ def test_a_person_sets_decodes_side_by_side(address, chromium, witnessed, pictur
     # Both play in one file that needs no network.
     other.get_by_role("radio", name="Replay").click()
     film = other.frame_locator("iframe")
-    expect(film.locator(".one-board")).to_have_count(2, timeout=PATIENCE)
+    expect(film.locator(".one-board")).to_have_count(2)
     settled(other)
     with other.expect_download() as download:
         other.get_by_role("button", name="Replay (HTML)").click()
@@ -144,7 +139,7 @@ def _play_both(chromium, witnessed, replay: Path, theme: str, picture: Path) -> 
     page.keyboard.press("Home")
     page.select_option("#speed", "200")
     page.locator("#play").click()
-    expect(page.locator("#play")).to_have_text("▶ Play", timeout=PATIENCE)  # it stops at the end by itself
+    expect(page.locator("#play")).to_have_text("▶ Play")  # it stops at the end by itself
     expect(page.locator(".slot.masked")).to_have_count(0)
     assert witness.errors == []
     assert all(host == "" for host in witness.hosts)
@@ -154,10 +149,9 @@ def _play_both(chromium, witnessed, replay: Path, theme: str, picture: Path) -> 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_comparison_fits_a_phone(address, chromium, witnessed, pictures, theme):
     page = chromium.new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
     page.goto(f"{address}compare?person=17&step=3&third=true")
-    expect(board(page, "C").locator(".slot").first).to_be_visible(timeout=PATIENCE)
+    expect(board(page, "C").locator(".slot").first).to_be_visible()
     settled(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.screenshot(path=pictures / f"compare-phone-{theme}.png", full_page=True)

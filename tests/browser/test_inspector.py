@@ -14,7 +14,6 @@ from workbench.experiments import recipe, run_experiment
 pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-PATIENCE = 60_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 
 
@@ -30,7 +29,7 @@ def address(tmp_path_factory, serve) -> Iterator[str]:
 
 
 def _settled(page: Page) -> None:
-    page.wait_for_selector(IDLE, timeout=PATIENCE)
+    page.wait_for_selector(IDLE)
 
 
 def _words_of_step(page: Page):
@@ -40,12 +39,11 @@ def _words_of_step(page: Page):
 def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, witnessed, tmp_path):
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
 
     # Open: whose history this is, what became of the held-out item, and the first step.
     page.goto(address)
-    page.wait_for_selector(".st-key-matrix .cell", timeout=PATIENCE)
+    page.wait_for_selector(".st-key-matrix .cell")
     _settled(page)
     expect(page.locator("h1")).to_contain_text("User 1 ")
     expect(page.locator(".story")).to_contain_text("The held-out item")
@@ -55,25 +53,25 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, wi
     chooser.click()
     chooser.press_sequentially("17", delay=50)
     chooser.press("Enter")
-    expect(page.locator("h1")).to_contain_text("User 17 ", timeout=PATIENCE)
+    expect(page.locator("h1")).to_contain_text("User 17 ")
     _settled(page)
 
     # Step to the end with the keyboard, then with the button.
     page.locator("h1").click()
     page.keyboard.press("ArrowRight")
-    expect(_words_of_step(page)).to_contain_text("Step 2 of", timeout=PATIENCE)
+    expect(_words_of_step(page)).to_contain_text("Step 2 of")
     _settled(page)
     page.keyboard.press("ArrowLeft")
-    expect(_words_of_step(page)).to_contain_text("Step 1 of", timeout=PATIENCE)
+    expect(_words_of_step(page)).to_contain_text("Step 1 of")
     _settled(page)
     page.locator(".st-key-step-last button").first.click()
-    expect(_words_of_step(page)).to_contain_text(re.compile(r"Step (\d+) of \1:"), timeout=PATIENCE)
+    expect(_words_of_step(page)).to_contain_text(re.compile(r"Step (\d+) of \1:"))
     expect(page.locator(".slot.masked")).to_have_count(0)
     _settled(page)
 
     # Click a cell of the matrix: its slot and step are shown with their candidates.
     page.locator(".st-key-matrix .cell").first.click()
-    expect(_words_of_step(page)).to_contain_text("Step 1 of", timeout=PATIENCE)
+    expect(_words_of_step(page)).to_contain_text("Step 1 of")
     _settled(page)
     # By keyboard too: arrows go from cell to cell, and Enter goes there.
     page.keyboard.press("ArrowRight")
@@ -83,7 +81,7 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, wi
     expect(_words_of_step(page)).to_contain_text("Step 1 of")
     expect(page.locator(".st-key-matrix .tip")).to_contain_text("slot 2, step 2")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Slot 2 at step 2")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Slot 2 at step 2")).to_be_visible()
     _settled(page)
     heading = page.get_by_role("heading", name="Slot 2 at step 2")
     candidates = page.locator(".candidates tr").filter(has=page.locator("td"))
@@ -94,10 +92,9 @@ def test_a_person_steps_through_a_decode_and_takes_it_home(address, chromium, wi
     page.wait_for_function("() => location.search.includes('user=17')")
     link, slot = page.url, heading.inner_text()
     other = context.new_page()
-    other.set_default_timeout(PATIENCE)
     other_witness = witnessed(other)
     other.goto(link)
-    expect(other.get_by_role("heading", name=slot)).to_be_visible(timeout=PATIENCE)
+    expect(other.get_by_role("heading", name=slot)).to_be_visible()
     expect(other.locator("h1")).to_contain_text("User 17 ")
     _settled(other)
     assert other.locator(".slots").first.inner_text() == page.locator(".slots").first.inner_text()
@@ -135,7 +132,7 @@ def _play(chromium: Browser, witnessed: Callable, replay: Path) -> None:
     page.keyboard.press("Home")
     page.select_option("#speed", "200")
     page.locator("#play").click()
-    expect(page.locator("#play")).to_have_text("▶ Play", timeout=PATIENCE)  # it stops at the end by itself
+    expect(page.locator("#play")).to_have_text("▶ Play")  # it stops at the end by itself
     expect(page.locator(".slot.masked")).to_have_count(0)
     assert witness.errors == []
     assert all(host == "" for host in witness.hosts)
@@ -145,53 +142,51 @@ def _play(chromium: Browser, witnessed: Callable, replay: Path) -> None:
 def test_a_person_pins_an_item_to_a_slot_forbids_another_and_sends_the_link(address, chromium, witnessed):
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
     page.goto(f"{address}?user=17&slot=2&threshold=0.123")
-    expect(page.locator(".slots .slot")).to_have_count(10, timeout=PATIENCE)
+    expect(page.locator(".slots .slot")).to_have_count(10)
     _settled(page)
 
     # Find an item by typing, and pin it to the slot that is looked at.
     page.get_by_text("Pin or forbid items").click()
     page.locator(".st-key-find input").press_sequentially("the ", delay=50)
     found = page.locator('.st-key-found [role="radiogroup"] label')
-    expect(found.first).to_be_visible(timeout=PATIENCE)
+    expect(found.first).to_be_visible()
     title = found.nth(1).inner_text()
     found.nth(1).click()
     _settled(page)
     page.locator(".st-key-do-pin button").click()
     pinned = page.locator(".slots .slot").nth(1)
-    expect(pinned).to_contain_text("pinned", timeout=PATIENCE)
+    expect(pinned).to_contain_text("pinned")
     expect(pinned).to_contain_text(title)
     _settled(page)
 
     # Forbid what the first slot takes.
     unwanted = page.locator(".slots .slot").first.locator("bdi").inner_text()
     page.locator(".st-key-find input").fill(unwanted)
-    expect(found.first).to_have_text(unwanted, timeout=PATIENCE)
+    expect(found.first).to_have_text(unwanted)
     _settled(page)
     page.locator(".st-key-do-forbid button").click()
-    expect(page.locator(".slots .slot").first).not_to_contain_text(unwanted, timeout=PATIENCE)
+    expect(page.locator(".slots .slot").first).not_to_contain_text(unwanted)
     page.wait_for_function("() => location.search.includes('pin=2') && location.search.includes('forbid=')")
     _settled(page)
 
     # The link shows the same, with the knob to its last digit; the film knows the pin too.
     other = context.new_page()
-    other.set_default_timeout(PATIENCE)
     other_witness = witnessed(other)
     other.goto(page.url)
-    expect(other.locator(".slots .slot").nth(1)).to_contain_text(title, timeout=PATIENCE)
+    expect(other.locator(".slots .slot").nth(1)).to_contain_text(title)
     _settled(other)
     assert other.locator(".slots").first.inner_text() == page.locator(".slots").first.inner_text()
     expect(other.locator(".st-key-threshold input")).to_have_value("0.123")
     other.get_by_text("Film", exact=True).click()
     film = other.frame_locator("iframe")
-    expect(film.locator("#clock")).to_have_text("start: all others masked", timeout=PATIENCE)
+    expect(film.locator("#clock")).to_have_text("start: all others masked")
     expect(film.locator(".slot").nth(1)).to_contain_text("pinned")
 
     # Take it back.
     page.locator(".st-key-unpin-0 button").first.click()
-    expect(page.locator(".slots .slot").nth(1)).not_to_contain_text("pinned", timeout=PATIENCE)
+    expect(page.locator(".slots .slot").nth(1)).not_to_contain_text("pinned")
     page.wait_for_function("() => !location.search.includes('pin=')")
     for seen in (witness, other_witness):
         assert seen.errors == []

@@ -13,7 +13,6 @@ from workbench.experiments import evaluate_run, recipe, run_experiment
 pytestmark = pytest.mark.browser
 
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-PATIENCE = 30_000  # milliseconds: the machine may be busy
 TINY = {"max_epochs": 2, "width": 8, "num_blocks": 1, "max_length": 20}
 PAGES = {  # name in the navigation -> what has to be seen
     "Cohort": ".st-key-reliability .points path",
@@ -38,13 +37,13 @@ def address(tmp_path_factory, serve) -> Iterator[str]:
 
 
 def _settled(page: Page) -> None:
-    page.wait_for_selector(IDLE, timeout=PATIENCE)
+    page.wait_for_selector(IDLE)
 
 
 def _go_to(page: Page, name: str, seen: str) -> None:
     page.get_by_role("link", name=name, exact=True).first.click()
-    expect(page.locator("h1")).to_have_text(name, timeout=PATIENCE)
-    page.wait_for_selector(seen, timeout=PATIENCE, state="attached")
+    expect(page.locator("h1")).to_have_text(name)
+    page.wait_for_selector(seen, state="attached")
     _settled(page)
 
 
@@ -54,7 +53,6 @@ def test_every_page_opens_from_the_navigation_without_an_error_and_asks_nobody_e
 ):
     context = chromium.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme)
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
     page.goto(address)
     _settled(page)
@@ -70,10 +68,9 @@ def test_every_page_opens_from_the_navigation_without_an_error_and_asks_nobody_e
 def test_no_page_is_wider_than_a_phone(address, chromium):
     context = chromium.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     for name, seen in PAGES.items():
         page.goto(address + name.lower())
-        page.wait_for_selector(seen, timeout=PATIENCE, state="attached")
+        page.wait_for_selector(seen, state="attached")
         _settled(page)
         assert page.evaluate("document.querySelector('.stMainBlockContainer').scrollWidth") <= 390, name
     context.close()
@@ -82,15 +79,14 @@ def test_no_page_is_wider_than_a_phone(address, chromium):
 def test_a_reader_follows_a_case_from_the_cohort_to_the_decode(address, chromium, witnessed):
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
     page.goto(address)
     _settled(page)
     _go_to(page, "Cohort", PAGES["Cohort"])
-    expect(page.get_by_text(re.compile("Of 256 users")).first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile("Of 256 users")).first).to_be_visible()
     page.get_by_role("link", name="The users whose first slot is not the most confident one").click()
-    expect(page.locator("h1")).to_have_text("Cases", timeout=PATIENCE)
-    page.wait_for_selector(PAGES["Cases"], timeout=PATIENCE)
+    expect(page.locator("h1")).to_have_text("Cases")
+    page.wait_for_selector(PAGES["Cases"])
     expect(
         page.get_by_text("another slot than the first was filled with the most confidence")
     ).to_be_visible()
@@ -102,7 +98,6 @@ def test_a_reader_follows_a_case_from_the_cohort_to_the_decode(address, chromium
 def test_a_demonstration_is_walked_with_the_keyboard(address, chromium, witnessed):
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     witness = witnessed(page)
     page.goto(address)
     _settled(page)
@@ -112,7 +107,7 @@ def test_a_demonstration_is_walked_with_the_keyboard(address, chromium, witnesse
     ).first.press("Enter")
     page.get_by_role("link", name="The third step").focus()
     page.keyboard.press("Enter")
-    expect(page.locator(".st-key-step-words")).to_contain_text("Step 3 of", timeout=PATIENCE)
+    expect(page.locator(".st-key-step-words")).to_contain_text("Step 3 of")
     expect(page.locator("h1")).to_contain_text("User 2")
     assert witness.errors == []
     context.close()
