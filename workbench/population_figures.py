@@ -6,6 +6,7 @@ over slots and steps; here stands what it does not know.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -141,10 +142,16 @@ def long_tail(table: pd.DataFrame) -> go.Figure:
         )
     )
     figure.update_xaxes(title="place of the item, the most popular first", type="log", dtick=1)
-    figure.update_yaxes(
-        title="occurrences", type="log", dtick="D2"
-    )  # 1, 2, 5, 10: counts may lie within a power
+    ticks = _log_ticks(known["count"])
+    figure.update_yaxes(title="occurrences", type="log", tickvals=ticks, ticktext=[f"{at:,}" for at in ticks])
     return finish(figure, title=None, height=310)
+
+
+def _log_ticks(counts: pd.Series) -> list[int]:
+    """Return the powers of ten around counts, and 2 and 5 of each where they lie within two powers."""
+    low, high = math.floor(math.log10(counts.min())), math.ceil(math.log10(counts.max()))
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    return [step * 10**power for power in range(low, high + 1) for step in steps]
 
 
 def split_over_time(

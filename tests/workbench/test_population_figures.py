@@ -54,6 +54,15 @@ def test_items_that_never_occur_have_no_place_on_a_scale_of_powers():
     assert list(line.y) == [9, 1]
 
 
+def test_every_tick_of_a_scale_of_powers_says_its_number():
+    def ticks(counts):
+        table = pd.DataFrame({"place": range(1, len(counts) + 1), "count": counts, "share": 1.0})
+        return list(long_tail(table).layout.yaxis.ticktext)
+
+    assert ticks([620, 60]) == ["10", "20", "50", "100", "200", "500", "1,000", "2,000", "5,000"]
+    assert ticks([3428, 1]) == ["1", "10", "100", "1,000", "10,000"]
+
+
 def test_a_split_is_drawn_over_dates_or_in_the_order_of_the_history():
     table = pd.DataFrame(
         {"user": ["7", "7"], "number": [1, 2], "time": [0, 86_400], "role": ["training", "test"]}
