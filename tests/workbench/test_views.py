@@ -1099,6 +1099,21 @@ def test_a_branch_leads_on_to_the_comparison_with_its_parent(opened, runs):
     assert address["forbid_a"] == address["forbid_b"] == second
 
 
+def test_a_side_of_the_comparison_is_decoded_alike_on_the_page_where_it_stands_alone(opened, runs):
+    (free, _), (other, _) = unseen_and_unlisted(runs)[:2]
+    config = DecodeConfig(rule="random", num_slots=5, num_steps=4, temperature=0.7, seed=3)
+    laid_down = {"pins": (f"2={other}",), "branches": (f"1: pin 1={free}",)}
+    run = next(each for each in list_runs(runs) if each.recipe == "toy-diffsasrec")
+    request = DecodeRequest(run=run.id, user="7", config=config, edits=("remove 1",), **laid_down)
+    address = sides.alone(request)
+    assert "edit" not in address
+    found = decoding_of(opened(runs, panel="Provenance", **address))
+    assert found["pinned"] == {"2": int(other)}
+    assert [left["change"] for left in found["branches"]] == [f"1: pin 1={free}"]
+    for name in ("rule", "num_slots", "num_steps", "temperature", "seed"):
+        assert found["config"][name] == getattr(config, name)
+
+
 def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):
     _copy(runs, tmp_path)
     run_experiment(recipe("toy", "sasrec", **TINY), runs_dir=tmp_path, progress="none")

@@ -246,17 +246,15 @@ def _link_on(first: Side) -> None:
     from workbench.views import decode  # here: the two pages link to each other
 
     st.divider()
-    given = {} if first.source.is_fixed else {"seed": str(first.request.config.seed)}
+    address = sides.alone(first.request)
+    if first.source.is_fixed:  # the recorded example has no other knobs
+        address = {name: value for name, value in address.items() if name in ("run", "user", "rule")}
     st.page_link(
         st.Page(decode.page, url_path="decode", default=True),
-        label="Next: look into A alone, slot by slot",
+        label="Next: look into A alone, slot by slot"
+        + (", its history unchanged" if first.request.edits else ""),
         icon=":material/grid_view:",
-        query_params={
-            "run": first.request.run,
-            "user": first.request.user,
-            "rule": first.request.rule,
-            **given,
-        },
+        query_params=address,
     )
 
 

@@ -99,6 +99,15 @@ def as_address(request: DecodeRequest) -> dict[str, str]:
     }
 
 
+def alone(request: DecodeRequest) -> dict[str, str]:
+    """Return the address of the Decode page for a decode; that page decodes histories as they are, without edits."""
+    given = request.as_parameters()
+    knobs = split_texts(given.pop("knobs", ""))
+    given.pop("edit", None)
+    kept = {name: str(value) for name, value in given.items() if value != ""}
+    return kept | dict(each.split("=", 1) for each in knobs)
+
+
 def beside_parent(request: DecodeRequest) -> dict[str, str]:
     """Return the address of the Compare page on which A is what a decode is a branch of, and B is the decode."""
     own = {name: value for name, value in request.as_parameters().items() if name in OWN}
