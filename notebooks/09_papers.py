@@ -129,8 +129,9 @@ for by in ("target_is_head", "history_length"):
 #
 # The systems that diffuse embeddings estimate the embedding of the next item. Of the first seed of each, the estimates
 # for at most 500 users beside the embeddings of their true next items, on the two main axes of the model's own items
-# (PCA): filled and open, by whether the target is one of the fifth of the items that trained most. The other systems
-# rank by a hidden state that is nobody's estimate of an embedding, and are left out.
+# (PCA): filled and open, coloured by whether the target is one of the fifth of the items that trained most. Estimates
+# are drawn on the scale of the items, all by one factor, which changes no ranking; how far they really spread is said
+# below. The other systems rank by a hidden state that estimates no embedding, and are left out.
 
 # %%
 for system, by_seed in runs.items():

@@ -55,7 +55,7 @@ def reconstructions(
             f"the run {opened.run.id} is a {opened.checkpoint.name}, which reconstructs no embedding: choose a model "
             "that diffuses embeddings"
         )
-    items, is_head = model.item_weight, torch.from_numpy(head_items(split.training_counts()))
+    items, is_head = model.item_weight.detach(), torch.from_numpy(head_items(split.training_counts()))
     estimates, columns = [], []
     for batch, _ in evaluation_batches(
         split, split.part(part), max_length=model.max_length, batch_size=_BATCH_SIZE, max_users=max_users
@@ -70,12 +70,16 @@ def reconstructions(
 def points(found: Reconstructions) -> tuple[pd.DataFrame, list[float]]:
     """Return every target and every reconstruction on the two main axes of the model's items.
 
+    Reconstructions are drawn on the scale of targets, all shortened or lengthened by one factor: many times as long,
+    they would leave of the targets a dot, and no ranking depends on it.
+
     Returns:
         a row per point (``x``, ``y``, ``what``, ``is_head`` of the target), and the shares of variance of the axes.
     """
     axes = principal_axes(found.items)
     tables = []
-    for what, embeddings in ((TARGET, found.targets), (RECONSTRUCTION, found.estimates)):
+    scale = found.targets.norm() / found.estimates.norm().clamp(min=1e-12)  # of roots of mean squared lengths
+    for what, embeddings in ((TARGET, found.targets), (RECONSTRUCTION, scale * found.estimates)):
         x, y = axes.coordinates(embeddings).T.numpy()
         tables.append(pd.DataFrame({"x": x, "y": y, "what": what, "is_head": found.is_head.numpy()}))
     return pd.concat(tables, ignore_index=True), axes.shares.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,12 +51,14 @@ def test_figures_by_hand() -> None:
     )
 
 
-def test_reconstructions_lie_on_the_axes_of_the_items() -> None:
+def test_reconstructions_lie_on_the_axes_of_the_items_as_long_as_targets_on_the_whole() -> None:
     table, shares = points(BY_HAND)
+    short = math.sqrt((9 + 9) / (32 + 36))
     assert shares == pytest.approx([0.9, 0.1])
     assert table["what"].tolist() == ["target"] * 2 + ["reconstruction"] * 2
     assert table["is_head"].tolist() == [True, False, True, False]
-    assert table[["x", "y"]].to_numpy().tolist() == [[3, 0], [-3, 0], [4, 4], [-6, 0]]
+    expected = [[3, 0], [-3, 0], [4 * short, 4 * short], [-6 * short, 0]]
+    assert table[["x", "y"]].to_numpy() == pytest.approx(np.array(expected), abs=1e-6)
 
 
 def test_a_perfect_reconstruction_has_a_cosine_of_one_and_the_spread_of_its_targets() -> None:
@@ -71,6 +74,12 @@ def test_what_is_restored_is_what_an_evaluation_ranks_by(opened: OpenRun) -> Non
     assert len(found.targets) == judged.protocol.num_users
     assert float(hits) == pytest.approx(judged.figures["HR@1"]["value"])
     assert int(found.is_head.sum()) == int(judged.per_user["target_is_head"].sum())
+
+
+def test_every_user_is_two_points(opened: OpenRun) -> None:
+    table, shares = points(reconstructions(opened))
+    assert table["what"].value_counts().to_dict() == {"target": 60, "reconstruction": 60}
+    assert sum(shares) == pytest.approx(figures(reconstructions(opened))["plane"])
 
 
 def test_users_are_taken_at_equal_distances(opened: OpenRun) -> None:
