@@ -1111,7 +1111,7 @@ def test_a_side_of_the_comparison_is_decoded_alike_on_the_page_where_it_stands_a
     assert found["pinned"] == {"2": int(other)}
     assert [left["change"] for left in found["branches"]] == [f"1: pin 1={free}"]
     for name in ("rule", "num_slots", "num_steps", "temperature", "seed"):
-        assert found["config"][name] == getattr(config, name)
+        assert found[name] == getattr(config, name)
 
 
 def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):
