@@ -24,7 +24,7 @@ from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.sampling import SampleConfig
 from diffsasrec.splits import Split, SplitConfig, make_split
-from diffsasrec.training_batches import TrainingBatches
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_records import TrainConfig
 from workbench.datasets import open_dataset, prepare
 from workbench.experiments import PREFIX_TRAINED, recipe
@@ -95,8 +95,7 @@ def train_row(name: str, model: SequentialModel, split: Split, *, num_steps: int
             if len(seconds) > num_steps:
                 break
             began = time.perf_counter()
-            loss = objective(batch, generator=torch.Generator().manual_seed(len(seconds))).value
-            descent.step(loss, num_before=len(seconds))
+            descent.step(*losses_in_parts(objective, batch, seed=len(seconds)), num_before=len(seconds))
             seconds.append(time.perf_counter() - began)
             targets.append(len(batch) if name in PREFIX_TRAINED else int((batch.lengths - 1).sum()))
     model.eval()

@@ -16,7 +16,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
 from diffsasrec.sequences import Batch
 from diffsasrec.splits import Split, SplitConfig, make_split
-from diffsasrec.training_batches import TrainingBatches
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_records import TrainConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
@@ -128,11 +127,8 @@ def compare_curves(name: str, split: Split, *, num_steps: int) -> None:
 class Trainee:
     """A model, the loss that it is trained with, and its optimiser."""
 
-    def __init__(
-        self, network: nn.Module, loss: Callable[..., Loss], step: Callable[[torch.Tensor], float]
-    ) -> None:
-        self._loss, self._step = loss, step
-        self._generator = torch.Generator().manual_seed(0)
+    def __init__(self, network: nn.Module, step: Callable[[Batch, int], float]) -> None:
+        self._step, self._number = step, 0
         network.train()
 
     @classmethod
@@ -140,7 +136,10 @@ class Trainee:
         """Return what ``fit`` does for a batch."""
         model = fresh(name, split, dropout)
         descent = Descent(model, TrainConfig())
-        return cls(model, model.loss, lambda loss: descent.step(loss, num_before=100))
+        return cls(
+            model,
+            lambda batch, seed: descent.step(*losses_in_parts(model.loss, batch, seed=seed), num_before=100),
+        )
 
     @classmethod
     def straightforward(cls, name: str, split: Split, *, dropout: float) -> Trainee:
@@ -148,18 +147,20 @@ class Trainee:
         network = StraightforwardNetwork(fresh(name, split, dropout), dropout)
         optimizer = torch.optim.AdamW(network.parameters(), lr=TrainConfig().learning_rate, weight_decay=0.0)
 
-        def step(loss: torch.Tensor) -> float:
+        def step(batch: Batch, seed: int) -> float:
+            loss = STRAIGHTFORWARD[name](network, batch, generator=torch.Generator().manual_seed(seed)).value
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), TrainConfig().clip_norm)
             optimizer.step()
             return loss.item()
 
-        return cls(network, partial(STRAIGHTFORWARD[name], network), step)
+        return cls(network, step)
 
     def step(self, batch: Batch) -> float:
         """Train on a batch and return the loss before it."""
-        return self._step(self._loss(batch, generator=self._generator).value)
+        self._number += 1
+        return self._step(batch, self._number)
 
 
 class StraightforwardNetwork(nn.Module):

@@ -41,11 +41,11 @@ class Descent:
             [weight.detach().clone() for weight in self._parameters] if config.average_decay else []
         )
 
-    def step(self, loss: torch.Tensor, *, num_before: int, progress: float = 0.0) -> float:
+    def step(self, *losses: torch.Tensor, num_before: int, progress: float = 0.0) -> float:
         """Make one step down the gradient, the first of a stage with ``num_before`` = 0; return the loss.
 
-        ``progress`` is the share of the stage that is over: the schedule goes by it. With several ranks ``loss`` is
-        this one's part; the loss returned and the gradient are the sums over all.
+        ``losses`` are of the parts of a batch, with several ranks of this one's: the loss returned and the gradient are
+        the sums over all. ``progress`` is the share of the stage that is over: the schedule goes by it.
 
         Raises:
             NotANumberError: the loss or its gradient is NaN or infinite; the weights are as before.
@@ -53,9 +53,12 @@ class Descent:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate(num_before, progress)
         self._optimizer.zero_grad(set_to_none=True)
-        if loss.requires_grad:  # a rank without a row has nothing to add
-            loss.backward()
-        value = self.ranks.add_up(loss.detach()[None], self._parameters).item()
+        total = torch.zeros(1, device=self._parameters[0].device)
+        for loss in losses:
+            if loss.requires_grad:  # a part without a masked item has nothing to add
+                loss.backward()
+            total += loss.detach()
+        value = self.ranks.add_up(total, self._parameters).item()
         if not math.isfinite(value):
             raise NotANumberError("loss")
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)

@@ -56,6 +56,31 @@ class Batch:
         """What losses divide by and draws count by: the batch over all processes."""
         return self.shared or Whole(torch.arange(len(self), device=self.history.device), self.lengths)
 
+    def by_length(self, most: int = 32) -> list[Batch]:
+        """Return the batch in parts of ``most`` rows of similar length, each padded to its own longest alone.
+
+        Losses of the parts, drawn with equally seeded generators, add up to the loss of the batch: they divide by what
+        the whole holds, and draw by a row's place in it.
+        """
+        whole = self.whole
+        parts = []
+        order = torch.argsort(self.lengths, stable=True)
+        for rows in order.split(most) if len(self) else ():
+            lengths = self.lengths[rows]
+            last = slice(self.history.shape[1] - int(lengths.max()), None)
+            parts.append(
+                replace(
+                    self,
+                    history=self.history[rows, last],
+                    target=self.target[rows],
+                    timestamps=self.timestamps[rows, last],
+                    lengths=lengths,
+                    user=self.user[rows],
+                    shared=Whole(whole.places[rows], whole.lengths),
+                )
+            )
+        return parts
+
     def with_last(self, lengths: torch.Tensor, *, whole_lengths: torch.Tensor) -> Batch:
         """Return the batch with the last ``lengths`` (B,) items of each history; ``whole_lengths`` (W,) of all."""
         from_right = torch.arange(self.history.shape[1] - 1, -1, -1, device=self.history.device)

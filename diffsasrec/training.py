@@ -24,7 +24,7 @@ from diffsasrec.models.base import SequentialModel
 from diffsasrec.precision import training_precision
 from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split
-from diffsasrec.training_batches import TrainingBatches
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_records import (
     BEST,
     HISTORY,
@@ -153,13 +153,11 @@ class _Trainer:
         with torch.random.fork_rng():  # dropout draws from the global generator, in each rank its own
             torch.manual_seed((seed + self.ranks.rank) % 2**63)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
-                generator = torch.Generator().manual_seed(int(config_hash([seed, index]), 16) % 2**63)
-                loss = torch.zeros((), device=self.device)  # of a rank without a row in this batch
-                if len(batch) > 0:
-                    with training_precision(self.device):
-                        loss = stage.objective(batch.to(self.device), generator=generator).value
+                draws = int(config_hash([seed, index]), 16) % 2**63
+                with training_precision(self.device):
+                    losses = losses_in_parts(stage.objective, batch.to(self.device), seed=draws)
                 progress = stage.progress(state, num_batches=self.batches.num_batches, seconds=self.clock)
-                total += self.descent.step(loss, num_before=state.stage_step, progress=progress)
+                total += self.descent.step(*losses, num_before=state.stage_step, progress=progress)
                 state.step += 1
                 state.stage_step += 1
                 state.real_items += int(batch.whole.lengths.sum())

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffsasrec.objectives import Objective
 from diffsasrec.randomness import uniform
 from diffsasrec.ranks import Ranks
 from diffsasrec.sequences import Batch, Whole, as_long, gather
 from diffsasrec.splits import Split
 
-_POOL = 32  # batches whose windows are sorted by length together
-_SHIFT, _ORDER, _BATCH_ORDER = 0, 1, 2  # what a draw is for
+_SHIFT, _ORDER = 0, 1  # what a draw is for
 
 
 class TrainingBatches:
@@ -26,7 +26,7 @@ class TrainingBatches:
 
     Every sequence longer than ``window`` is cut, from its right end, into pieces of ``window`` items after a
     first piece of random length, so that the cuts move from epoch to epoch and every item trains. Pieces of
-    one item are dropped. Batches hold windows of similar length and are padded to the longest only.
+    one item are dropped. A batch holds windows of all lengths (docs/decisions/0028), padded to its longest only.
 
     Of R ``ranks`` each takes every R-th row of every batch, perhaps none of a short one, so that all make the same
     steps.
@@ -60,12 +60,9 @@ class TrainingBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, counted from 0."""
         rows, start, end = self._windows(number)
-        lengths = end - start
         bounds = np.arange(self.num_batches + 1) * len(rows) // self.num_batches
         order = np.argsort(self._draw(number, _ORDER, len(rows)), kind="stable")
-        pool = (np.searchsorted(bounds, np.arange(len(rows)), side="right") - 1) // _POOL
-        order = order[np.lexsort((lengths[order], pool))]
-        for batch in np.argsort(self._draw(number, _BATCH_ORDER, self.num_batches), kind="stable"):
+        for batch in range(self.num_batches):
             chosen = order[bounds[batch] : bounds[batch + 1]]
             if len(chosen) > 0:
                 yield self._share(rows[chosen], start[chosen], end[chosen])
@@ -109,3 +106,13 @@ class TrainingBatches:
     def _draw(self, number: int, purpose: int, count: int) -> NDArray[np.float64]:
         """Return ``count`` draws from (0, 1) that depend on the seed, the epoch and the purpose alone."""
         return uniform(self.seed, torch.tensor(number), torch.tensor(purpose), torch.arange(count)).numpy()
+
+
+def losses_in_parts(objective: Objective, batch: Batch, *, seed: int) -> list[torch.Tensor]:
+    """Return the losses of a batch's parts of similar length: they add up to its own, and few positions are padded.
+
+    Every part draws with the same seed, by the places of its rows; a batch without a row has no part.
+    """
+    return [
+        objective(part, generator=torch.Generator().manual_seed(seed)).value for part in batch.by_length()
+    ]

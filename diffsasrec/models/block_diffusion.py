@@ -101,13 +101,19 @@ class BlockDiffusion(SequentialModel):
         """
         config, tokens = self.config, batch.history
         is_real, from_right = tokens != PAD_ID, _from_right(tokens)
-        block = self._draw_blocks(from_right, generator=generator)
+        length, longest = (
+            len(from_right),
+            int(batch.whole.lengths.max()),
+        )  # blocks are those of the whole batch
+        whole_right = torch.arange(max(longest, length) - 1, -1, -1, device=tokens.device)
+        block = self._draw_blocks(whole_right, generator=generator)
         noised, masked, weight = self._noise(batch, is_real, block, generator=generator)
-        at = self._choose_noised(block, generator=generator)
+        chosen = self._choose_noised(block, generator=generator)
+        at = chosen[whole_right[chosen] < length] - (len(block) - length)
         hidden = self.transformer(
             torch.cat([tokens[:, :-1], noised[:, at]], dim=1),
             from_right=torch.cat([from_right[:-1], from_right[at]]),
-            allowed=clean_and_noised(is_real, block, at),
+            allowed=clean_and_noised(is_real, block[-length:], at),
         )
         num_clean, has_next, is_masked = tokens.shape[1] - 1, is_real[:, :-1], masked[:, at]
         prediction = self._predict(hidden[:, :num_clean][has_next], tokens[:, 1:][has_next], batch)
@@ -116,7 +122,9 @@ class BlockDiffusion(SequentialModel):
             self.transformer.item_weight,
             tokens[:, at][is_masked],
             weight=weight[:, at][is_masked],
-            normalizer=(batch.whole.lengths[:, None] > from_right[at]).sum(),  # real items that may be masked
+            normalizer=(
+                batch.whole.lengths[:, None] > whole_right[chosen]
+            ).sum(),  # real items that may be masked
         )
         value = config.w_ar * prediction + config.w_diffusion * restoration
         return Loss(value, {"prediction": prediction.detach(), "restoration": restoration.detach()})
@@ -145,10 +153,10 @@ class BlockDiffusion(SequentialModel):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the noised tokens, which of them are masked, and 1 / p of each: (B, L) each.
 
-        t is drawn for each block, stratified over all blocks of the batch.
+        t is drawn for each block, stratified over all blocks of the batch: ``block`` has those of its longest row.
         """
         places, lengths = batch.whole
-        num_blocks = int(block[0]) + 1
+        num_blocks, block = int(block[0]) + 1, block[-batch.history.shape[1] :]
         times = draw_times(len(lengths) * num_blocks, generator=generator, device=block.device)
         probability = mask_probability(times, epsilon=self.config.least_masked)
         probability = probability.view(len(lengths), num_blocks)[places][:, block]  # (B, L)

@@ -23,6 +23,7 @@ from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import Recommendations
 from diffsasrec.training_batches import TrainingBatches
+from tests.diffsasrec.sequence_cases import split_of
 
 SMALL = {"max_length": 12, "width": 16, "num_blocks": 1, "num_heads": 2, "dropout": 0.1}
 CASES = {
@@ -202,6 +203,26 @@ def test_the_loss_is_finite_and_falls_on_one_repeated_batch(case: str, cycle_spl
         loss.backward()
         optimizer.step()
     assert mean_loss() < 0.8 * before
+
+
+NOT_IN_PARTS = (  # negatives drawn for what stands in a part, surgery of its gradients, PAD that it has less of
+    *(case for case in TRAINABLE if case.endswith(("bce", "sampled-softmax"))),
+    "adrec-mlp",
+    "diffsasrec-all-tokens",
+)
+
+
+@pytest.mark.parametrize("case", [case for case in TRAINABLE if case not in NOT_IN_PARTS])
+def test_the_losses_of_a_batch_in_parts_add_up_to_its_own(case: str) -> None:
+    split = split_of([3, 4, 9, 12, 2, 7, 12, 5, 11, 10], num_items=40)
+    model = make(case, split.interactions.num_items).eval()
+    batch = next(TrainingBatches(split, window=model.window, batch_size=10, seed=1).epoch(0))
+    parts = batch.by_length(3)
+    assert [len(part) for part in parts] == [3, 3, 3, 1]
+    for name, objective in model.objectives().items():
+        whole = objective(batch, generator=torch.Generator().manual_seed(5)).value
+        found = [objective(part, generator=torch.Generator().manual_seed(5)).value for part in parts]
+        torch.testing.assert_close(sum(found), whole, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("case", TRAINABLE)

@@ -95,14 +95,15 @@ def test_an_epoch_is_a_pure_function_of_seed_and_number():
     assert windows_of(TrainingBatches(split, window=7, batch_size=3, seed=6), 3) != third
 
 
-def test_windows_of_similar_length_share_a_batch():
+def test_parts_of_a_batch_are_hardly_padded():
     lengths = np.random.default_rng(0).integers(2, 60, size=3000).tolist()
     batches = TrainingBatches(split_of(lengths), window=64, batch_size=64, seed=0)
     real = padded = 0
     for batch in batches.epoch(0):
         assert int(batch.lengths.max()) == batch.history.shape[1], "padded to the longest only"
-        real, padded = real + int(batch.lengths.sum()), padded + batch.history.numel()
-    assert real > 0.9 * padded
+        for part in batch.by_length(8):
+            real, padded = real + int(part.lengths.sum()), padded + part.history.numel()
+    assert real > 0.85 * padded
 
 
 def test_batches_of_one_epoch_do_not_come_sorted_by_length():
@@ -170,3 +171,32 @@ def test_a_batch_that_nobody_shares_is_the_whole():
         "cpu"
     )
     assert torch.equal(shared.whole.lengths, batch.lengths)
+
+
+def test_a_batch_in_parts_holds_every_row_once_padded_to_the_longest_of_its_part():
+    split = split_of([4, 9, 30, 2, 7, 12, 5])
+    batch = next(TrainingBatches(split, window=6, batch_size=7, seed=2).epoch(1))
+    parts = batch.by_length(2)
+    places = torch.cat([part.whole.places for part in parts])
+    assert sorted(places.tolist()) == list(range(len(batch)))
+    lengths = torch.cat([part.lengths for part in parts])
+    assert lengths.tolist() == sorted(batch.lengths.tolist())
+    for part in parts:
+        assert len(part) <= 2
+        assert part.history.shape[1] == int(part.lengths.max())
+        assert torch.equal(part.whole.lengths, batch.lengths)
+        for place, tokens, times in zip(part.whole.places, part.history, part.timestamps, strict=True):
+            assert torch.equal(tokens, batch.history[place, -len(tokens) :])
+            assert torch.equal(times, batch.timestamps[place, -len(times) :])
+
+
+def test_a_process_without_a_row_has_no_part():
+    split = split_of([4, 9])
+    shares = TrainingBatches(split, window=20, batch_size=4, seed=2, ranks=Ranks(4, 5))
+    assert [batch.by_length() for batch in shares.epoch(0)] == [[]]
+
+
+def test_windows_of_all_lengths_stand_in_a_batch():
+    split = split_of([3] * 200 + [20] * 200)
+    for batch in TrainingBatches(split, window=20, batch_size=40, seed=0).epoch(0):
+        assert 5 < int((batch.lengths == 3).sum()) < 35
