@@ -22,6 +22,7 @@ from plotly.subplots import make_subplots
 from diffsasrec.decode_config import RULES
 from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from workbench.slot_states import NOISE, STATE_GLYPHS
 
 TitleOf = Callable[[int], str]
 
@@ -36,7 +37,6 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 )
 GREY = "#8C8C8C"
 PALE = "#C3DDEE"
-NOISE = "noise"  # what an embedding diffusion starts from: its place is no masked slot
 STATE_COLORS = {
     "masked": GREY,
     "new": ORANGE,
@@ -45,7 +45,6 @@ STATE_COLORS = {
     "changed": PURPLE,
     NOISE: GREY,
 }
-STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄", NOISE: "░"}
 TARGET_GLYPH = "★"
 MATRIX_VALUES = {
     "probability": "model's probability of the slot's item",

@@ -21,18 +21,10 @@ import torch
 from diffsasrec.decode_config import RULES
 from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.trace_comparison import parting
+from workbench.slot_states import NOISE, STATE_GLYPHS, STATE_MEANINGS
 
 TitleOf = Callable[[int], str]
 
-NOISE = "noise"  # what an embedding diffusion starts from: its place is no masked slot
-STATE_GLYPHS = {"masked": "□", "new": "●", "kept": "■", "emptied": "↺", "changed": "⇄", NOISE: "░"}
-STATE_MEANINGS = {
-    "masked": "masked: still open",
-    "new": "new: filled in this step",
-    "kept": "kept: filled earlier",
-    "emptied": "emptied again",
-    "changed": "changed: another item than before",
-}
 TARGET_MEANING = "the held-out item"
 _MAX_TITLE = 160  # characters of a title in the page
 _MAX_CELLS = 30_000  # candidates in the page, all steps and slots together: keeps it below a megabyte

@@ -13,7 +13,8 @@ from IPython.display import HTML, display
 
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.experiments import progress_mode
-from workbench.replay import STATE_GLYPHS, TitleOf
+from workbench.replay import TitleOf
+from workbench.slot_states import STATE_GLYPHS
 from workbench.tables import step_in_words
 
 _LONGEST = 40  # characters of a title

@@ -14,7 +14,8 @@ from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, TAKING_STATES, De
 from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
 from workbench.figures import TARGET_GLYPH, TitleOf, percent
-from workbench.replay import NOISE, STATE_GLYPHS, board_style, legend_items, score_in_digits, score_name
+from workbench.replay import board_style, legend_items, score_in_digits, score_name
+from workbench.slot_states import NOISE, STATE_GLYPHS
 
 SHARED_GLYPH = "="  # of an item that two lists have
 _MAX_TITLE = 300  # characters sent to the browser; a card shows two lines of them
