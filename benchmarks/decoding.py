@@ -66,8 +66,10 @@ def people(rows: list[np.ndarray], num_slots: int) -> Users:
 
 def trained(run: str | None, runs: str | None, *, name: str) -> tuple[SequentialModel, list[np.ndarray]]:
     """Return a model of that name, and every test user's history."""
-    from workbench.experiments import open_run, recipe, run_experiment
+    from workbench.experiments import run_experiment
+    from workbench.open_runs import open_run
     from workbench.paths import data_dir, runs_dir
+    from workbench.recipes import recipe
     from workbench.runs import Run
 
     if run is None and not (data_dir() / "ml-1m").is_dir():

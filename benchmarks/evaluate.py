@@ -21,7 +21,8 @@ MODEL = {"max_length": 50, "width": 64, "num_blocks": 2, "num_heads": 2}
 def train(folder: Path) -> str:
     """Train for a few seconds and return the run's id."""
     from workbench.datasets import prepare
-    from workbench.experiments import recipe, run_experiment
+    from workbench.experiments import run_experiment
+    from workbench.recipes import recipe
 
     prepare("ml-1m")
     config = recipe("ml-1m", "sasrec", max_epochs=1, max_minutes=0.2, **MODEL)
@@ -34,7 +35,8 @@ def measure(folder: Path, run_id: str) -> None:
     import torch
 
     from diffsasrec.evaluation import evaluate
-    from workbench.experiments import item_features, open_run
+    from workbench.datasets.dataset import item_features
+    from workbench.open_runs import open_run
     from workbench.runs import Run
 
     imported, worked = time.perf_counter(), time.process_time()

@@ -27,7 +27,7 @@ from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_records import TrainConfig
 from workbench.datasets import open_dataset, prepare
-from workbench.experiments import PREFIX_TRAINED, recipe
+from workbench.recipes import PREFIX_TRAINED, recipe
 
 SIZE = {"max_length": 50, "width": 64, "num_blocks": 2, "num_heads": 2}
 BATCH_SIZE = 128

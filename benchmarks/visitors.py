@@ -21,7 +21,7 @@ from inspector import ARGUMENTS, CHROMIUM, ROOT, opened, served
 from playwright.sync_api import Page, sync_playwright
 
 from workbench.blocks import choose_run
-from workbench.experiments import open_run
+from workbench.open_runs import open_run
 
 RULES = ("threshold_decay", "low_confidence", "margin", "left_to_right")
 # Clicks and notes the time of it; then the milliseconds until the page says the wanted step.

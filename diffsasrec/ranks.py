@@ -103,3 +103,8 @@ def is_shared() -> bool:
 def local_rank() -> int:
     """Return this process's number on its machine: that of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def own_device() -> torch.device:
+    """Return what this process computes on: its own GPU, or the CPU where there is none."""
+    return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")

@@ -53,7 +53,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 
 # %%
 from workbench import blocks, figures, processes
-from workbench.experiments import recipe
+from workbench.recipes import recipe
 
 folder = blocks.begin(runs_dir)
 config = recipe(

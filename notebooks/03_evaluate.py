@@ -37,7 +37,8 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 
 # %%
 from workbench import blocks, figures
-from workbench.experiments import default_decode_config, evaluate_run, fills_slots, open_run
+from workbench.experiments import evaluate_run
+from workbench.open_runs import default_decode_config, fills_slots, open_run
 
 folder = blocks.begin(runs_dir)
 opened = open_run(blocks.choose_run(folder, run))

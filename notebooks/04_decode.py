@@ -53,7 +53,7 @@ from diffsasrec import decode_analysis
 from diffsasrec.decode_config import RULES
 from workbench import blocks, decoding_figures, decoding_study, figures, replay, stepper, tables
 from workbench.decode_request import read_request
-from workbench.experiments import default_decode_config, open_run, trace_name
+from workbench.open_runs import default_decode_config, open_run, trace_name
 
 folder = blocks.begin(runs_dir)
 opened = open_run(blocks.choose_run(folder, run, way="diffusion"))

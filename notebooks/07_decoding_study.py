@@ -55,7 +55,7 @@ from diffsasrec.decode_config import RULES
 from diffsasrec.protocol import is_usual_decoding
 from workbench import blocks, decoding_figures, decoding_study, study_tables
 from workbench.datasets import oracle_for
-from workbench.experiments import default_decode_config, open_run
+from workbench.open_runs import default_decode_config, open_run
 from workbench.results import keep_study
 from workbench.runs import Run
 from workbench.toy_study import config_of, distances_over_training

@@ -63,7 +63,9 @@ from diffsasrec.models import build_model
 from diffsasrec.models.block_diffusion import BlockDiffusionConfig
 from diffsasrec.sequences import evaluation_batches
 from workbench import blocks, figures
-from workbench.experiments import open_run, recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.open_runs import open_run
+from workbench.recipes import recipe
 
 folder = blocks.begin(runs_dir)
 budget = {

@@ -55,7 +55,7 @@ import tempfile
 from pathlib import Path
 
 from workbench import blocks, comparison, papers, paths, population_figures, published, reconstructions
-from workbench.experiments import open_run
+from workbench.open_runs import open_run
 
 folder = blocks.begin(runs_dir)
 settings = {

@@ -51,7 +51,8 @@ import pandas as pd
 
 from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE, health, item_embeddings
 from workbench import blocks, figures, population_figures
-from workbench.experiments import recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.recipes import recipe
 
 folder = blocks.begin(runs_dir)
 size = {"max_length": max_length, "width": width, "num_blocks": num_blocks, "num_heads": num_heads}

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from diffsasrec.config import unknown_name
-from workbench.experiments import recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.recipes import recipe
 from workbench.runs import Run
 from workbench.tables import SURE, holm, mean_difference, of_one_kind, user_differences, user_values
 

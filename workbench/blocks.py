@@ -30,16 +30,10 @@ from diffsasrec.trace import DecodeTrace
 from diffsasrec.vocabulary import Vocabulary
 from workbench import paths
 from workbench.datasets import Dataset, oracle_for
-from workbench.experiments import (
-    SHORTEST_HISTORY,
-    ExperimentConfig,
-    OpenRun,
-    decode_user,
-    fills_slots,
-    held_out,
-    progress_mode,
-)
 from workbench.figures import percent
+from workbench.open_runs import SHORTEST_HISTORY, OpenRun, decode_user, fills_slots, held_out
+from workbench.progress import progress_mode
+from workbench.recipes import ExperimentConfig
 from workbench.replay import truth_in_words
 from workbench.runs import Run, RunError, list_runs
 from workbench.tables import (

@@ -183,7 +183,8 @@ def train(
     Several processes train together under torchrun: torchrun --nproc-per-node=2 -m workbench.cli train ...
     """
     _log_progress()
-    from workbench.experiments import recipe, run_in_ranks
+    from workbench.experiments import run_in_ranks
+    from workbench.recipes import recipe
 
     settings = read_settings(set_ or [])
     for name, value in (("seed", seed), ("max_minutes", max_minutes)):
@@ -207,7 +208,8 @@ def train(
 def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) -> None:
     """Judge a run on the test part in every way it can recommend; --set changes how slots are decoded."""
     _log_progress()
-    from workbench.experiments import evaluate_run, open_run
+    from workbench.experiments import evaluate_run
+    from workbench.open_runs import open_run
     from workbench.tables import for_people, protocol_notes, results_table
 
     opened = open_run(_open(run, runs))
@@ -251,7 +253,7 @@ def decode(
     _log_progress()
     from diffsasrec.files import write_text
     from workbench.constraints import read_pins, split_texts
-    from workbench.experiments import decode_user, open_run
+    from workbench.open_runs import decode_user, open_run
     from workbench.replay import decoding_in_words
     from workbench.tables import trace_document
 
@@ -610,7 +612,7 @@ def _open(run: str, folder: Path | None) -> Run:
 
 
 def _decode_config(opened: Any, set_: list[str] | None) -> Any:
-    from workbench.experiments import default_decode_config
+    from workbench.open_runs import default_decode_config
 
     return default_decode_config(opened.checkpoint.model, **read_settings(set_ or []))
 

@@ -19,7 +19,7 @@ from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.sampling import Decoding
 from diffsasrec.trace import DecodeTrace
 from workbench.constraints import Constraints, join_texts, read_branches, read_pins, split_texts
-from workbench.experiments import OpenRun, decode_user
+from workbench.open_runs import OpenRun, decode_user
 from workbench.settings import read_settings, value_as_text
 
 _IN_NOTEBOOK = "notebooks/04_decode.ipynb"
@@ -69,7 +69,7 @@ class DecodeRequest:
         return "\n".join(
             [
                 *imports,
-                "from workbench.experiments import decode_user, open_run",
+                "from workbench.open_runs import decode_user, open_run",
                 "from workbench.runs import Run",
                 "",
                 f"run = open_run(Run.open(Path({str(runs_dir)!r}), {self.run!r}))",

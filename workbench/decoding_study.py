@@ -33,8 +33,10 @@ from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden
 from diffsasrec.splits import Part
 from diffsasrec.summary import Lists, per_user_figures
 from diffsasrec.trace import DecodeTrace
-from workbench.experiments import LIST_LENGTH, SHORTEST_HISTORY, OpenRun, held_out, item_features
+from workbench.datasets.dataset import item_features
+from workbench.open_runs import SHORTEST_HISTORY, OpenRun, held_out
 from workbench.provenance import source_hash
+from workbench.recipes import LIST_LENGTH
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from diffsasrec.evaluation import evaluate
 from diffsasrec.models import MODELS
 from diffsasrec.models.base import SequentialModel
 from workbench.ablation import Runs, ablate, gain_table
-from workbench.experiments import open_run
+from workbench.open_runs import open_run
 from workbench.runs import Run
 
 LIST_LENGTH = 10

@@ -107,6 +107,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
         provenance,
     )  # here: a worker process, which imports this file, needs no torch
     from workbench.datasets import open_dataset
+    from workbench.recipes import recipe
 
     source = find_notebook(notebook)
     checked = check_parameters(notebook, parameters)
@@ -119,7 +120,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     after = tuple(job.key for job in needs)
     if source.stem == TRAINING:
         values.pop("num_processes", None)  # by how many, not what
-        config = experiments.recipe(**values)
+        config = recipe(**values)
         fingerprint = open_dataset(config.dataset).fingerprint
         key = experiments.run_key(config, fingerprint, notebook=source.stem)
         run = f"{config.recipe}/{key}"

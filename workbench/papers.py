@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from diffsasrec.models import MODELS
-from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.recipes import recipe
 from workbench.results import WAYS, keep
 from workbench.runs import Run
 from workbench.tables import group_table, of_one_kind, over_seeds, runs_table

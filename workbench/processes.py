@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from diffsasrec.config import from_dict, to_dict
-from workbench.experiments import ExperimentConfig, TrainingError, run_experiment, run_in_ranks
+from workbench.experiments import TrainingError, run_experiment, run_in_ranks
+from workbench.recipes import ExperimentConfig
 from workbench.runs import Run
 
 _COMPLAINT = "workbench: "

@@ -16,7 +16,7 @@ from diffsasrec.randomness import user_seeds
 from diffsasrec.sequences import evaluation_batches
 from diffsasrec.summary import head_items
 from diffsasrec.vocabulary import Vocabulary
-from workbench.experiments import OpenRun
+from workbench.open_runs import OpenRun
 
 MOST_USERS = 500
 TARGET, RECONSTRUCTION = "target", "reconstruction"

@@ -18,8 +18,8 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from diffsasrec.trace import DecodeTrace
-from workbench.experiments import decode_user, open_run
 from workbench.figures import runs_scatter, training_curves
+from workbench.open_runs import decode_user, open_run
 from workbench.replay import replay_html
 from workbench.runs import Run
 from workbench.tables import (

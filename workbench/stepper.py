@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from IPython.display import HTML, display
 
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
-from workbench.experiments import progress_mode
+from workbench.progress import progress_mode
 from workbench.replay import TitleOf
 from workbench.slot_states import STATE_GLYPHS
 from workbench.tables import step_in_words

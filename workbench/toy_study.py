@@ -26,7 +26,7 @@ from diffsasrec.splits import Split, make_split
 from diffsasrec.training import fit
 from diffsasrec.vocabulary import Vocabulary
 from workbench.datasets import Dataset, oracle_for
-from workbench.experiments import ExperimentConfig
+from workbench.recipes import ExperimentConfig
 
 FIRST_SLOT, ONE_MASK, POPULARITY = "first of K slots", "one mask, no other slot", "popularity"
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from inspector import ARGUMENTS, CHROMIUM, FIRST_CHART, PATIENCE, served  # noqa: E402
 
-from workbench.experiments import decode_user, open_run  # noqa: E402
+from workbench.open_runs import decode_user, open_run  # noqa: E402
 from workbench.paths import runs_dir  # noqa: E402
 from workbench.replay import replay_html  # noqa: E402
 from workbench.runs import Run, list_runs  # noqa: E402

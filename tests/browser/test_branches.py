@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.diffsasrec.decode_cases import assert_same_steps
-from workbench.experiments import decode_user, open_run, recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.open_runs import decode_user, open_run
+from workbench.recipes import recipe
 
 pytestmark = pytest.mark.browser
 

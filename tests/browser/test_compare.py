@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from workbench.experiments import recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.recipes import recipe
 
 pytestmark = pytest.mark.browser
 

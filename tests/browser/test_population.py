@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.recipes import recipe
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from diffsasrec.files import WriteError
-from workbench.experiments import decode_user
+from workbench.open_runs import decode_user
 from workbench.runs import Run
 
 MOUNT_REASON = "needs root, to mount a small disk"

@@ -14,8 +14,9 @@ import papermill
 import pytest
 
 from workbench.batch import run_jobs
-from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
 from workbench.jobs import plan
+from workbench.recipes import recipe
 from workbench.runs import Run, list_runs
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 
 from diffsasrec.config import to_dict
 from workbench import ablation
-from workbench.experiments import recipe
+from workbench.recipes import recipe
 
 TINY = {"max_length": 8, "width": 8, "num_blocks": 1, "num_heads": 1, "batch_size": 64}
 

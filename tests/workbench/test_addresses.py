@@ -19,7 +19,9 @@ from streamlit.util import calc_hash
 from workbench.constraints import read_pins, split_texts
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
-from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.open_runs import decode_user, open_run
+from workbench.recipes import recipe
 from workbench.replay import replay_html
 from workbench.report import report_html
 from workbench.runs import Run, list_runs

@@ -12,14 +12,9 @@ import pytest
 from diffsasrec.interactions import Interactions
 from diffsasrec.splits import SplitConfig, make_split
 from workbench import blocks
-from workbench.experiments import (
-    decode_user,
-    default_decode_config,
-    evaluate_run,
-    open_run,
-    recipe,
-    run_experiment,
-)
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.open_runs import decode_user, default_decode_config, open_run
+from workbench.recipes import recipe
 from workbench.runs import RunError
 
 

@@ -8,7 +8,9 @@ import pytest
 from diffsasrec.decode_config import DecodeConfig
 from workbench import cohort
 from workbench.decoding_study import Outcome, Setting, growing, outcome_of, study
-from workbench.experiments import open_run, recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.open_runs import open_run
+from workbench.recipes import recipe
 
 
 def told(rows: list[int], *, tokens: list[list[int]], future: list[int], filled: list[list[int]]) -> dict:

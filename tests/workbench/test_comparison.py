@@ -15,7 +15,8 @@ from workbench.comparison import (
     leaderboard,
     seeds_table,
 )
-from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.recipes import recipe
 from workbench.runs import RunError
 
 

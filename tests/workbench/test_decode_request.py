@@ -15,7 +15,9 @@ from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.sampling import SampleConfig
 from tests.diffsasrec.decode_cases import assert_same_steps
 from workbench.decode_request import DecodeRequest, read_request
-from workbench.experiments import open_run, recipe, run_experiment, trace_name
+from workbench.experiments import run_experiment
+from workbench.open_runs import open_run, trace_name
+from workbench.recipes import recipe
 
 ROOT = Path(__file__).parents[2]
 

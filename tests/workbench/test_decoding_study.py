@@ -9,8 +9,11 @@ import pytest
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.evaluation import evaluate
+from workbench.datasets.dataset import item_features
 from workbench.decoding_study import STUDIES, Setting, decodings, regrets, settings_of, study
-from workbench.experiments import decode_user, item_features, open_run, recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.open_runs import decode_user, open_run
+from workbench.recipes import recipe
 
 PAIR = [
     DecodeConfig(rule="low_confidence", num_slots=3, num_steps=3),

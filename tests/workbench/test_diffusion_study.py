@@ -8,7 +8,7 @@ import torch
 
 from workbench import diffusion_study
 from workbench.ablation import Runs
-from workbench.experiments import open_run
+from workbench.open_runs import open_run
 
 TINY = {"max_length": 8, "width": 8, "num_blocks": 1, "num_heads": 1, "batch_size": 64}
 

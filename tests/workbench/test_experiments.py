@@ -24,22 +24,13 @@ from diffsasrec.training import TrainConfig
 from tests.diffsasrec.decode_cases import assert_same_steps
 from workbench import experiments
 from workbench.datasets import open_dataset
-from workbench.datasets.dataset import Raw, assemble
+from workbench.datasets.dataset import Raw, assemble, item_features
 from workbench.datasets.prepared import save_prepared
-from workbench.experiments import (
-    ExperimentConfig,
-    TrainingError,
-    decode_user,
-    default_decode_config,
-    evaluate_run,
-    item_features,
-    open_run,
-    recipe,
-    run_experiment,
-    run_key,
-    trace_name,
-)
+from workbench.experiments import TrainingError, evaluate_run, run_experiment, run_key
+from workbench.open_runs import decode_user, default_decode_config, open_run, trace_name
 from workbench.paths import cache_dir
+from workbench.progress import progress_mode
+from workbench.recipes import ExperimentConfig, recipe
 from workbench.runs import PER_USER_COLUMNS, Run, RunError, list_runs
 
 
@@ -459,11 +450,11 @@ def test_a_broken_checkpoint_is_one_clear_sentence(world, tmp_path, content):
 def test_progress_is_a_bar_for_a_person_and_lines_for_a_log(monkeypatch, caplog, capsys, world, tmp_path):
     monkeypatch.delenv("WORKBENCH_PROGRESS")
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert experiments.progress_mode() == "lines"  # pytest is no terminal
+    assert progress_mode() == "lines"  # pytest is no terminal
     monkeypatch.setenv("JPY_SESSION_NAME", "02_train.ipynb")
-    assert experiments.progress_mode() == "bar"
+    assert progress_mode() == "bar"
     with pytest.raises(ValueError, match="did you mean 'lines'"):
-        experiments.progress_mode("line")
+        progress_mode("line")
     with caplog.at_level(logging.INFO, logger="workbench"):
         run_experiment(tiny(world), runs_dir=tmp_path / "lines", progress="lines")
     assert "pretrain epoch 1" in caplog.text

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from workbench import jobs
-from workbench.experiments import recipe, run_experiment
+from workbench.experiments import run_experiment
 from workbench.jobs import check_parameters, is_finished, plan
+from workbench.recipes import recipe
 from workbench.runs import Run
 
 

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from workbench import item_map, lessons
-from workbench.experiments import evaluate_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.recipes import recipe
 from workbench.runs import list_runs
 from workbench.views import example
 

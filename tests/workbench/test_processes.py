@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from workbench import processes
-from workbench.experiments import TrainingError, recipe, run_experiment
+from workbench.experiments import TrainingError, run_experiment
+from workbench.recipes import recipe
 from workbench.runs import list_runs
 
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from diffsasrec.evaluation import evaluate
-from workbench.experiments import OpenRun, open_run, recipe, run_experiment
+from workbench.experiments import run_experiment
+from workbench.open_runs import OpenRun, open_run
+from workbench.recipes import recipe
 from workbench.reconstructions import (
     Reconstructions,
     figures,

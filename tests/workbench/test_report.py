@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment, trace_name
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.open_runs import decode_user, open_run, trace_name
+from workbench.recipes import recipe
 from workbench.report import report_html
 
 

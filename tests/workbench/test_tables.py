@@ -12,7 +12,9 @@ import pytest
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.protocol import decoding_name
-from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
+from workbench.open_runs import decode_user, open_run
+from workbench.recipes import recipe
 from workbench.runs import Run
 from workbench.tables import (
     for_people,

@@ -11,7 +11,7 @@ from diffsasrec.models import build_model
 from diffsasrec.splits import SplitConfig, make_split
 from diffsasrec.trace import DecodeStep, DecodeTrace
 from workbench.datasets import open_dataset, oracle_for
-from workbench.experiments import recipe
+from workbench.recipes import recipe
 from workbench.toy_study import (
     FIRST_SLOT,
     ONE_MASK,

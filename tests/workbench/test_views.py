@@ -21,9 +21,11 @@ from diffsasrec.trace import SLOT_STATES
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
 from workbench.decode_request import DecodeRequest
-from workbench.experiments import decode_user, evaluate_run, open_run, recipe, run_experiment
+from workbench.experiments import evaluate_run, run_experiment
 from workbench.figures import matrix_cells
 from workbench.knob_table import knobs_of
+from workbench.open_runs import decode_user, open_run
+from workbench.recipes import recipe
 from workbench.runs import BrokenRun, Run, list_runs
 from workbench.views import board, example, matrix, page, sides, sources
 
@@ -577,7 +579,7 @@ def test_the_example_is_small():
 
 
 def test_the_example_can_be_made_again_from_a_run(runs, tmp_path, monkeypatch):
-    from workbench.experiments import open_run
+    from workbench.open_runs import open_run
 
     run = next(run for run in list_runs(runs) if "diffsasrec" in run.id)
     baseline = run_experiment(recipe("toy", "sasrec", **TINY), runs_dir=tmp_path / "runs", progress="none")

@@ -19,6 +19,7 @@ from diffsasrec.table_checks import as_seconds
 from diffsasrec.vocabulary import Vocabulary
 
 _YEAR_2100 = 4102444800
+_MOST_FEATURES = 1 << 28  # of all items together, a byte each
 _LONGEST_TEXT = 1000  # characters of a title
 _PIECE = 1 << 20  # interactions that are looked at together
 
@@ -245,3 +246,15 @@ def _text(ids: NDArray) -> bytes:
 
 def _day(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+
+
+def item_features(items: pd.DataFrame) -> NDArray[np.bool_] | None:
+    """Return which item has which category, (N, F) bool; None without categories, or with more than memory is for."""
+    each = items["categories"].reset_index(drop=True).str.split("|").explode()
+    each = each[each.fillna("").str.strip() != ""]
+    codes, names = pd.factorize(each)
+    if len(names) == 0 or len(items) * len(names) > _MOST_FEATURES:
+        return None
+    features = np.zeros((len(items), len(names)), dtype=bool)
+    features[each.index, codes] = True
+    return features

@@ -24,7 +24,9 @@ import torch
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.trace import DecodeStep, DecodeTrace
-from workbench.experiments import OpenRun, decode_user, open_run, recipe, recommend_user, run_experiment
+from workbench.experiments import run_experiment
+from workbench.open_runs import OpenRun, decode_user, open_run, recommend_user
+from workbench.recipes import recipe
 
 FOLDER = Path(__file__).parent / "toy_trace"
 CATALOGUE = "catalogue.json"

@@ -2,7 +2,7 @@
 
 Both answer the same questions, so that a page never asks which one it has. What is dear is cached here: an opened
 run (data, split and weights), and a decode per checkpoint, user and config. A model is called through
-``experiments`` and ``decoding_study`` alone.
+``open_runs`` and ``decoding_study`` alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from workbench.cohort import Sample
 from workbench.datasets.catalogue import Catalogue
 from workbench.decode_request import DecodeRequest
 from workbench.decoding_study import Setting, growing, outcome_of, told_of
-from workbench.experiments import (
+from workbench.history_edits import edited
+from workbench.open_runs import (
     SHORTEST_HISTORY,
     OpenRun,
     default_decode_config,
@@ -41,7 +42,6 @@ from workbench.experiments import (
     open_run,
     recommend_user,
 )
-from workbench.history_edits import edited
 from workbench.paths import runs_dir
 from workbench.runs import BrokenRun, Run, RunError, list_runs
 from workbench.views import example
