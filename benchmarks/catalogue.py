@@ -68,6 +68,7 @@ def measure(loss: str, num_items: int, steps: int) -> None:
     from diffsasrec.descent import Descent
     from diffsasrec.models import build_model
     from diffsasrec.sequences import Batch
+    from diffsasrec.training_batches import losses_in_parts
     from diffsasrec.training_records import TrainConfig
 
     size = {"max_length": LENGTH, "width": WIDTH, "loss": loss, "num_negatives": NUM_NEGATIVES}
@@ -83,7 +84,7 @@ def measure(loss: str, num_items: int, steps: int) -> None:
         users = torch.arange(BATCH_SIZE)
         batch = Batch(history, history[:, :0], history, lengths, users)
         began, busy = time.perf_counter(), time.process_time()
-        descent.step(model.loss(batch, generator=generator).value, num_before=number)
+        descent.step(losses_in_parts(model.loss, batch, seed=number), num_before=number)
         seconds.append(time.perf_counter() - began)
         worked.append(time.process_time() - busy)
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -95,7 +95,7 @@ def train_row(name: str, model: SequentialModel, split: Split, *, num_steps: int
             if len(seconds) > num_steps:
                 break
             began = time.perf_counter()
-            descent.step(*losses_in_parts(objective, batch, seed=len(seconds)), num_before=len(seconds))
+            descent.step(losses_in_parts(objective, batch, seed=len(seconds)), num_before=len(seconds))
             seconds.append(time.perf_counter() - began)
             targets.append(len(batch) if name in PREFIX_TRAINED else int((batch.lengths - 1).sum()))
     model.eval()

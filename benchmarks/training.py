@@ -138,7 +138,7 @@ class Trainee:
         descent = Descent(model, TrainConfig())
         return cls(
             model,
-            lambda batch, seed: descent.step(*losses_in_parts(model.loss, batch, seed=seed), num_before=100),
+            lambda batch, seed: descent.step(losses_in_parts(model.loss, batch, seed=seed), num_before=100),
         )
 
     @classmethod

@@ -6,7 +6,7 @@ When to stop, what to keep and what to write is decided in ``training``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,11 +41,12 @@ class Descent:
             [weight.detach().clone() for weight in self._parameters] if config.average_decay else []
         )
 
-    def step(self, *losses: torch.Tensor, num_before: int, progress: float = 0.0) -> float:
+    def step(self, losses: Iterable[torch.Tensor], *, num_before: int, progress: float = 0.0) -> float:
         """Make one step down the gradient, the first of a stage with ``num_before`` = 0; return the loss.
 
         ``losses`` are of the parts of a batch, with several ranks of this one's: the loss returned and the gradient are
-        the sums over all. ``progress`` is the share of the stage that is over: the schedule goes by it.
+        the sums over all. They are taken one by one, so that the graph of one alone is held. ``progress`` is the share
+        of the stage that is over: the schedule goes by it.
 
         Raises:
             NotANumberError: the loss or its gradient is NaN or infinite; the weights are as before.

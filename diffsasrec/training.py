@@ -21,7 +21,6 @@ from diffsasrec.embedding_health import collapse_figures
 from diffsasrec.evaluation import evaluate
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.precision import training_precision
 from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
@@ -154,10 +153,9 @@ class _Trainer:
             torch.manual_seed((seed + self.ranks.rank) % 2**63)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
                 draws = int(config_hash([seed, index]), 16) % 2**63
-                with training_precision(self.device):
-                    losses = losses_in_parts(stage.objective, batch.to(self.device), seed=draws)
+                losses = losses_in_parts(stage.objective, batch.to(self.device), seed=draws)
                 progress = stage.progress(state, num_batches=self.batches.num_batches, seconds=self.clock)
-                total += self.descent.step(*losses, num_before=state.stage_step, progress=progress)
+                total += self.descent.step(losses, num_before=state.stage_step, progress=progress)
                 state.step += 1
                 state.stage_step += 1
                 state.real_items += int(batch.whole.lengths.sum())

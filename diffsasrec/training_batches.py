@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.objectives import Objective
+from diffsasrec.precision import training_precision
 from diffsasrec.randomness import uniform
 from diffsasrec.ranks import Ranks
 from diffsasrec.sequences import Batch, Whole, as_long, gather
@@ -108,11 +109,12 @@ class TrainingBatches:
         return uniform(self.seed, torch.tensor(number), torch.tensor(purpose), torch.arange(count)).numpy()
 
 
-def losses_in_parts(objective: Objective, batch: Batch, *, seed: int) -> list[torch.Tensor]:
-    """Return the losses of a batch's parts of similar length: they add up to its own, and few positions are padded.
+def losses_in_parts(objective: Objective, batch: Batch, *, seed: int) -> Iterator[torch.Tensor]:
+    """Yield the losses of a batch's parts of similar length: they add up to its own, and few positions are padded.
 
     Every part draws with the same seed, by the places of its rows; a batch without a row has no part.
     """
-    return [
-        objective(part, generator=torch.Generator().manual_seed(seed)).value for part in batch.by_length()
-    ]
+    for part in batch.by_length():
+        with training_precision(part.history.device):
+            loss = objective(part, generator=torch.Generator().manual_seed(seed)).value
+        yield loss
