@@ -33,7 +33,7 @@ split: str = "leave_one_out"  # leave_one_out, leave_last_k, global_time, from_f
 stages: str = "1,2,3"  # of ADRec, between commas
 seed: int = 0  # of weights, order and draws
 max_epochs: int = 20  # of the last stage of each training
-stage_epochs: int = 5  # of ADRec's stages before it
+stage_epochs: int = 5  # of the stages before it, of models that have some
 max_length: Optional[int] = None  # items of a history that the model reads
 width: Optional[int] = None  # of embeddings and hidden states
 num_blocks: Optional[int] = None  # transformer blocks
@@ -64,7 +64,9 @@ plans = {
     )
     for number in stages.split(",")
 }
-plans |= {model: recipe(dataset, model, **common) for model in ("sasrec", "diffsasrec")}
+plans["sasrec"] = recipe(dataset, "sasrec", **common)
+two_stages = {"max_epochs": stage_epochs, "fine_tune_epochs": max_epochs}
+plans["diffsasrec"] = recipe(dataset, "diffsasrec", **{**common, "fine_tune": True, **two_stages})
 runs = {name: run_experiment(plan, runs_dir=folder, notebook="12_collapse") for name, plan in plans.items()}
 
 # %% [markdown]
