@@ -56,8 +56,7 @@ class Descent:
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros(1, device=self._parameters[0].device)
         for loss in losses:
-            if loss.requires_grad:  # a part without a masked item has nothing to add
-                loss.backward()
+            loss.backward()
             total += loss.detach()
         value = self.ranks.add_up(total, self._parameters).item()
         if not math.isfinite(value):

@@ -15,8 +15,8 @@ def without_conflict(
 ) -> torch.Tensor:
     """Return a scalar with the value of the sum of the losses and the gradient that PCGrad makes of theirs.
 
-    Of several processes each mends the gradients of its own rows. Parameters that need no gradient are left out; with
-    gradients turned off it is the plain sum.
+    Each part of a batch, of one process or several, mends the gradients of its own rows. Parameters that need no
+    gradient are left out; with gradients turned off it is the plain sum.
     """
     total = torch.stack(list(losses)).sum()
     if not total.requires_grad:

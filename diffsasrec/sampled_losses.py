@@ -1,7 +1,7 @@
 """Losses over a sample of the catalogue, for catalogues whose full softmax costs too much.
 
-All predictions of a batch share their negatives, so a step costs a product with (S, D) instead of (N, D), in chunks
-of rows. A negative that is a row's own true item is left out of that row.
+All predictions of a batch, or of a part of one, share their negatives, so a step costs a product with (S, D) instead
+of (N, D), in chunks of rows. A negative that is a row's own true item is left out of that row.
 Letters: M predictions, D width, N real items, S negatives.
 """
 
@@ -89,7 +89,7 @@ def gbce_exponent(num_negatives: int, *, num_items: int, calibration: float) -> 
 def draw_mixed(
     columns: torch.Tensor, *, num_items: int, num_negatives: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return S columns, half of the draws uniform and half from a batch's own targets, and log Q of each: both (S,).
+    """Return S columns, half of the draws uniform and half from the targets at hand, and log Q of each: both (S,).
 
     So popular items are drawn often, every item can be drawn, and Q = 1 / 2N + (share of the targets) / 2 is known
     without counting the data. ``columns`` are the targets (M,) long, at least one.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from diffsasrec.interactions import Interactions
 from diffsasrec.splits import Part, Split
@@ -31,7 +32,7 @@ class Forbidden(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A batch that several processes share: where one's rows stand in it, and how long all W rows are."""
+    """The batch that a part belongs to, one's share of several processes: where its rows stand, how long all W are."""
 
     places: torch.Tensor  # (B,) long
     lengths: torch.Tensor  # (W,) long
@@ -46,40 +47,50 @@ class Batch:
     timestamps: torch.Tensor  # (B, L) long seconds, 0 where padded
     lengths: torch.Tensor  # (B,) long, real items in the history
     user: torch.Tensor  # (B,) long user row
-    shared: Whole | None = None  # None: no other process has rows of this batch
+    shared: Whole | None = None  # None: these are all the rows of a batch
 
     def __len__(self) -> int:
         return len(self.history)
 
     @property
     def whole(self) -> Whole:
-        """What losses divide by and draws count by: the batch over all processes."""
+        """What losses divide by and draws count by: the batch with all its parts, over all processes."""
         return self.shared or Whole(torch.arange(len(self), device=self.history.device), self.lengths)
 
-    def by_length(self, most: int = 32) -> list[Batch]:
-        """Return the batch in parts of ``most`` rows of similar length, each padded to its own longest alone.
+    def by_length(self, most: int = 32) -> Iterator[Batch]:
+        """Yield the batch in parts of ``most`` rows of similar length, each padded to its own longest alone.
 
-        Losses of the parts, drawn with equally seeded generators, add up to the loss of the batch: they divide by what
-        the whole holds, and draw by a row's place in it.
+        A batch whose rows are equally long is one part, one without rows none. Losses of the parts, drawn with equally
+        seeded generators, add up to the loss of the batch: they divide by what the whole holds, and draw by a row's
+        place in it. (Not quite for what looks at all of a part: see docs/decisions/0028.)
         """
+        if len(self) == 0:
+            return
+        if int(self.lengths.min()) == int(self.lengths.max()):
+            yield self
+            return
         whole = self.whole
-        parts = []
-        order = torch.argsort(self.lengths, stable=True)
-        for rows in order.split(most) if len(self) else ():
+        for rows in torch.argsort(self.lengths, stable=True).split(most):
             lengths = self.lengths[rows]
             last = slice(self.history.shape[1] - int(lengths.max()), None)
-            parts.append(
-                replace(
-                    self,
-                    history=self.history[rows, last],
-                    target=self.target[rows],
-                    timestamps=self.timestamps[rows, last],
-                    lengths=lengths,
-                    user=self.user[rows],
-                    shared=Whole(whole.places[rows], whole.lengths),
-                )
+            yield replace(
+                self,
+                history=self.history[rows, last],
+                target=self.target[rows],
+                timestamps=self.timestamps[rows, last],
+                lengths=lengths,
+                user=self.user[rows],
+                shared=Whole(whole.places[rows], whole.lengths),
             )
-        return parts
+
+    def padded(self, length: int) -> Batch:
+        """Return the batch with histories left-padded to ``length`` positions."""
+        more = (length - self.history.shape[1], 0)
+        return replace(
+            self,
+            history=functional.pad(self.history, more, value=PAD_ID),
+            timestamps=functional.pad(self.timestamps, more),
+        )
 
     def with_last(self, lengths: torch.Tensor, *, whole_lengths: torch.Tensor) -> Batch:
         """Return the batch with the last ``lengths`` (B,) items of each history; ``whole_lengths`` (W,) of all."""

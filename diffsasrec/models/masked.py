@@ -178,6 +178,8 @@ class DiffSASRec(SequentialModel):
         config = self.config
         if config.random_lengths > 0:
             batch = shortened(batch, share=config.random_lengths, generator=generator)
+        if config.masks_padding:
+            batch = batch.padded(config.max_length)  # as published, whatever else is in the batch
         corruption = self._scattered(batch, generator=generator)
         if config.suffix_share > 0:
             is_suffix = uniform(draw_seed(generator), batch.whole.places)[:, None] < config.suffix_share

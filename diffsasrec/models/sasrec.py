@@ -18,6 +18,7 @@ from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
+from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.sampled_losses import gbce, sampled_softmax
 from diffsasrec.sequences import Batch
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -79,42 +80,42 @@ class SASRec(SequentialModel):
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return the mean loss over all real positions: logits are computed for those alone."""
-        inputs, targets = batch.history[:, :-1], batch.history[:, 1:]
+        inputs = batch.history[:, :-1]
         is_real = inputs != PAD_ID
         hidden = self.transformer(inputs)[is_real]  # (M, D)
         num_predictions = (batch.whole.lengths - 1).sum().clamp(min=1)
-        value = self._loss_at(hidden, targets, is_real, generator) / num_predictions
+        value = self._loss_at(hidden, batch, is_real, generator) / num_predictions
         return Loss(value, {"prediction": value.detach()})
 
     def _cross_entropy(
-        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+        self, hidden: torch.Tensor, batch: Batch, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Return the sum over real positions of the cross entropy over the whole catalogue."""
-        columns = Vocabulary.to_column(targets[is_real])
+        columns = Vocabulary.to_column(batch.history[:, 1:][is_real])
         row_weight = hidden.new_ones(columns.shape)
         return linear_cross_entropy(hidden, self.transformer.item_weight, columns, row_weight=row_weight)
 
     def _sampled_softmax(
-        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+        self, hidden: torch.Tensor, batch: Batch, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Return the same over a sample of the catalogue."""
         return sampled_softmax(
             hidden,
             self.transformer.item_weight,
-            Vocabulary.to_column(targets[is_real]),
+            Vocabulary.to_column(batch.history[:, 1:][is_real]),
             row_weight=hidden.new_ones(len(hidden)),
             num_negatives=self.config.num_negatives,
             generator=generator,
         )
 
     def _gbce(
-        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+        self, hidden: torch.Tensor, batch: Batch, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Return the sum of the generalised binary cross entropy."""
         return gbce(
             hidden,
             self.transformer.item_weight,
-            Vocabulary.to_column(targets[is_real]),
+            Vocabulary.to_column(batch.history[:, 1:][is_real]),
             row_weight=hidden.new_ones(len(hidden)),
             num_negatives=self.config.num_negatives,
             calibration=self.config.calibration,
@@ -122,10 +123,12 @@ class SASRec(SequentialModel):
         )
 
     def _binary_cross_entropy(
-        self, hidden: torch.Tensor, targets: torch.Tensor, is_real: torch.Tensor, generator: torch.Generator
+        self, hidden: torch.Tensor, batch: Batch, is_real: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Return the sum of -log s(positive) - log(1 - s(negative)), the negative not among the window's items."""
-        negatives = draw_negatives(targets, num_items=self.num_items, generator=generator)[is_real]
+        targets, places = batch.history[:, 1:], batch.whole.places
+        drawn = draw_negatives(targets, places=places, num_items=self.num_items, generator=generator)
+        negatives = drawn[is_real]
         weight = self.transformer.item_embedding.weight
         positive_logit = (hidden * weight[targets[is_real]]).sum(-1)
         negative_logit = (hidden * weight[negatives]).sum(-1)
@@ -134,15 +137,20 @@ class SASRec(SequentialModel):
         return losses.sum()
 
 
-def draw_negatives(items: torch.Tensor, *, num_items: int, generator: torch.Generator) -> torch.Tensor:
+def draw_negatives(
+    items: torch.Tensor, *, places: torch.Tensor, num_items: int, generator: torch.Generator
+) -> torch.Tensor:
     """Return a token per position of ``items`` (B, L) that does not occur in its row, uniform over the others.
 
-    A position that found none in ten tries (a catalogue hardly larger than the row) gets PAD, to be left out.
+    Draws are counted by the row's place in the whole batch, (B,) long, and the position from the right, so that a row
+    has the same whoever has it. A position that found none in ten tries (a catalogue hardly larger than the row) gets
+    PAD, to be left out.
     """
-    first = Vocabulary.to_token(0)
-    negatives = torch.full_like(items, PAD_ID)
-    for _ in range(_NEGATIVE_TRIES):
-        draw = torch.randint(first, first + num_items, items.shape, generator=generator).to(items.device)
+    seed, negatives = draw_seed(generator), torch.full_like(items, PAD_ID)
+    from_right = torch.arange(items.shape[1] - 1, -1, -1, device=items.device)
+    for number in range(_NEGATIVE_TRIES):
+        share = uniform(seed, places[:, None], from_right, torch.tensor(number, device=items.device))
+        draw = Vocabulary.to_token((share * num_items).long())
         is_fine = (draw[:, :, None] != items[:, None, :]).all(-1)
         negatives = torch.where((negatives == PAD_ID) & is_fine, draw, negatives)
     return negatives

@@ -176,7 +176,7 @@ def test_a_batch_that_nobody_shares_is_the_whole():
 def test_a_batch_in_parts_holds_every_row_once_padded_to_the_longest_of_its_part():
     split = split_of([4, 9, 30, 2, 7, 12, 5])
     batch = next(TrainingBatches(split, window=6, batch_size=7, seed=2).epoch(1))
-    parts = batch.by_length(2)
+    parts = list(batch.by_length(2))
     places = torch.cat([part.whole.places for part in parts])
     assert sorted(places.tolist()) == list(range(len(batch)))
     lengths = torch.cat([part.lengths for part in parts])
@@ -193,7 +193,22 @@ def test_a_batch_in_parts_holds_every_row_once_padded_to_the_longest_of_its_part
 def test_a_process_without_a_row_has_no_part():
     split = split_of([4, 9])
     shares = TrainingBatches(split, window=20, batch_size=4, seed=2, ranks=Ranks(4, 5))
-    assert [batch.by_length() for batch in shares.epoch(0)] == [[]]
+    assert [list(batch.by_length()) for batch in shares.epoch(0)] == [[]]
+
+
+def test_a_batch_of_one_length_is_one_part():
+    batch = next(TrainingBatches(split_of([5, 5, 5]), window=6, batch_size=3, seed=2).epoch(0))
+    (part,) = batch.by_length(2)
+    assert part is batch
+
+
+def test_padding_to_a_length_changes_nothing_but_the_width():
+    batch = next(TrainingBatches(split_of([4, 3]), window=6, batch_size=2, seed=2).epoch(0))
+    padded = batch.padded(7)
+    assert padded.history.shape == padded.timestamps.shape == (2, 7)
+    assert torch.equal(padded.history[:, 3:], batch.history)
+    assert not padded.history[:, :3].any()
+    assert torch.equal(padded.lengths, batch.lengths)
 
 
 def test_windows_of_all_lengths_stand_in_a_batch():
