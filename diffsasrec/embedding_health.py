@@ -12,7 +12,11 @@ import torch
 
 from diffsasrec.vocabulary import Vocabulary
 
-MEAN_COSINE, EFFECTIVE_RANK = "MeanCosine", "EffectiveRank"  # names in ``history.jsonl``
+MEAN_COSINE, EFFECTIVE_RANK, SPECTRUM = (
+    "MeanCosine",
+    "EffectiveRank",
+    "SingularValues",
+)  # in ``history.jsonl``
 _TABLE = "item_embedding.weight"  # of ``Transformer``, whatever model it is part of
 
 
@@ -52,8 +56,10 @@ def health(embeddings: torch.Tensor) -> EmbeddingHealth:
     return EmbeddingHealth(mean_cosine(embeddings), effective_rank(values), values)
 
 
-def collapse_figures(state: dict[str, torch.Tensor], *, num_items: int) -> dict[str, float]:
+def collapse_figures(state: dict[str, torch.Tensor], *, num_items: int) -> dict[str, float | list[float]]:
     """Return how collapsed a model's table is, by name, for its curve of training; nothing for a model without one.
+
+    The singular values are shares of the largest, to three digits.
 
     Args:
         state: the model's ``state_dict()``.
@@ -62,7 +68,9 @@ def collapse_figures(state: dict[str, torch.Tensor], *, num_items: int) -> dict[
     if embeddings is None or len(embeddings) < 2:
         return {}
     found = health(embeddings)
-    return {MEAN_COSINE: found.mean_cosine, EFFECTIVE_RANK: found.effective_rank}
+    shares = found.singular_values / found.singular_values[0].clamp(min=1e-30)
+    spectrum = [round(share, 3) for share in shares.tolist()]
+    return {MEAN_COSINE: found.mean_cosine, EFFECTIVE_RANK: found.effective_rank, SPECTRUM: spectrum}
 
 
 def mean_cosine(embeddings: torch.Tensor) -> float:

@@ -40,6 +40,7 @@ num_blocks: Optional[int] = None  # transformer blocks
 num_heads: Optional[int] = None  # attention heads; they divide the width
 batch_size: Optional[int] = None  # windows in a batch
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
+results_to: Optional[str] = None  # a folder for the table as JSON, such as results/collapse
 
 # %% [markdown]
 # ## The trainings
@@ -47,12 +48,15 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # Finished ones are not repeated.
 
 # %%
+from pathlib import Path
+
 import pandas as pd
 
 from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE, health, item_embeddings
 from workbench import blocks, figures, population_figures
 from workbench.experiments import run_experiment
 from workbench.recipes import recipe
+from workbench.results import keep_study
 
 folder = blocks.begin(runs_dir)
 size = {"max_length": max_length, "width": width, "num_blocks": num_blocks, "num_heads": num_heads}
@@ -76,6 +80,8 @@ runs = {name: run_experiment(plan, runs_dir=folder, notebook="12_collapse") for 
 histories = {name: run.history() for name, run in runs.items()}
 figures.collapse_curves(histories).show()
 figures.training_curves(histories).show()
+for name, history in histories.items():
+    population_figures.spectrum_through_training(history).update_layout(title=name).show()
 
 # %% [markdown]
 # ## At the end
@@ -83,23 +89,28 @@ figures.training_curves(histories).show()
 # Of the weights that are kept: those with the best NDCG@10 on validation.
 
 # %%
-rows, spectra = [], {}
+rows = []
 for name, run in runs.items():
     model = run.load_checkpoint().model
     found = health(item_embeddings(model.state_dict(), num_items=model.num_items))
-    spectra[name] = found.singular_values.tolist()
     row = {"model": name, MEAN_COSINE: found.mean_cosine, EFFECTIVE_RANK: found.effective_rank}
     best = run.history()["NDCG@10"].max()
-    rows.append(row | {"width": len(spectra[name]), "NDCG@10, validation": best})
+    rows.append(row | {"width": len(found.singular_values), "NDCG@10, validation": best})
 table = pd.DataFrame(rows)
 blocks.show_table(table.round(4))
-for name, values in spectra.items():
-    population_figures.spectrum(values).update_layout(title=name).show()
 
 # %% [markdown]
 # ## Answer
 
 # %%
+if results_to is not None:
+    about = {
+        "part": "validation",
+        "seed": seed,
+        "epochs": max_epochs,
+        "epochs of stages before": stage_epochs,
+    }
+    print(keep_study(runs["sasrec"], Path(results_to), tables={"models": table}, about=about))
 by_model = table.set_index("model")
 least = by_model[EFFECTIVE_RANK].idxmin()
 words = "; ".join(

@@ -53,7 +53,7 @@ MATRIX_VALUES = {
 }
 _LIGHT_SCALE = ("#E6EDF3", "#0072B2", "#00263D")
 _DARK_SCALE = ("#26323C", "#2E86C1", "#CDE9FA")
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _SERIES_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 _SERIES_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 
@@ -356,7 +356,7 @@ def _curves(histories: Mapping[str, pd.DataFrame], titles: Mapping[str, str], *,
                 legendgroup=name,
                 showlegend=column == 1,
                 mode="lines+markers",
-                line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index)},
+                line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index)},
                 marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 6},
             )
     figure.update_xaxes(title=x)
@@ -404,7 +404,7 @@ def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.
             y=table[name],
             name=label(name, 40),
             mode="lines+markers",
-            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index)},
+            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index)},
             marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 8},
         )
     for index, (name, loss) in enumerate(ends.items(), start=len(lines)):
@@ -413,7 +413,7 @@ def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.
             y=[loss, loss],
             name=label(name, 40),
             mode="lines",
-            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index), "width": 1},
+            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index), "width": 1},
         )
     sizes = table["block_size"].tolist()
     figure.update_xaxes(
@@ -446,7 +446,7 @@ def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go
             customdata=counts,
             mode="lines+markers",
             name=label(name, 60),
-            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(_DASHES, index)},
+            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index)},
             marker={
                 "symbol": _cycle(_SERIES_SYMBOLS, index),
                 "size": 6 + 18 * np.sqrt(counts / counts.sum()),

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from diffsasrec.embedding_health import SPECTRUM
 from workbench.figures import (
     BLUE,
+    DASHES,
     GREEN,
     GREY,
     ORANGE,
@@ -253,6 +255,39 @@ def reconstructions(points: pd.DataFrame, shares: Sequence[float]) -> go.Figure:
     ):
         axis(title=f"{name} component, {share:.0%} of the items' variance", zeroline=False)
     return finish(figure, title=None, height=430)
+
+
+def spectrum_through_training(history: pd.DataFrame) -> go.Figure:
+    """Return the singular values of a training's item table, of the largest, at up to five of its evaluations.
+
+    The earliest is the palest; a curve that falls at once, late in training, is a collapse.
+
+    Args:
+        history: of ``Run.history``, with a column ``SPECTRUM``.
+    """
+    told = history.dropna(subset=[SPECTRUM])
+    places = (
+        sorted({round(share * (len(told) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)}) if len(told) else []
+    )
+    figure = go.Figure()
+    for index, place in enumerate(places):
+        row = told.iloc[place]
+        last = index == len(places) - 1
+        figure.add_scatter(
+            x=list(range(1, len(row[SPECTRUM]) + 1)),
+            y=row[SPECTRUM],
+            name=f"epoch {row['epoch']:.0f}",
+            mode="lines",
+            line={
+                "color": ORANGE if last else BLUE,
+                "dash": "solid" if last else DASHES[index % len(DASHES)],
+            },
+            opacity=1.0 if last else 0.4 + 0.15 * index,
+            hovertemplate="no. %{x}: %{y:.1%} of the largest<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title="direction, the strongest first")
+    figure.update_yaxes(title="singular value, of the largest", tickformat=".0%", rangemode="tozero")
+    return finish(figure, title=None, height=300)
 
 
 def spectrum(values: Sequence[float]) -> go.Figure:

@@ -102,5 +102,11 @@ def test_tables_without_an_answer_are_refused():
 def test_the_figures_for_a_curve_are_those_of_the_table_and_nothing_without_one() -> None:
     weight = torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 1.0], [9.0, 9.0]])  # PAD, two items, MASK
     found = collapse_figures({"transformer.item_embedding.weight": weight}, num_items=2)
-    assert found == {"MeanCosine": pytest.approx(0.0), "EffectiveRank": pytest.approx(2.0)}
+    assert found == {
+        "MeanCosine": pytest.approx(0.0),
+        "EffectiveRank": pytest.approx(2.0),
+        "SingularValues": [1.0, 1.0],
+    }
+    narrow = torch.tensor([[9.0, 9.0], [4.0, 0.0], [0.0, 1.0], [9.0, 9.0]])
+    assert collapse_figures({"item_embedding.weight": narrow}, num_items=2)["SingularValues"] == [1.0, 0.25]
     assert collapse_figures({"counts": torch.ones(2)}, num_items=2) == {}

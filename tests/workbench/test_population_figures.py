@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from workbench.population_figures import (
     bars,
@@ -12,6 +13,7 @@ from workbench.population_figures import (
     long_tail,
     reconstructions,
     spectrum,
+    spectrum_through_training,
     split_over_time,
 )
 
@@ -94,6 +96,19 @@ def test_the_chosen_item_and_its_neighbours_are_marked_on_the_map():
 def test_a_spectrum_is_told_in_shares_of_its_largest_value():
     (line,) = spectrum([4.0, 2.0, 1.0]).data
     assert list(line.y) == [1, 0.5, 0.25]
+
+
+def test_a_spectrum_through_training_has_up_to_five_evaluations_the_last_one_in_its_own_colour():
+    history = pd.DataFrame(
+        {"epoch": range(1, 8), "SingularValues": [[1.0, 0.1 * epoch] for epoch in range(1, 8)]}
+    )
+    figure = spectrum_through_training(history)
+    assert [line.name for line in figure.data] == ["epoch 1", "epoch 3", "epoch 4", "epoch 5", "epoch 7"]
+    assert [line.y[1] for line in figure.data] == pytest.approx([0.1, 0.3, 0.4, 0.5, 0.7])
+    assert len({line.line.color for line in figure.data[:-1]} | {figure.data[-1].line.color}) == 2
+    history["SingularValues"] = [None] * 6 + [[1.0]]  # an older version's history, gone on with by this one
+    assert [line.name for line in spectrum_through_training(history).data] == ["epoch 7"]
+    assert len(spectrum_through_training(history.head(3)).data) == 0
 
 
 def test_targets_are_open_and_reconstructions_filled_in_the_colour_of_their_target():

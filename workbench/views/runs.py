@@ -7,9 +7,10 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from diffsasrec.embedding_health import EFFECTIVE_RANK
+from diffsasrec.embedding_health import EFFECTIVE_RANK, SPECTRUM
 from diffsasrec.models.base import WAYS
 from workbench.figures import collapse_curves, runs_scatter, training_curves
+from workbench.population_figures import spectrum_through_training
 from workbench.runs import Run, RunError
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
 from workbench.views.page import (
@@ -153,8 +154,26 @@ def _show_one(runs: dict[str, Run]) -> None:
     else:
         figures = [name for name in table if "@" in str(name) and not str(name).endswith((" low", " high"))]
         st.dataframe(for_people(table, figures), hide_index=True, key="one-run", alt=f"all figures of {id_}")
+    _show_spectrum(runs[id_], id_)
     with st.expander("Where it comes from"):
         st.json(runs[id_].manifest)
+
+
+def _show_spectrum(run: Run, id_: str) -> None:
+    """Draw how the singular values of a run's item table changed in its training, where its history tells it."""
+    try:
+        history = run.history()
+    except (RunError, OSError):
+        return  # said above, with the curves
+    if SPECTRUM in history:
+        st.caption(
+            "Singular values of its item embeddings through training: the fewer are large, the less room is used."
+        )
+        chart(
+            spectrum_through_training(history),
+            key="spectrum",
+            alt=f"Singular values of the item embeddings of {id_}, of the largest, at up to five of its evaluations",
+        )
 
 
 def _names(runs: dict[str, Run], what: str) -> list[str]:
