@@ -19,6 +19,7 @@ from typing import Any
 import diffsasrec
 from workbench.paths import repository_root
 
+_DECIDING = ("datasets/dataset.py", "experiments.py", "open_runs.py", "recipes.py")
 _PACKAGES = ("torch", "numpy", "pandas", "safetensors", "pyarrow")
 
 
@@ -52,9 +53,9 @@ def provenance() -> dict[str, Any]:
 
 @functools.cache
 def _core_hash() -> str:
-    """Hash the source that the process runs: the core and experiments.py."""
+    """Hash the source that the process runs: the core, and what decides how it is trained, judged and decoded."""
     core = Path(diffsasrec.__file__).parent
-    files = [*sorted(core.rglob("*.py")), Path(__file__).with_name("experiments.py")]
+    files = [*sorted(core.rglob("*.py")), *(Path(__file__).parent / name for name in _DECIDING)]
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 from workbench import provenance
 
@@ -18,6 +20,24 @@ def test_the_hash_knows_the_notebook_that_asks():
     assert provenance.source_hash() == provenance.source_hash()
     assert len({provenance.source_hash(name) for name in (None, "02_train", "03_evaluate")}) == 3
     assert provenance.source_hash("no-such-notebook") == provenance.source_hash()
+
+
+def test_the_hash_knows_all_files_that_decide_how_a_run_is_trained_judged_and_decoded(tmp_path, monkeypatch):
+    files = [
+        f"workbench/{name}"
+        for name in ("experiments.py", "open_runs.py", "recipes.py", "datasets/dataset.py")
+    ]
+    files += ["diffsasrec/training.py", "diffsasrec/models/sasrec.py"]
+    for package in ("workbench", "diffsasrec"):
+        shutil.copytree(Path(__file__).parents[2] / package, tmp_path / package)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "workbench" / "provenance.py"))
+    monkeypatch.setattr(provenance.diffsasrec, "__file__", str(tmp_path / "diffsasrec" / "__init__.py"))
+    hashes = {provenance._core_hash.__wrapped__()}
+    for number, name in enumerate(files, start=2):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n")
+        hashes.add(provenance._core_hash.__wrapped__())
+        assert len(hashes) == number, name
 
 
 def test_outputs_of_a_notebook_do_not_change_its_hash(tmp_path):
