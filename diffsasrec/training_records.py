@@ -113,6 +113,11 @@ class TrainingResult:
     seconds: float
     message: str  # one sentence for people
 
+    @property
+    def is_done(self) -> bool:
+        """Whether training came to an end that is none by accident."""
+        return self.stopped not in ("nan", "interrupted")
+
 
 @dataclass
 class TrainingState:

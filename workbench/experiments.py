@@ -30,6 +30,7 @@ from diffsasrec.ranks import Ranks, joined, own_device
 from diffsasrec.sampling import Decoding
 from diffsasrec.splits import Split, make_split
 from diffsasrec.training import BEST, TrainingResult, fit
+from diffsasrec.training_stages import plan_stages
 from workbench.datasets import Dataset, open_dataset, oracle_for
 from workbench.datasets.dataset import item_features
 from workbench.open_runs import OpenRun, default_decode_config, fills_slots, open_run
@@ -73,14 +74,14 @@ def run_experiment(
         force: begin anew even if the run is finished.
         resume_stale: go on with an unfinished run of the same configuration, though the code has changed since.
         notebook: the name of the notebook that asks; its source is part of the key.
-        progress: one of ``PROGRESS_MODES``; None chooses.
+        progress: one of ``workbench.progress.PROGRESS_MODES``; None chooses.
         ranks: this is the first of several processes; the others are in ``follow_experiment``.
 
     Raises:
         ValueError, FileNotFoundError: the configuration or the data cannot be used; no file was touched.
         TrainingError: the loss became NaN; the last good checkpoint stays.
     """
-    ranks = ranks or Ranks()
+    ranks, reporter = ranks or Ranks(), Reporter(progress)
     config = config.completed()
     dataset = open_dataset(config.dataset)
     split = make_split(dataset.interactions, config.split)
@@ -104,10 +105,10 @@ def run_experiment(
             run = run.emptied()
         started = time.perf_counter()
         run = run.updated(**manifest, status="running", error=None)
-        with _accounted(run), Reporter(progress) as reporter:
+        with _accounted(run), reporter:
             work = _Work(run.folder, resume=resume and not force)
             result = _train(model, split, config, work, reporter=reporter, ranks=ranks)
-            if result is None or result.stopped not in ("nan", "interrupted"):
+            if result is None or result.is_done:
                 _judge_validation(run, model, split, reporter, features=item_features(dataset.items))
         return _ended(run, result, started)
 
@@ -219,8 +220,8 @@ def _built(config: ExperimentConfig, dataset: Dataset) -> SequentialModel:
         seed=config.seed,
         item_features=None if features is None else torch.from_numpy(features),
     )
-    if config.train.fine_tune and "fine_tune" not in model.objectives():
-        raise ValueError(f"{config.model} has no fine-tuning stage: leave fine_tune out")
+    if model.trainable:
+        plan_stages(model, config.train)  # raises for a stage that the model does not have
     return model.to(own_device())
 
 
@@ -346,7 +347,7 @@ def _accounted(run: Run) -> Iterator[None]:
 
 def _ended(run: Run, result: TrainingResult | None, started: float) -> Run:
     """Write into the manifest how training ended; raise when the loss became NaN."""
-    is_done = result is None or result.stopped not in ("nan", "interrupted")
+    is_done = result is None or result.is_done
     run = run.updated(
         status="done" if is_done else "failed",
         duration=run.manifest["duration"] + time.perf_counter() - started,
