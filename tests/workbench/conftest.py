@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.workbench.small_runs import tiny
 from workbench.datasets import prepare
+from workbench.experiments import run_experiment
 
 TINY = {"max_epochs": 2, "max_length": 8, "width": 8, "num_blocks": 1, "num_heads": 1, "batch_size": 32}
 
@@ -40,6 +42,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         circle_table().to_csv(place / "circle.csv", index=False)
         prepare(str(place / "circle.csv"))
         yield World(place / "runs", TINY)
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    return {
+        model: run_experiment(tiny(world, model), runs_dir=world.runs)
+        for model in ("sasrec", "diffsasrec", "popularity")
+    }
+
+
+@pytest.fixture(scope="module")
+def sampled(world):
+    """Return a run of an embedding diffusion."""
+    small = {"num_noise_steps": 6, "num_prefixes": 1}
+    return run_experiment(tiny(world, "diffurecsys_v1", **small), runs_dir=world.runs)
 
 
 def circle_table() -> pd.DataFrame:

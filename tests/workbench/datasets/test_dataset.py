@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from workbench.datasets import prepare
-from workbench.datasets.dataset import Raw, assemble, hash_files
+from workbench.datasets.dataset import Raw, assemble, hash_files, item_features
 
 ROWS = [(1, 20, 5), (1, 10, 6), (2, 30, 7)]
 
@@ -92,3 +92,9 @@ def test_a_wrong_value_is_named_with_the_place_that_the_adapter_knows():
     raw = raw_of([(1, 20, 5), (1, 10, -6)])._replace(place=lambda row: f"ratings.dat, line {row + 7}")
     with pytest.raises(ValueError, match=r"^ratings.dat, line 8: timestamp '-6' lies before 1970"):
         assemble("tiny", raw)
+
+
+def test_items_have_the_features_that_their_categories_name():
+    items = pd.DataFrame({"categories": ["Comedy|Drama", "", "Drama", None]}, index=[7, 8, 9, 10])
+    assert item_features(items).astype(int).tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]]
+    assert item_features(items.iloc[[1, 3]]) is None
