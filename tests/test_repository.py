@@ -161,8 +161,7 @@ def test_the_documents_name_only_commands_that_make_has():
 
 
 def test_the_table_for_newcomers_names_settings_that_exist():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## Coming from")[1].split("\n## ")[0]
+    table = (ROOT / "docs" / "from_main_py.md").read_text(encoding="utf-8")
     script = (ROOT / "notebooks" / "02_train.py").read_text(encoding="utf-8")
     parameters = set(re.findall(r"^(\w+): .+ = ", script, re.MULTILINE)) | {"run"}
     settings = {field.name for cls in (TrainConfig, DecodeConfig) for field in dataclasses.fields(cls)}
