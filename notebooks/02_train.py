@@ -23,7 +23,7 @@
 # trained again; one that was interrupted goes on from its last whole epoch. Notebooks 03 and 04 and the dashboard read
 # what it leaves.
 #
-# Parameters that are `None` take the value of the data set's recipe (`workbench/experiments.py`).
+# Parameters that are `None` take the value of the data set's recipe (`workbench/recipes.py`).
 
 # %% tags=["parameters"]
 from typing import Optional

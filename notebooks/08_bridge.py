@@ -24,7 +24,7 @@
 # Here it is trained with block sizes in between, all with the same budget, and with SASRec and DiffSASRec at the ends.
 # The loss is measured on whole histories of users who never train.
 #
-# Parameters that are `None` take the value of the data set's recipe (`workbench/experiments.py`).
+# Parameters that are `None` take the value of the data set's recipe (`workbench/recipes.py`).
 
 # %% tags=["parameters"]
 from typing import Optional

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.training import TrainConfig
+from workbench.recipes import recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -161,8 +162,7 @@ def test_the_documents_name_only_commands_that_make_has():
 
 
 def test_the_table_for_newcomers_names_settings_that_exist():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## Coming from")[1].split("\n## ")[0]
+    table = (ROOT / "docs" / "from_main_py.md").read_text(encoding="utf-8")
     script = (ROOT / "notebooks" / "02_train.py").read_text(encoding="utf-8")
     parameters = set(re.findall(r"^(\w+): .+ = ", script, re.MULTILINE)) | {"run"}
     settings = {field.name for cls in (TrainConfig, DecodeConfig) for field in dataclasses.fields(cls)}
@@ -174,6 +174,31 @@ def test_the_table_for_newcomers_names_settings_that_exist():
     assert len(named) > 10
     assert named <= parameters
     assert set(re.findall(r"--set (\w+)=\d", table)) <= settings
+
+
+def test_the_table_for_newcomers_tells_the_defaults_of_the_recipe():
+    table = (ROOT / "docs" / "from_main_py.md").read_text(encoding="utf-8")
+    config = recipe("ml-1m", "diffsasrec")
+    defaults = {
+        **dataclasses.asdict(DecodeConfig()),
+        **config.model_config,
+        **dataclasses.asdict(config.train),
+        **dataclasses.asdict(config.split),
+        "split": config.split.name,
+    }
+    words = {"on": True, "none": None}
+    told = {}
+    for row in re.findall(r"^\| [`\d].*", table, re.MULTILINE):
+        _, _theirs, _default, here, default, *_ = (cell.strip() for cell in row.split("|"))
+        names = re.findall(r"(?:(?<=parameter `)|(?<=parameters `)|(?<=, `)|(?<=--set ))\w+", here)
+        values = [value.strip("` ") for value in default.split(",")] if default else []
+        told |= zip(names, values, strict=bool(values))
+    told = {name: value for name, value in told.items() if name in defaults}
+    assert len(told) > 15
+    for name, value in told.items():
+        default = defaults[name]
+        told_default = value if isinstance(default, str) else words[value] if value in words else float(value)
+        assert told_default == default, name
 
 
 def test_no_file_names_a_path_of_somebodys_machine():

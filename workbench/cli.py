@@ -137,7 +137,7 @@ def prepare(
 
     The form of your own files is found out, or said with --format: movielens-csv, movielens-dat, movielens-100k,
     amazon-ratings, amazon-reviews, amazon-parquet, amazon-2023-reviews, amazon-2023-ratings, amazon-2023-split,
-    netflix, recbole, text-list, given-split; or a CSV, TSV or Parquet file with named columns. README.md says
+    netflix, recbole, text-list, given-split; or a CSV, TSV or Parquet file with named columns. docs/data.md says
     which files each of them is, and names the data sets that are known.
     """
     if runs is not None:
