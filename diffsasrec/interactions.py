@@ -7,6 +7,7 @@ have two columns more: ``rating``, and ``part`` (one of ``GIVEN_PARTS``) where t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -104,7 +105,9 @@ class Interactions:
         elif not isinstance(user_id, str):
             wanted = None
         if wanted is not None:
-            row = int(np.searchsorted(self.user_ids, wanted))  # type: ignore[call-overload]
+            row = bisect_left(
+                self.user_ids, wanted
+            )  # numpy's own would copy all ids to the width of a longer text
             if row < self.num_users and self.user_ids[row] == wanted:
                 return row
         hint = self._hint(user_id)
@@ -118,7 +121,7 @@ class Interactions:
     def _hint(self, user_id: object) -> str:
         """Name the id that looks most like the wanted one among its neighbours in sorted order."""
         comparable = _as_integer(user_id) if self.user_ids.dtype.kind in "iu" else str(user_id)
-        place = 0 if comparable is None else int(np.searchsorted(self.user_ids, comparable))
+        place = 0 if comparable is None else bisect_left(self.user_ids, comparable)
         neighbours = self.user_ids[max(0, place - 500) : place + 500]
         close = nearest(str(user_id), [str(value) for value in neighbours])
         return f"; the nearest known id is {close}" if close is not None else ""

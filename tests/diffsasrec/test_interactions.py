@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,6 +88,18 @@ def test_a_number_longer_than_any_id_is_an_unknown_user() -> None:
     table = pd.DataFrame({"user_id": [1, 1], "item_id": [1, 2], "timestamp": [1, 2]})
     with pytest.raises(ValueError, match="unknown user"):
         Interactions.from_table(table).user_row("9" * 5000)
+
+
+def test_a_text_longer_than_any_id_copies_no_ids():
+    interactions = Interactions.from_table(table_of([(f"user {row:04}", 1, 1) for row in range(1000)]))
+    text = "w" * 10_000  # a thousand copies of it would be 40 MB
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="unknown user"):
+            interactions.user_row(text)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_ratings_and_given_parts_go_with_their_interaction():

@@ -27,7 +27,7 @@ from workbench.knob_table import knobs_of
 from workbench.open_runs import decode_user, open_run
 from workbench.recipes import recipe
 from workbench.runs import BrokenRun, Run, list_runs
-from workbench.views import board, example, matrix, page, sides, sources
+from workbench.views import board, example, matrix, page, people, sides, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("", "compare", "runs", "learn")
@@ -334,7 +334,9 @@ def test_a_shorter_trace_pulls_the_step_back_instead_of_failing(opened, runs):
     assert app.slider(key="step").value == 2
 
 
-def test_next_previous_and_random_users_walk_the_same_way_for_everybody(opened, runs):
+def test_next_previous_and_random_users_walk_the_same_way_for_everybody(opened, runs, monkeypatch):
+    monkeypatch.setattr(people, "_MOST_USERS_LISTED", 2_000)  # AppTest goes on from a listed value alone
+
     def walk() -> list[str]:
         app = opened(runs)
         seen = [app.selectbox(key="user").value]
@@ -353,6 +355,22 @@ def test_an_unknown_user_is_named_with_the_nearest_one(opened, runs):
     app = opened(runs, user="2001x")
     assert "unknown user" in app.warning[0].value
     assert "User 1" in texts(app)
+
+
+def test_users_beyond_the_list_are_found_by_the_beginning_of_their_ids(opened, runs, monkeypatch):
+    monkeypatch.setattr(people, "_MOST_USERS_LISTED", 5)
+    app = opened(runs)
+    assert app.selectbox(key="user").options == ["1", "2", "3", "4", "5"]
+    app.text_input(key="user-find").set_value("x").run()
+    assert not [button for button in app.button if button.key.startswith("user-found-")]
+    assert "No user’s id begins so." in texts(app)
+    app.text_input(key="user-find").set_value(" 19").run()
+    found = [button for button in app.button if button.key.startswith("user-found-")]
+    assert [button.label for button in found] == ["19", *(str(user) for user in range(190, 197))]
+    found[1].click().run()
+    assert "User 190" in texts(app)
+    assert app.selectbox(key="user").value == "190"
+    assert app.text_input(key="user-find").value == ""
 
 
 def test_the_example_names_a_user_that_it_does_not_have(opened, tmp_path):

@@ -1,10 +1,13 @@
 """The items of a data set as people name them: by id, or by the first words of a title; and a search in the titles.
+Users are found by the beginning of their ids.
 
 A catalogue may have millions of items: titles are searched as one text, and a search ends with the matches it needs.
 """
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -78,7 +81,7 @@ class Catalogue:
             wanted: object = int(text)
         else:
             wanted = str(item)
-        column = int(np.searchsorted(ids, wanted))  # type: ignore[call-overload]
+        column = bisect_left(ids, wanted)  # numpy's own would copy all ids to the width of a longer text
         is_there = column < len(ids) and ids[column] == wanted
         return int(Vocabulary.to_token(column)) if is_there else None
 
@@ -99,7 +102,8 @@ class Catalogue:
     @cached_property
     def _joined(self) -> tuple[str, NDArray[np.int64]]:
         """Return all titles as lines of one text, and where each begins."""
-        lines = [_plain(str(title)) for title in self._titles]
+        titles = np.asarray(self._titles, dtype=object).tolist()  # one by one, Arrow hands out text slowly
+        lines = [_plain(str(title)) for title in titles]
         lengths = np.fromiter((len(line) + 1 for line in lines), dtype=np.int64, count=len(lines))
         return "\n" + "\n".join(lines) + "\n", 1 + np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
@@ -128,6 +132,19 @@ class Catalogue:
             if by_title:
                 break
         return f"no id and no title of the {self._vocabulary.num_items:,} items begins so"
+
+
+def spans_beginning_with(ids: NDArray, text: str) -> Iterator[range]:
+    """Yield where in ascending ids those stand that begin with a text: numbers of one length after the other."""
+    if ids.dtype.kind not in "iu":
+        yield range(bisect_left(ids, text), bisect_right(ids, text + chr(sys.maxunicode)))
+        return
+    is_number = text.isdecimal() and len(text) < 19
+    low = int(text) if is_number and str(int(text)) == text else 2**63
+    high = low + 1
+    while low < 2**63:
+        yield range(bisect_left(ids, low), bisect_left(ids, high))
+        low, high = 10 * low or 2**63, 10 * high
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,9 @@ from streamlit.delta_generator import DeltaGenerator
 from workbench.views.page import check_address, icon_button, plain
 from workbench.views.sources import EXAMPLE, NO_SLOTS, Shelf, Source
 
-_MOST_USERS_LISTED = 5_000  # more can be shown by typing an id
+_MOST_USERS_LISTED = 500  # a browser filters thousands for seconds; the others are found by a search
+_MOST_FOUND = 8  # users that a search shows
+_LONGEST = 80  # characters of an id
 _WALK_SEED = 20_260_101  # of the random users: everybody who presses the button sees the same ones
 
 
@@ -50,6 +52,8 @@ def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") 
         filter_mode="prefix",
         help=f"{source.num_users:,} users with a held-out item. Type to search; any id can be entered.",
     )
+    if source.num_users > len(known):
+        _find_user(source, key, num_listed=len(known))
     try:
         index = source.index_of(str(chosen))
     except ValueError as error:
@@ -70,6 +74,43 @@ def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") 
                 args=(source, index, name, key),
             )
     return str(chosen)
+
+
+@st.fragment(key="find-user")
+def _find_user(source: Source, key: str, *, num_listed: int) -> None:
+    """Draw a search among all users; only this is drawn again while the reader types, and the page after a choice."""
+    if st.session_state.pop("user-is-found", False):
+        st.rerun()
+    text = st.text_input(
+        "Find a user",
+        key="user-find",
+        type="search",
+        live=True,
+        icon=":material/search:",
+        placeholder="beginning of an id",
+        help=f"The list above holds the first {num_listed:,} of {source.num_users:,} users.",
+        label_visibility="collapsed",
+    )
+    if not text or not text.strip():
+        return
+    found = source.users_beginning_with(text.strip()[:_LONGEST], most=_MOST_FOUND)
+    if not found:
+        st.caption("No user’s id begins so.")
+    with st.container(gap=None, key="users-found"):
+        for place, user_id in enumerate(found):
+            st.button(
+                plain(user_id[:_LONGEST]),
+                key=f"user-found-{place}",
+                type="tertiary",
+                on_click=_choose_found,
+                args=(key, user_id),
+            )
+
+
+def _choose_found(key: str, user_id: str) -> None:
+    """Show a user who was found, and end the search."""
+    st.session_state[key], st.session_state["user-find"] = user_id, ""
+    st.session_state["user-is-found"] = True
 
 
 def _go_to_user(source: Source, index: int, move: str, key: str) -> None:

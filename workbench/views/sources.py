@@ -30,7 +30,7 @@ from diffsasrec.trace import DecodeStep, DecodeTrace
 from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
 from workbench.cohort import Sample
-from workbench.datasets.catalogue import Catalogue
+from workbench.datasets.catalogue import Catalogue, spans_beginning_with
 from workbench.decode_request import DecodeRequest
 from workbench.decoding_study import Setting, growing, outcome_of, told_of
 from workbench.history_edits import edited
@@ -82,6 +82,10 @@ class Source(ABC):
     @abstractmethod
     def user_at(self, index: int) -> str:
         """Return the id of a user by place."""
+
+    @abstractmethod
+    def users_beginning_with(self, text: str, *, most: int) -> list[str]:
+        """Return the ids of at most so many users, those that begin with a text."""
 
     @abstractmethod
     def index_of(self, user_id: str) -> int:
@@ -184,6 +188,14 @@ class RunSource(Source):
     def user_at(self, index: int) -> str:
         return str(self._dataset.interactions.user_ids[self._part.rows[index % len(self._part)]])
 
+    def users_beginning_with(self, text: str, *, most: int) -> list[str]:
+        ids, rows = self._dataset.interactions.user_ids, self._part.rows
+        found: list[str] = []
+        for span in spans_beginning_with(ids, text):
+            first, end = np.searchsorted(rows, [span.start, span.stop])
+            found += [str(ids[row]) for row in rows[first:end][: most - len(found)]]
+        return found
+
     def index_of(self, user_id: str) -> int:
         row = self._dataset.interactions.user_row(user_id)
         index = int(np.searchsorted(self._part.rows, row))
@@ -272,6 +284,10 @@ class ExampleSource(Source):
 
     def user_at(self, index: int) -> str:
         return str(self._content.people[index % self.num_users]["user_id"])
+
+    def users_beginning_with(self, text: str, *, most: int) -> list[str]:
+        known = map(self.user_at, range(self.num_users))
+        return [user for user in known if user.startswith(text)][:most]
 
     def index_of(self, user_id: str) -> int:
         known = [self.user_at(index) for index in range(self.num_users)]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffsasrec.vocabulary import Vocabulary
-from workbench.datasets.catalogue import Catalogue
+from workbench.datasets.catalogue import Catalogue, spans_beginning_with
 
 TITLES = [
     "Alien",
@@ -88,3 +92,39 @@ def test_every_title_of_a_large_catalogue_is_found_by_its_text():
     for token in (1, 777, 20_000):
         assert catalogue.search(titles[token - 1].upper(), most=1) == [token]
     assert len(catalogue.search("year 1950", most=30)) == 30
+
+
+def test_a_text_longer_than_any_id_is_searched_without_a_copy_of_the_ids():
+    catalogue = Catalogue(Vocabulary.from_items([f"B{row:04}" for row in range(1000)]), ["title"] * 1000)
+    text = "w" * 10_000  # a thousand copies of it would be 40 MB
+    assert catalogue.search("title", most=1) == [1]
+    tracemalloc.start()
+    try:
+        assert catalogue.search(text, most=1) == []
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def beginning_with(ids: np.ndarray, text: str) -> list[str]:
+    return [str(ids[row]) for span in spans_beginning_with(ids, text) for row in span]
+
+
+@given(st.sets(st.text("ab\uffff", min_size=1, max_size=4), min_size=1), st.text("ab\uffff", max_size=5))
+def test_ids_are_found_by_their_beginning(ids, text):
+    known = np.array(sorted(ids))
+    assert beginning_with(known, text) == [each for each in sorted(ids) if each.startswith(text)]
+
+
+@given(st.sets(st.integers(0, 2**63 - 1) | st.integers(0, 200), min_size=1), st.integers(0, 10**18 - 1))
+def test_numbers_are_found_by_their_first_digits(ids, start):
+    known = np.array(sorted(ids), dtype=np.int64)
+    for text in (str(start), str(max(ids))[:2]):
+        assert beginning_with(known, text) == [
+            str(each) for each in sorted(ids) if str(each).startswith(text)
+        ]
+
+
+@pytest.mark.parametrize("text", ["", "01", "x", "-1", "²", "9" * 30])
+def test_what_begins_no_number_finds_none(text):
+    assert beginning_with(np.array([-11, 0, 1, 10, 99]), text) == []
