@@ -1,7 +1,6 @@
 """The records of training: its config, its progress and result, and what it leaves in its folder to go on from.
 
-``last/trainer.pt`` is complete in itself (weights, best weights, optimiser, counters) and replaced as a whole, so
-a training that is killed at any moment resumes from the last epoch it saved.
+``last/trainer.pt`` holds all of it and is replaced as a whole, so a training that is killed goes on from its last epoch.
 """
 
 from __future__ import annotations
