@@ -1,6 +1,6 @@
 """The records of training: its config, its progress and result, and what it leaves in its folder to go on from.
 
-``last/trainer.pt`` holds all of it and is replaced as a whole, so a training that is killed goes on from its last epoch.
+``last/trainer.pt`` holds all of it and is replaced as a whole: a training that is killed goes on from its last epoch.
 """
 
 from __future__ import annotations
