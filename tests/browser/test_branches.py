@@ -45,6 +45,7 @@ def _lay_down(page: Page, item: str, action: str) -> None:
 
 def _go_to(page: Page, step: int) -> None:
     words = page.locator(".st-key-step-words")
+    _settled(page)
     page.locator(".st-key-step-first button").first.click()
     expect(words).to_contain_text("Start.")  # two clicks that meet in one run of the page are one
     for number in range(1, step + 1):
