@@ -12,11 +12,8 @@ import torch
 
 from diffsasrec.vocabulary import Vocabulary
 
-MEAN_COSINE, EFFECTIVE_RANK, SPECTRUM = (
-    "MeanCosine",
-    "EffectiveRank",
-    "SingularValues",
-)  # in ``history.jsonl``
+MEAN_COSINE, EFFECTIVE_RANK = "MeanCosine", "EffectiveRank"  # names in ``history.jsonl``
+SPECTRUM = "SingularValues"  # another one: a list
 _TABLE = "item_embedding.weight"  # of ``Transformer``, whatever model it is part of
 
 

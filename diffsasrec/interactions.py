@@ -107,7 +107,7 @@ class Interactions:
         if wanted is not None:
             row = bisect_left(
                 self.user_ids, wanted
-            )  # numpy's own would copy all ids to the width of a longer text
+            )  # numpy's would copy all ids to the width of a longer text
             if row < self.num_users and self.user_ids[row] == wanted:
                 return row
         hint = self._hint(user_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -63,6 +64,15 @@ def _has_opened(page: Page, name: str, seen: str) -> None:
     _settled(page)
 
 
+def _opened(address: str, chromium, witnessed, **options) -> tuple[Page, Any]:
+    """Return the dashboard at rest in a window of its own, and who witnesses its errors and requests."""
+    page = chromium.new_context(**options).new_page()
+    witness = witnessed(page)
+    page.goto(address)
+    _settled(page)
+    return page, witness
+
+
 def _fits(page: Page, picture: Path) -> None:
     """Keep a picture of the page, which shows no error and is no wider than its window."""
     page.screenshot(path=picture, full_page=True)
@@ -74,17 +84,13 @@ def _fits(page: Page, picture: Path) -> None:
 def test_every_page_opens_from_the_navigation_without_an_error_and_asks_nobody_else(
     address, chromium, witnessed, pictures, theme
 ):
-    context = chromium.new_context(viewport=PROJECTOR, color_scheme=theme)
-    page = context.new_page()
-    witness = witnessed(page)
-    page.goto(address)
-    _settled(page)
+    page, witness = _opened(address, chromium, witnessed, viewport=PROJECTOR, color_scheme=theme)
     for name, seen in PAGES.items():
         _go_to(page, name, seen)
         _fits(page, pictures / f"{name.lower()}-1280-{theme}.png")
     assert witness.errors == []
     assert witness.hosts <= {"127.0.0.1"}
-    context.close()
+    page.context.close()
 
 
 def test_no_page_is_wider_than_a_phone(address, chromium, witnessed, pictures):
@@ -109,20 +115,15 @@ def _choose(page: Page, key: str, option: str) -> None:
 def test_a_person_sets_runs_beside_each_other_and_opens_the_decode_of_one(
     address, chromium, witnessed, pictures, theme
 ):
-    context = chromium.new_context(viewport=PROJECTOR, color_scheme=theme)
-    page = context.new_page()
-    witness = witnessed(page)
-    page.goto(address)
-    _settled(page)
+    page, witness = _opened(address, chromium, witnessed, viewport=PROJECTOR, color_scheme=theme)
     _go_to(page, "Runs", PAGES["Runs"])
 
     # One figure against another: a point per run, which says whose it is.
     scatter = page.locator(".st-key-scatter")
     expect(scatter.locator(".points path")).to_have_count(2)
     _choose(page, "up", "MRR@10")
-    expect(scatter.locator(".ytitle", has_text="NDCG@10")).to_have_count(
-        0
-    )  # the old chart may stand beside the new
+    # The old chart may stand beside the new one for a moment.
+    expect(scatter.locator(".ytitle", has_text="NDCG@10")).to_have_count(0)
     expect(scatter.locator(".ytitle", has_text="MRR@10")).to_have_count(1)
     scatter.locator(".points path").first.hover(force=True)  # Plotly lays a sheet over its points
     expect(scatter.locator(".hovertext")).to_contain_text("toy-diffsasrec/")
@@ -158,15 +159,11 @@ def test_a_person_sets_runs_beside_each_other_and_opens_the_decode_of_one(
     assert page.locator('[data-testid="stAlert"]').count() == 0
     assert witness.errors == []
     assert witness.hosts <= {"127.0.0.1"}
-    context.close()
+    page.context.close()
 
 
 def test_a_reader_follows_a_case_from_the_cohort_to_the_decode(address, chromium, witnessed):
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    witness = witnessed(page)
-    page.goto(address)
-    _settled(page)
+    page, witness = _opened(address, chromium, witnessed, viewport={"width": 1280, "height": 900})
     _go_to(page, "Cohort", PAGES["Cohort"])
     expect(page.get_by_text(re.compile("Of 256 users")).first).to_be_visible()
     page.get_by_role("link", name="The users whose first slot is not the most confident one").click()
@@ -177,15 +174,11 @@ def test_a_reader_follows_a_case_from_the_cohort_to_the_decode(address, chromium
     ).to_be_visible()
     assert "case=first" in page.url
     assert witness.errors == []
-    context.close()
+    page.context.close()
 
 
 def test_a_demonstration_is_walked_with_the_keyboard(address, chromium, witnessed):
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    witness = witnessed(page)
-    page.goto(address)
-    _settled(page)
+    page, witness = _opened(address, chromium, witnessed, viewport={"width": 1280, "height": 900})
     _go_to(page, "Learn", PAGES["Learn"])
     page.get_by_role("radio", name="Demonstrations").or_(
         page.get_by_role("button", name="Demonstrations")
@@ -195,4 +188,4 @@ def test_a_demonstration_is_walked_with_the_keyboard(address, chromium, witnesse
     expect(page.locator(".st-key-step-words")).to_contain_text("Step 3 of")
     expect(page.locator("h1")).to_contain_text("User 2")
     assert witness.errors == []
-    context.close()
+    page.context.close()
