@@ -105,9 +105,8 @@ class Interactions:
         elif not isinstance(user_id, str):
             wanted = None
         if wanted is not None:
-            row = bisect_left(
-                self.user_ids, wanted
-            )  # numpy's would copy all ids to the width of a longer text
+            # Not numpy's own search: it would copy all ids to the width of a longer text.
+            row = bisect_left(self.user_ids, wanted)
             if row < self.num_users and self.user_ids[row] == wanted:
                 return row
         hint = self._hint(user_id)

@@ -278,16 +278,11 @@ def spectrum_through_training(history: pd.DataFrame) -> go.Figure:
             y=row[SPECTRUM],
             name=f"epoch {row['epoch']:.0f}",
             mode="lines",
-            line={
-                "color": ORANGE if last else BLUE,
-                "dash": "solid" if last else DASHES[index % len(DASHES)],
-            },
+            line={"color": ORANGE if last else BLUE, "dash": "solid" if last else DASHES[1 + index]},
             opacity=1.0 if last else 0.4 + 0.15 * index,
             hovertemplate="no. %{x}: %{y:.1%} of the largest<extra>%{fullData.name}</extra>",
         )
-    figure.update_xaxes(title="direction, the strongest first")
-    figure.update_yaxes(title="singular value, of the largest", tickformat=".0%", rangemode="tozero")
-    return finish(figure, title=None, height=300)
+    return _over_directions(figure, height=300)
 
 
 def spectrum(values: Sequence[float]) -> go.Figure:
@@ -302,6 +297,11 @@ def spectrum(values: Sequence[float]) -> go.Figure:
             hovertemplate="no. %{x}: %{y:.1%} of the largest<extra></extra>",
         )
     )
+    return _over_directions(figure, height=250)
+
+
+def _over_directions(figure: go.Figure, *, height: int) -> go.Figure:
+    """Return a figure of singular values with its axes."""
     figure.update_xaxes(title="direction, the strongest first")
     figure.update_yaxes(title="singular value, of the largest", tickformat=".0%", rangemode="tozero")
-    return finish(figure, title=None, height=250)
+    return finish(figure, title=None, height=height)
