@@ -265,7 +265,9 @@ def spectrum_through_training(history: pd.DataFrame) -> go.Figure:
     Args:
         history: of ``Run.history``, with a column ``SPECTRUM``.
     """
-    told = history.dropna(subset=[SPECTRUM])
+    told = history.dropna(subset=[SPECTRUM]).drop_duplicates(
+        "epoch", keep="last"
+    )  # a stage may end within one
     places = (
         sorted({round(share * (len(told) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)}) if len(told) else []
     )

@@ -106,6 +106,9 @@ def test_a_spectrum_through_training_has_up_to_five_evaluations_the_last_one_in_
     assert [line.name for line in figure.data] == ["epoch 1", "epoch 3", "epoch 4", "epoch 5", "epoch 7"]
     assert [line.y[1] for line in figure.data] == pytest.approx([0.1, 0.3, 0.4, 0.5, 0.7])
     assert len({line.line.color for line in figure.data[:-1]} | {figure.data[-1].line.color}) == 2
+    twice = pd.DataFrame({"epoch": [1, 1, 2], "SingularValues": [[1.0, 0.1], [1.0, 0.2], [1.0, 0.3]]})
+    told = [(line.name, line.y[1]) for line in spectrum_through_training(twice).data]
+    assert told == [("epoch 1", 0.2), ("epoch 2", 0.3)]  # a stage that ends within an epoch judges it twice
     history["SingularValues"] = [None] * 6 + [[1.0]]  # an older version's history, gone on with by this one
     assert [line.name for line in spectrum_through_training(history).data] == ["epoch 7"]
     assert len(spectrum_through_training(history.head(3)).data) == 0
