@@ -284,7 +284,7 @@ def spectrum_through_training(history: pd.DataFrame) -> go.Figure:
             opacity=1.0 if last else 0.4 + 0.15 * index,
             hovertemplate="no. %{x}: %{y:.1%} of the largest<extra>%{fullData.name}</extra>",
         )
-    return _over_directions(figure, height=300)
+    return _over_directions(figure, height=320).update_layout(legend_y=-0.32)  # below the words of the axis
 
 
 def spectrum(values: Sequence[float]) -> go.Figure:

@@ -97,7 +97,7 @@ def _show_table(table: pd.DataFrame, found: Shelf) -> None:
         alt="figures of every run, with intervals",
         column_config={
             "seconds": st.column_config.NumberColumn(format="%.0f"),
-            "run": st.column_config.TextColumn(width="medium"),
+            "run": st.column_config.TextColumn(width=245),
             **{name: st.column_config.TextColumn(width=165) for name in MAIN_FIGURES[:-1]},
         },
     )
