@@ -5,6 +5,7 @@ A system's figures are means over seeds; an interval is that of its first seed, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,9 @@ def _cost(by_seed: Sequence[Run]) -> dict[str, float]:
 
 
 def keep_all(runs: Runs, folder: Path) -> Path:
-    """Write the first seed's run of every system into ``folder`` as results without per-user rows; return it."""
-    for by_seed in runs.values():
-        keep(by_seed[0], folder)
+    """Write every run of every system into ``folder`` as results without per-user rows; return it."""
+    for run in itertools.chain.from_iterable(runs.values()):
+        keep(run, folder)
     return folder
 
 

@@ -7,7 +7,7 @@ is here, what is known of the protocol (fields of ``Protocol``; what is not publ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def audited(path: Path) -> pd.DataFrame:
 def beside_ours(path: Path, results: Path) -> dict[str, pd.DataFrame]:
     """Return, for each data set of a table that ``results`` holds too, its published rows and below them ours.
 
-    ``measured differently`` says for a row of ours what its protocol and the published one differ in, ours first.
+    ``measured differently`` says for a row of ours what its protocol and the published one differ in, ours first. A row
+    of ours is the mean over a system's seeds.
     """
     described = path.parent / PROTOCOLS
     entries = read_json(described) if described.is_file() else []
@@ -54,7 +55,9 @@ def beside_ours(path: Path, results: Path) -> dict[str, pd.DataFrame]:
             for row in _ours(document, entry)
         )
     return {
-        name: pd.DataFrame([*published[name], *ours[name]]) for name in ours if published[name] and ours[name]
+        name: pd.concat([pd.DataFrame(published[name]), _over_seeds(ours[name])], ignore_index=True)
+        for name in ours
+        if published[name] and ours[name]
     }
 
 
@@ -96,6 +99,13 @@ def _ours(document: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[st
         if way not in rows or len(row["measured differently"]) < len(rows[way]["measured differently"]):
             rows[way] = row
     return list(rows.values())
+
+
+def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the means of the rows that differ in their figures alone, in the order of their first ones."""
+    table = pd.DataFrame(rows)
+    words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.groupby(words, sort=False, as_index=False).mean()[list(table)]
 
 
 def _as_published(protocol: Protocol, known: Mapping[str, Any]) -> Protocol:

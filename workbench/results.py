@@ -40,9 +40,10 @@ def document(run: Run) -> dict[str, Any]:
 
 
 def keep(run: Run, folder: Path) -> Path:
-    """Write the run's document to ``<folder>/<recipe>.json`` and return where it is."""
+    """Write the run's document to ``<folder>/<recipe>.json`` and return where it is; a seed but 0 is in the name."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run.manifest['recipe']}.json"
+    seed = run.manifest["seed"]
+    path = folder / f"{run.manifest['recipe']}{f'-seed-{seed}' if seed else ''}.json"
     write_json(path, document(run))
     return path
 
@@ -141,8 +142,9 @@ def _measured(table: pd.DataFrame) -> str:
 
 def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the table says of one result."""
+    seed = manifest["seed"]
     return {
-        "system": manifest["config"]["model"],
+        "system": manifest["config"]["model"] + (f", seed {seed}" if seed else ""),
         "way": WAYS[result["recommend"]] + _unusual(result["protocol"].get("decode")),
         "protocol": read_protocol(result["protocol"]),
         "users/s": result["protocol"]["num_users"] / result["seconds"],

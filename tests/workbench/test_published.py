@@ -79,6 +79,16 @@ def test_ours_stands_below_the_rows_of_the_same_data_with_what_differs(folder: P
     )
 
 
+def test_seeds_of_ours_are_one_row_of_their_means(folder: Path) -> None:
+    document = json.loads((folder / "ours" / "toy-sasrec.json").read_text())
+    for result in document["metrics"]["results"]:
+        result["figures"]["HR@10"]["value"] += 0.1
+    (folder / "ours" / "toy-sasrec-seed-1.json").write_text(json.dumps(document))
+    table = beside_ours(folder / "table.csv", folder / "ours")["Toy"]
+    assert table["system"].tolist() == ["Toy, good", "Toy, bad", "ours: sasrec, top-K"]
+    assert table["HR@10"].tolist() == pytest.approx([0.3, 0.3, 0.25])
+
+
 def test_a_table_that_nothing_is_known_of_stands_alone(folder: Path, tmp_path: Path) -> None:
     assert beside_ours(folder / "table.csv", tmp_path / "nothing") == {}
     (folder / PROTOCOLS).unlink()

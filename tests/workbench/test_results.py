@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workbench.results import as_markdown, comparison, keep_study
+from workbench.results import as_markdown, comparison, keep, keep_study
 from workbench.runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,6 +47,7 @@ def a_result(name: str, *, ndcg: float, **changes) -> dict:
         "dataset": {"name": "toy"},
         "config": {"model": name},
         "training": {"seconds": 90.0},
+        "seed": 0,
     }
     return {"format": 1, "manifest": manifest, "metrics": {"results": [result]}, "history": []}
 
@@ -96,6 +97,19 @@ def test_the_best_system_stands_first_with_its_interval_and_speed(tmp_path: Path
         "| sasrec | top-K | .4000 [.2000, .6000] | .2000 [.1000, .4000] |  | .5000 |  | 50 | 2 min |"
     )
     assert lines[3].startswith("| popularity |")
+
+
+def test_another_seed_stands_in_a_file_and_a_row_of_its_own(tmp_path: Path) -> None:
+    config = {"model": "sasrec", "split": {"name": "leave_one_out"}}
+    for seed in (0, 2):
+        run = Run.create(
+            tmp_path / "runs", "toy-sasrec", str(seed), {"config": config, "seed": seed, "status": "done"}
+        )
+        assert keep(run, tmp_path / "kept").name == ("toy-sasrec-seed-2.json" if seed else "toy-sasrec.json")
+    other = a_result("gru", ndcg=0.1)
+    other["manifest"]["seed"] = 2
+    write(tmp_path, a_result("sasrec", ndcg=0.2), other)
+    assert comparison(tmp_path, "toy")["system"].tolist() == ["sasrec", "gru, seed 2"]
 
 
 def test_figures_of_different_targets_share_no_table(tmp_path: Path) -> None:
