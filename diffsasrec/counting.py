@@ -45,17 +45,17 @@ def count_items(
 
 
 def count_pairs(
-    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64]
+    interactions: Interactions, start: NDArray[np.int64], end: NDArray[np.int64], *, apart: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of neighbours in disjoint ranges: the first's and the second's column and how often, (P,) each.
+    """Return the pairs so many places apart in disjoint ranges: the columns of both and how often, (P,) each.
 
     Pairs are in ascending order, and those that never occur are left out.
     """
-    has_next = _inside(interactions.num_interactions, start, np.maximum(end - 1, start))
+    has_next = _inside(interactions.num_interactions, start, np.maximum(end - apart, start))
     pairs, counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     for low in range(0, len(has_next), CHUNK):
         here = low + np.flatnonzero(has_next[low : low + CHUNK])
-        first, second = (Vocabulary.to_column(interactions.tokens[place]) for place in (here, here + 1))
+        first, second = (Vocabulary.to_column(interactions.tokens[place]) for place in (here, here + apart))
         found, again = np.unique(first * np.int64(interactions.num_items) + second, return_counts=True)
         pairs, place = np.unique(np.concatenate([pairs, found]), return_inverse=True)
         counts = np.bincount(place, weights=np.concatenate([counts, again]), minlength=len(pairs)).astype(

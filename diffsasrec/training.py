@@ -71,6 +71,7 @@ def fit(
     """
     if not model.trainable:
         raise ValueError(f"{type(model).__name__} has nothing to train: call count(split) instead")
+    model.count(split)
     trainer = _Trainer(model, split.without_test(), config, folder, ranks or Ranks())
     trainer.on_progress, trainer.on_evaluation = on_progress, on_evaluation
     return trainer.run(resume)

@@ -23,6 +23,7 @@ from diffsasrec.sampling import Decoding, SampleConfig
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
+from diffsasrec.transitions import TransitionConfig, Transitions
 from diffsasrec.vocabulary import Vocabulary
 
 WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
@@ -31,7 +32,7 @@ WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
 class SequentialModel(nn.Module, ABC):
     """A recommender over N real items. ``config`` is its own frozen dataclass."""
 
-    trainable: ClassVar[bool] = True  # False: nothing to learn by gradients, ``count`` is called once
+    trainable: ClassVar[bool] = True  # False: nothing to learn by gradients, ``count`` is all
     ways: ClassVar[tuple[str, ...]] = ("topk",)  # the ways it can recommend, out of WAYS
     decoded_by: ClassVar[type[DecodeConfig] | type[SampleConfig]] = (
         DecodeConfig  # where ``diffusion`` is among them
@@ -41,6 +42,8 @@ class SequentialModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.num_items = num_items
+        is_mixed = isinstance(config, TransitionConfig) and config.transition_share > 0
+        self.transitions = Transitions(config, num_items) if is_mixed else None
 
     @property
     def max_length(self) -> int:
@@ -54,11 +57,11 @@ class SequentialModel(nn.Module, ABC):
 
     @abstractmethod
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
-        """Return the scores (B, N) of the item that follows each history (B, L) long, left-padded."""
+        """Return the model's own scores (B, N) of the item that follows each history (B, L) long, left-padded."""
 
     def seeded_logits(self, history: torch.Tensor, *, user_seeds: torch.Tensor) -> torch.Tensor:
-        """Return the scores (B, N) of the next item, of a model that draws for them: by ``user_seeds`` (B,) long."""
-        return self.next_item_logits(history)
+        """Return what the next item is ranked by (B, N), of a model that draws for it by ``user_seeds`` (B,) long."""
+        return self._mixed(self.next_item_logits(history), history)
 
     def knowing(self, timestamps: torch.Tensor) -> Self:
         """Return the model that knows when the items of the histories it is given happened, (B, L) long seconds.
@@ -69,7 +72,7 @@ class SequentialModel(nn.Module, ABC):
 
     def continuing_logits(self, history: torch.Tensor, *, num_left: int) -> torch.Tensor:
         """Return the scores (B, N) of the next item where ``num_left`` items, it among them, will be appended."""
-        return self.next_item_logits(history)
+        return self._mixed(self.next_item_logits(history), history)
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return the training loss of a batch of windows; ``generator`` (CPU) makes every draw."""
@@ -91,7 +94,9 @@ class SequentialModel(nn.Module, ABC):
         """Get ready to be trained and judged in a stage; most models are the same in all of them."""
 
     def count(self, split: Split) -> None:
-        """Take what a model without gradients needs from the training part."""
+        """Take what is counted in the training part, before anything is learned by gradients."""
+        if self.transitions is not None:
+            self.transitions.count(split)
 
     def decode(
         self,
@@ -200,6 +205,10 @@ class SequentialModel(nn.Module, ABC):
         return Recommendations(
             Vocabulary.to_token(best.indices), logits.softmax(dim=1).gather(1, best.indices)
         )
+
+    def _mixed(self, logits: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """Return scores (B, N) with the counted transitions' share, where the config gives them one."""
+        return logits if self.transitions is None else self.transitions.mixed(logits, history)
 
     def _check_decoding(self, decoding: Decoding, way: str, num_recommendations: int) -> None:
         """Raise ``ValueError`` where a decoding does not fit what is asked, or the model."""

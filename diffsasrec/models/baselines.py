@@ -16,6 +16,7 @@ from diffsasrec.counting import count_pairs
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import uniform
 from diffsasrec.splits import Split
+from diffsasrec.transitions import make_room, pairs_of
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 _FRACTION_BITS = 40
@@ -115,10 +116,7 @@ class Markov(SequentialModel):
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return log p(next | last) (B, N)."""
         last = Vocabulary.to_column(history[:, -1])
-        start, num_followers = self.offsets[last], self.offsets[last + 1] - self.offsets[last]
-        user = torch.repeat_interleave(torch.arange(len(last), device=last.device), num_followers)
-        before = num_followers.cumsum(0) - num_followers
-        pair = torch.arange(len(user), device=last.device) + (start - before)[user]
+        user, pair = pairs_of(last, self.offsets)
         backoff = self.config.backoff
         shares = backoff * self.popularity.repeat(len(last), 1)
         shares[user, self.followers[pair]] += self.pair_counts[pair]
@@ -127,6 +125,5 @@ class Markov(SequentialModel):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Make room for as many pairs as were counted."""
-        for name in ("followers", "pair_counts"):
-            setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        make_room(self, state_dict, prefix, ("followers", "pair_counts"))
         super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -23,13 +23,14 @@ from diffsasrec.masking import MASK_EPSILON, draw_times, mask_probability, mask_
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss, Objective
 from diffsasrec.sequences import Batch
+from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 RANKED_BY = ("causal", "slot", "both")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockDiffusionConfig:
+class BlockDiffusionConfig(TransitionConfig):
     """Size of the network, size of a block, and how the two objectives are weighed."""
 
     max_length: int = 50  # history and slots together
@@ -48,6 +49,7 @@ class BlockDiffusionConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.ranked_by not in RANKED_BY:
             raise unknown_name("ranked_by", self.ranked_by, RANKED_BY)
         if not 1 <= self.block_size <= self.max_length:

@@ -17,11 +17,12 @@ from diffsasrec.dropout import Dropout
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
 from diffsasrec.sequences import Batch
+from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRU4RecConfig:
+class GRU4RecConfig(TransitionConfig):
     """Size of GRU4Rec."""
 
     max_length: int = 50  # items of the history that are read
@@ -30,6 +31,7 @@ class GRU4RecConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("max_length", "width", "num_layers"):
             if vars(self)[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {vars(self)[name]}")

@@ -40,6 +40,7 @@ from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.reading import Rereader, SlotReader
 from diffsasrec.sampled_losses import sampled_softmax
 from diffsasrec.sequences import Batch
+from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 LOSSES = ("ce", "sampled_softmax")
@@ -47,7 +48,7 @@ LABELS = ("items", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffSASRecConfig:
+class DiffSASRecConfig(TransitionConfig):
     """Size of the network, how it is corrupted, and how many slots the fine-tuning stage prepares it for."""
 
     max_length: int = 50  # history and slots together
@@ -59,9 +60,7 @@ class DiffSASRecConfig:
     loss: str = "ce"  # ce: whole catalogue | sampled_softmax
     num_negatives: int = 1024  # of sampled_softmax, shared by a batch
     times: str = "stratified"  # how t is drawn over a batch: stratified | independent
-    weighting: str = (
-        "elbo"  # of masked items: elbo, 1 / p | clipped, at most weight_limit | uniform, all alike
-    )
+    weighting: str = "elbo"  # of masked items: elbo, 1 / p | clipped, at most weight_limit | uniform
     weight_limit: float = 10.0  # of clipped
     mask_ratio: float | None = None  # a fixed share of the items is masked; None draws it, as diffusion does
     suffix_share: float = 0.0  # share of pre-training sequences that are masked as in fine-tuning
@@ -75,6 +74,7 @@ class DiffSASRecConfig:
     item_features: bool = False  # features of an item (genres, categories) are embedded beside it
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         options = {"loss": LOSSES, "times": TIMES, "weighting": WEIGHTINGS, "labels": LABELS}
         for name, known in options.items():
             if getattr(self, name) not in known:
@@ -93,9 +93,8 @@ class DiffSASRecConfig:
         for name in ("suffix_share", "random_lengths"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        if (self.masks_padding or self.loss != "ce") and self.labels != (
-            "tokens" if self.masks_padding else "items"
-        ):
+        fitting = "tokens" if self.masks_padding else "items"
+        if (self.masks_padding or self.loss != "ce") and self.labels != fitting:
             raise ValueError(
                 f"labels={self.labels!r} does not go with masks_padding={self.masks_padding} and loss={self.loss!r}: "
                 "PAD is restored among tokens, negatives are sampled among items"

@@ -21,6 +21,7 @@ from diffsasrec.objectives import Loss
 from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.sampled_losses import gbce, sampled_softmax
 from diffsasrec.sequences import Batch
+from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 LOSSES = ("ce", "bce", "sampled_softmax", "gbce")
@@ -28,7 +29,7 @@ _NEGATIVE_TRIES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class SASRecConfig:
+class SASRecConfig(TransitionConfig):
     """Size and loss of SASRec."""
 
     max_length: int = 50  # items of the history that are read
@@ -41,6 +42,7 @@ class SASRecConfig:
     calibration: float = 0.75  # t of gbce: 0 is plain binary cross entropy, 1 fully calibrated
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
         if self.num_negatives < 1:

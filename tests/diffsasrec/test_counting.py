@@ -47,18 +47,18 @@ def test_counts_by_user_are_those_of_a_loop(rows, chunk):
 
 
 @settings(deadline=None)
-@given(ROWS, CHUNKS, st.data())
-def test_pairs_are_those_of_a_loop_over_ranges(rows, chunk, data):
+@given(ROWS, CHUNKS, st.integers(1, 4), st.data())
+def test_pairs_are_those_of_a_loop_over_ranges(rows, chunk, apart, data):
     interactions = interactions_of(rows)
     offsets = interactions.offsets
     end = [data.draw(st.integers(low + 1, high)) for low, high in zip(offsets[:-1], offsets[1:], strict=True)]
     expected: dict[tuple[int, int], int] = {}
     for low, high in zip(offsets[:-1].tolist(), end, strict=True):
         items = (interactions.tokens[low:high] - 1).tolist()
-        for pair in zip(items, items[1:], strict=False):
+        for pair in zip(items, items[apart:], strict=False):
             expected[pair] = expected.get(pair, 0) + 1
     with mock.patch.object(counting, "CHUNK", chunk):
-        first, second, counts = count_pairs(interactions, offsets[:-1], np.array(end))
+        first, second, counts = count_pairs(interactions, offsets[:-1], np.array(end), apart=apart)
     found = list(zip(first.tolist(), second.tolist(), strict=True))
     assert found == sorted(expected)
     assert counts.tolist() == [expected[pair] for pair in found]
