@@ -1,8 +1,8 @@
 """What followed what in training, a few places apart: counted, and mixed into what a model predicts of the next item.
 
-A network scores an item by a product of two vectors of width D, which are too few to hold what followed each item; the
-counts hold just that. A pair j places apart counts ``decay ** (j - 1)``, and so does the item that lies j places back in
-a history. Letters: B users, L history length, N real items, P pairs of items.
+A network scores an item by a product of two vectors of width D, too few numbers to hold what followed each item; the
+counts hold just that. A pair j places apart counts ``decay ** (j - 1)``, and so does the item j places back in a
+history. Letters: B users, L history length, N real items, P pairs of items.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Transitions(nn.Module):
 
 
 def pairs_of(column: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the pairs that begin with each of some columns (B,): the place in ``column``, and the pair's, (M,) each."""
+    """Return the pairs that begin with some columns (B,): the place in ``column``, and the pair's, (M,) each."""
     start, num_followers = offsets[column], offsets[column + 1] - offsets[column]
     place = torch.repeat_interleave(torch.arange(len(column), device=column.device), num_followers)
     before = num_followers.cumsum(0) - num_followers

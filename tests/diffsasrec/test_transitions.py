@@ -122,7 +122,7 @@ def test_training_counts_first_and_its_weights_are_those_without_the_counts(
             "sasrec", {**SMALL, "transition_share": share}, cycle_split.interactions.num_items
         )
         fit(model, cycle_split, config, folder=tmp_path / str(share))
-        states.append({name: value for name, value in model.state_dict().items()})
+        states.append(model.state_dict())
     counted = states[1].pop("transitions.chances")
     assert len(counted) > 40
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
