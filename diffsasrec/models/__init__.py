@@ -16,6 +16,7 @@ from diffsasrec.models.baselines import (
     PopularityConfig,
     Random,
     RandomConfig,
+    TransitionsConfig,
 )
 from diffsasrec.models.block_diffusion import BlockDiffusion, BlockDiffusionConfig
 from diffsasrec.models.diffurec import DiffuRec, DiffuRecConfig, DiffuRecSysV1Config, DiffuRecSysV2Config
@@ -27,6 +28,7 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "random": (RandomConfig, Random),
     "popularity": (PopularityConfig, Popularity),
     "markov": (MarkovConfig, Markov),
+    "transitions": (TransitionsConfig, Popularity),
     "gru4rec": (GRU4RecConfig, GRU4Rec),
     "sasrec": (SASRecConfig, SASRec),
     "diffsasrec": (DiffSASRecConfig, DiffSASRec),

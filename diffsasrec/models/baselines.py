@@ -16,7 +16,7 @@ from diffsasrec.counting import count_pairs
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import uniform
 from diffsasrec.splits import Split
-from diffsasrec.transitions import make_room, pairs_of
+from diffsasrec.transitions import TransitionConfig, make_room, pairs_of
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 _FRACTION_BITS = 40
@@ -45,14 +45,21 @@ class Random(SequentialModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PopularityConfig:
-    """Nothing to choose but the length that evaluation cuts histories to."""
+class PopularityConfig(TransitionConfig):
+    """Nothing to choose but the length that evaluation cuts histories to, and what is mixed in."""
 
     max_length: int = 50
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransitionsConfig(PopularityConfig):
+    """The same with nearly all that counted transitions can say: popularity breaks ties and fills lists."""
+
+    transition_share: float = 0.95
+
+
 class Popularity(SequentialModel):
-    """The same list for everybody: items by how often they occur in training."""
+    """Items by how often they occur in training: the same list for everybody, but for a share of the transitions."""
 
     trainable = False
     counts: torch.Tensor
@@ -63,6 +70,7 @@ class Popularity(SequentialModel):
 
     def count(self, split: Split) -> None:
         """Take the number of training interactions of each item."""
+        super().count(split)
         self.counts.copy_(torch.from_numpy(split.training_counts()))
 
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:

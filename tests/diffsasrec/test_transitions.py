@@ -85,13 +85,15 @@ def test_the_mixture_is_a_distribution_and_leaves_the_model_what_the_counts_do_n
 @pytest.mark.parametrize("name", MIXED)
 def test_a_model_ranks_by_the_mixture_and_comes_back_with_it(name: str, cycle_split: Split, tmp_path: Path):
     num_items, vocabulary = cycle_split.interactions.num_items, cycle_split.interactions.vocabulary
-    plain = build_model(name, SMALL, num_items).eval()
-    model = build_model(name, {**SMALL, "transition_share": 0.9}, num_items).eval()
+    size = {key: value for key, value in SMALL.items() if key in MODELS[name][0].__dataclass_fields__}
+    plain = build_model(name, {**size, "transition_share": 0.0}, num_items).eval()
+    model = build_model(name, {**size, "transition_share": 0.9}, num_items).eval()
     assert plain.transitions is None
     assert set(plain.state_dict()) == {
         key for key in model.state_dict() if not key.startswith("transitions.")
     }
-    model.count(cycle_split)
+    for each in (plain, model):
+        each.count(cycle_split)
     history = torch.tensor([[0, 1, 2], [3, 4, 5]])
     seeds = torch.zeros(2, dtype=torch.long)
     with torch.no_grad():
@@ -103,6 +105,20 @@ def test_a_model_ranks_by_the_mixture_and_comes_back_with_it(name: str, cycle_sp
     again = load_checkpoint(tmp_path).model
     assert torch.equal(again.seeded_logits(history, user_seeds=seeds), ranked)
     assert model.recommend(history, num_recommendations=1).items.flatten().tolist() == [3, 6]
+
+
+def test_transitions_alone_find_the_circle_and_popularity_ranks_the_rest(cycle_split: Split):
+    model, popularity = (
+        build_model(name, {}, cycle_split.interactions.num_items).eval()
+        for name in ("transitions", "popularity")
+    )
+    for each in (model, popularity):
+        each.count(cycle_split)
+    history, seeds = torch.tensor([[3]]), torch.zeros(1, dtype=torch.long)
+    ranking = model.seeded_logits(history, user_seeds=seeds).argsort(descending=True, stable=True)[0].tolist()
+    assert ranking[:5] == [3, 4, 5, 6, 7]
+    rest = popularity.next_item_logits(history).argsort(descending=True, stable=True)[0].tolist()
+    assert ranking[5:] == [column for column in rest if column not in ranking[:5]]
 
 
 def test_one_item_after_the_other_goes_on_with_the_counts(cycle_split: Split):
