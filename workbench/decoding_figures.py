@@ -1,4 +1,4 @@
-"""Plotly figures of a decoding study: pure functions of its tables, in the frame of ``figures``.
+"""Plotly figures of a decoding study: pure functions of its tables, in the frame of ``figure_style``.
 
 Colours are Okabe and Ito's with a symbol and a dash for each, so that no colour stands alone; beside every figure the
 notebook shows its table. ``in_words`` is what a figure says to whom does not see it.
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.figures import (
+from workbench.figure_style import (
     BLUE,
     GREEN,
     GREY,
