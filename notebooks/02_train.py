@@ -52,7 +52,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # ## The plan
 
 # %%
-from workbench import blocks, figures, processes
+from workbench import blocks, processes, run_figures
 from workbench.recipes import recipe
 
 folder = blocks.begin(runs_dir)
@@ -96,7 +96,7 @@ print(f"run {run.id} in {run.folder}")
 # %%
 history = run.history()
 if len(history):
-    figures.training_curves({run.id: history}).show()
+    run_figures.training_curves({run.id: history}).show()
 
 # %% [markdown]
 # ## Answer

@@ -36,7 +36,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # ## The run
 
 # %%
-from workbench import blocks, figures
+from workbench import blocks, run_figures
 from workbench.experiments import evaluate_run
 from workbench.open_runs import default_decode_config, fills_slots, open_run
 
@@ -106,7 +106,7 @@ blocks.show_results(
 # more than it says. `ECE` above sums the gap up: 0 is best.
 
 # %%
-figures.reliability_curve(blocks.reliability(opened.run)).show()
+run_figures.reliability_curve(blocks.reliability(opened.run)).show()
 
 # %% [markdown]
 # ## Who is hit, and who is not

@@ -51,8 +51,9 @@ import pandas as pd
 
 from diffsasrec import decode_analysis
 from diffsasrec.decode_config import RULES
-from workbench import blocks, decoding_figures, decoding_study, figures, replay, stepper, tables
+from workbench import blocks, decoding_figures, decoding_study, replay, stepper, tables, trace_figures
 from workbench.decode_request import read_request
+from workbench.figure_style import percent
 from workbench.open_runs import default_decode_config, open_run, trace_name
 
 folder = blocks.begin(runs_dir)
@@ -101,7 +102,7 @@ print(f"Where it comes from: {RULES[config.rule].source}.")
 # items in them.
 
 # %%
-figures.slot_strip(trace, None, titles, target=target).show()
+trace_figures.slot_strip(trace, None, titles, target=target).show()
 
 # %% [markdown]
 # ## Step by step
@@ -126,7 +127,7 @@ stepper.show_steps(trace, titles, target=target)
 
 # %%
 for step in sorted({0, trace.num_steps // 2, trace.num_steps - 1}):
-    figures.slot_strip(trace, step, titles, target=target).show()
+    trace_figures.slot_strip(trace, step, titles, target=target).show()
 
 # %% [markdown]
 # ## Everything at once: slots against steps
@@ -135,7 +136,7 @@ for step in sorted({0, trace.num_steps // 2, trace.num_steps - 1}):
 # at which it was filled. Numbers say at which place of the slot's candidates the held-out item stood.
 
 # %%
-figures.slot_step_matrix(trace, "probability", titles=titles, target=target).show()
+trace_figures.slot_step_matrix(trace, "probability", titles=titles, target=target).show()
 
 # %% [markdown]
 # ## What the first slot that was filled had to choose from
@@ -144,7 +145,7 @@ figures.slot_step_matrix(trace, "probability", titles=titles, target=target).sho
 
 # %%
 first = int(trace.unmask_order()[0, 0])
-figures.candidates_bar(trace, int(trace.filled_at[0, first]), first, titles, target=target).show()
+trace_figures.candidates_bar(trace, int(trace.filled_at[0, first]), first, titles, target=target).show()
 
 # %% [markdown]
 # ## What became of the right answer
@@ -153,7 +154,7 @@ figures.candidates_bar(trace, int(trace.filled_at[0, first]), first, titles, tar
 
 # %%
 if target:
-    figures.truth_figure(trace, target).show()
+    trace_figures.truth_figure(trace, target).show()
     print(replay.truth_in_words(trace, target, titles))
 
 # %% [markdown]
@@ -167,7 +168,7 @@ if target and "target_forbidden_after" not in trace.about:
     if int(fate.rank[0]):
         words += (
             f"; it stood best in step {int(fate.step[0]) + 1}, as number {int(fate.rank[0])} of slot "
-            f"{int(fate.slot[0]) + 1}, at {figures.percent(float(fate.probability[0]))}"
+            f"{int(fate.slot[0]) + 1}, at {percent(float(fate.probability[0]))}"
         )
     print(f"{words}.")
 

@@ -36,7 +36,7 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # ## The runs
 
 # %%
-from workbench import blocks, comparison, figures, tables
+from workbench import blocks, comparison, run_figures, tables
 
 folder = blocks.begin(runs_dir)
 chosen = comparison.choose_runs(folder, runs, dataset=dataset)
@@ -103,7 +103,7 @@ blocks.show_table(comparison.cost_table(chosen, part=part))
 for name, board in boards.items():
     own = board[board["way"] == way]
     if len(own) and own["seconds"].notna().any():
-        figures.runs_scatter(own, x="seconds", y=figure).update_layout(title=name).show()
+        run_figures.runs_scatter(own, x="seconds", y=figure).update_layout(title=name).show()
 
 # %% [markdown]
 # ## How they were trained
@@ -113,7 +113,7 @@ for name, board in boards.items():
 # %%
 histories = {run.id: history for run in chosen if len(history := run.history())}
 if histories:
-    figures.training_curves(histories, x="seconds").show()
+    run_figures.training_curves(histories, x="seconds").show()
 
 # %% [markdown]
 # ## Answer

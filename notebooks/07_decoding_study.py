@@ -184,7 +184,7 @@ calibration = study_tables.calibration_table(outcomes, judged)
 blocks.show_table(calibration.round(4))
 
 # %%
-from workbench.figures import reliability_curve
+from workbench.run_figures import reliability_curve
 
 for outcome in [each for each in judged if each.arrays][:3]:
     rows = calibration[(calibration["setting"] == outcome.setting.name) & (calibration["slot"] == "all")]

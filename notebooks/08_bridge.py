@@ -62,7 +62,7 @@ from diffsasrec.masking import MASK_EPSILON
 from diffsasrec.models import build_model
 from diffsasrec.models.block_diffusion import BlockDiffusionConfig
 from diffsasrec.sequences import evaluation_batches
-from workbench import blocks, figures
+from workbench import blocks, run_figures
 from workbench.experiments import run_experiment
 from workbench.open_runs import open_run
 from workbench.recipes import recipe
@@ -132,7 +132,7 @@ ends = {
     "sasrec, prediction": losses["sasrec"]["prediction"],
     "diffsasrec, restoration": losses["diffsasrec"]["restoration"],
 }
-figures.loss_by_block_size(curve, ends=ends).show()
+run_figures.loss_by_block_size(curve, ends=ends).show()
 
 # %% [markdown]
 # ## What else the block size changes

@@ -49,7 +49,7 @@ results_to: Optional[str] = None  # a folder for the table as JSON, such as resu
 # %%
 from pathlib import Path
 
-from workbench import ablation, blocks, decoding_figures, figures
+from workbench import ablation, blocks, decoding_figures, run_figures
 from workbench.results import keep_study
 
 folder = blocks.begin(runs_dir)
@@ -91,7 +91,7 @@ decoding_figures.gains(table, of="variant", title="NDCG@10 above the base, valid
 
 # %%
 first = int(seeds.split(",")[0])
-figures.training_curves({name: by_seed[first].history() for name, by_seed in runs.items()}).show()
+run_figures.training_curves({name: by_seed[first].history() for name, by_seed in runs.items()}).show()
 
 # %% [markdown]
 # ## Answer

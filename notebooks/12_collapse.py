@@ -53,7 +53,7 @@ from pathlib import Path
 import pandas as pd
 
 from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE, health, item_embeddings
-from workbench import blocks, figures, population_figures
+from workbench import blocks, population_figures, run_figures
 from workbench.experiments import run_experiment
 from workbench.recipes import recipe
 from workbench.results import keep_study
@@ -78,8 +78,8 @@ runs = {name: run_experiment(plan, runs_dir=folder, notebook="12_collapse") for 
 
 # %%
 histories = {name: run.history() for name, run in runs.items()}
-figures.collapse_curves(histories).show()
-figures.training_curves(histories).show()
+run_figures.collapse_curves(histories).show()
+run_figures.training_curves(histories).show()
 for name, history in histories.items():
     population_figures.spectrum_through_training(history).update_layout(title=name).show()
 

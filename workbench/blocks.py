@@ -30,7 +30,7 @@ from diffsasrec.trace import DecodeTrace
 from diffsasrec.vocabulary import Vocabulary
 from workbench import paths
 from workbench.datasets import Dataset, oracle_for
-from workbench.figures import percent
+from workbench.figure_style import percent
 from workbench.open_runs import SHORTEST_HISTORY, OpenRun, decode_user, fills_slots, held_out
 from workbench.progress import progress_mode
 from workbench.recipes import ExperimentConfig

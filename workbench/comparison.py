@@ -1,7 +1,7 @@
 """Several finished runs side by side: which ones, who leads, what is luck, and what each one cost.
 
 Runs are put into one table only where they were judged on the same targets; whatever else differs between their
-protocols is said by ``tables.protocol_notes``. How a figure is drawn belongs to ``figures``.
+protocols is said by ``tables.protocol_notes``. How a figure is drawn belongs to ``run_figures``.
 """
 
 from __future__ import annotations

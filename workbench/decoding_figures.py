@@ -1,4 +1,4 @@
-"""Plotly figures of a decoding study: pure functions of its tables, in the frame of ``figures``.
+"""Plotly figures of a decoding study: pure functions of its tables, in the frame of ``figure_style``.
 
 Colours are Okabe and Ito's with a symbol and a dash for each, so that no colour stands alone; beside every figure the
 notebook shows its table. ``in_words`` is what a figure says to whom does not see it.
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.figures import (
+from workbench.figure_style import (
     BLUE,
+    DASHES,
     GREEN,
     GREY,
     ORANGE,
@@ -21,6 +22,7 @@ from workbench.figures import (
     PURPLE,
     SKY,
     VERMILLION,
+    cycle,
     finish,
     interval,
     label,
@@ -43,7 +45,6 @@ SYMBOLS = (
     "diamond-tall",
     "star-square",
 )
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 FATE_COLORS = {
     "listed": (GREEN, ""),
     "thrown away": (VERMILLION, "/"),
@@ -71,8 +72,8 @@ def quality_against_cost(table: pd.DataFrame, *, figure: str) -> go.Figure:
             name=label(str(rule), 30),
             hovertext=[label(f"{row['setting']} by {row['ranked by']}", 90) for _, row in rows.iterrows()],
             hovertemplate="%{hovertext}<br>%{x:.1f} passes, " + f"{figure} %{{y:.4f}}<extra></extra>",
-            line={"color": _of(COLORS, index), "dash": _of(DASHES, index), "width": 1.5},
-            marker={"symbol": _of(SYMBOLS, index), "size": 9},
+            line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index), "width": 1.5},
+            marker={"symbol": cycle(SYMBOLS, index), "size": 9},
         )
     others = best[best["way"] != "diffusion"]
     for index, (_, row) in enumerate(others.iterrows()):
@@ -84,7 +85,7 @@ def quality_against_cost(table: pd.DataFrame, *, figure: str) -> go.Figure:
             text=["", label(row["setting"], 30)],
             textposition="top left",
             name=label(row["setting"], 30),
-            line={"color": GREY, "dash": _of(DASHES[1:], index), "width": 2},
+            line={"color": GREY, "dash": cycle(DASHES[1:], index), "width": 2},
             hovertemplate=f"{label(row['setting'], 40)}: {figure} {row[figure]:.4f}<extra></extra>",
         )
     made.update_xaxes(title="forward passes for a user", type="log")
@@ -108,8 +109,8 @@ def over(table: pd.DataFrame, *, x: str, y: str, title: str, names: Sequence[str
             error_y=interval(rows, y),
             mode="lines+markers",
             name=label(str(name), 50),
-            line={"color": _of(COLORS, index), "dash": _of(DASHES, index)},
-            marker={"symbol": _of(SYMBOLS, index), "size": 8},
+            line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index)},
+            marker={"symbol": cycle(SYMBOLS, index), "size": 8},
         )
     made.update_xaxes(title=x, dtick=1)
     made.update_yaxes(title=y)
@@ -153,7 +154,7 @@ def differences(table: pd.DataFrame) -> go.Figure:
             name=f"against {label(str(name), 40)}",
             hovertext=[label(f"{row['decoding']}: {row['verdict']}", 90) for _, row in rows.iterrows()],
             hovertemplate="%{hovertext}<br>%{x:+.4f}<extra></extra>",
-            marker={"color": _of(COLORS, index), "symbol": _of(SYMBOLS, index), "size": 11},
+            marker={"color": cycle(COLORS, index), "symbol": cycle(SYMBOLS, index), "size": 11},
         )
     made.add_vline(x=0, line={"color": GREY, "dash": "dot"})
     made.update_layout(scattermode="group")
@@ -174,7 +175,7 @@ def gains(table: pd.DataFrame, *, of: str, title: str) -> go.Figure:
             mode="markers",
             name=str(verdict),
             error_x=interval(each, "difference"),
-            marker={"size": 10, "color": _of(COLORS, index), "symbol": _of(SYMBOLS, index)},
+            marker={"size": 10, "color": cycle(COLORS, index), "symbol": cycle(SYMBOLS, index)},
         )
     figure.add_vline(x=0, line={"dash": "dot", "color": GREY})
     figure.update_yaxes(categoryorder="array", categoryarray=list(rows[of]))
@@ -191,8 +192,8 @@ def distance_to_the_truth(table: pd.DataFrame) -> go.Figure:
             error_y=interval(rows, "distance"),
             mode="lines+markers",
             name=label(str(what), 50),
-            line={"color": _of(COLORS, index), "dash": _of(DASHES, index)},
-            marker={"symbol": _of(SYMBOLS, index), "size": 8},
+            line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index)},
+            marker={"symbol": cycle(SYMBOLS, index), "size": 8},
         )
     made.update_xaxes(title="epochs of training")
     made.update_yaxes(title="total variation", range=[0, 1])
@@ -213,7 +214,3 @@ def in_words(table: pd.DataFrame, *, x: str, y: str) -> str:
 
 def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, (int, float, np.number)) else str(value)
-
-
-def _of(values: Sequence[str], index: int) -> str:
-    return values[index % len(values)]

@@ -16,7 +16,7 @@ import torch
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from diffsasrec.trace_comparison import TOGETHER, only_in_first, parting
 from diffsasrec.vocabulary import PAD_ID
-from workbench.figures import GREY, ORANGE, PURPLE, VERMILLION, TitleOf, finish, label
+from workbench.figure_style import GREY, ORANGE, PURPLE, VERMILLION, TitleOf, finish, label
 from workbench.replay import quoted
 
 DIFFERENT_GLYPH = "≠"

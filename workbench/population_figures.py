@@ -1,4 +1,4 @@
-"""Plotly figures of many users, items or embeddings: pure functions of tables, in the frame of ``figures``.
+"""Plotly figures of many users, items or embeddings: pure functions of tables, in the frame of ``figure_style``.
 
 Colours are Okabe and Ito's, each with a symbol, a dash or a pattern beside it. ``decoding_figures.over`` draws lines
 over slots and steps; here stands what it does not know.
@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from diffsasrec.embedding_health import SPECTRUM
-from workbench.figures import (
+from workbench.figure_style import (
     BLUE,
     DASHES,
     GREEN,

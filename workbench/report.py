@@ -18,9 +18,9 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from diffsasrec.trace import DecodeTrace
-from workbench.figures import runs_scatter, training_curves
 from workbench.open_runs import decode_user, open_run
 from workbench.replay import replay_html
+from workbench.run_figures import runs_scatter, training_curves
 from workbench.runs import Run
 from workbench.tables import (
     GROUPINGS,

@@ -22,11 +22,11 @@ from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
 from workbench.decode_request import DecodeRequest
 from workbench.experiments import evaluate_run, run_experiment
-from workbench.figures import matrix_cells
 from workbench.knob_table import knobs_of
 from workbench.open_runs import decode_user, open_run
 from workbench.recipes import recipe
 from workbench.runs import BrokenRun, Run, list_runs
+from workbench.trace_figures import matrix_cells
 from workbench.views import board, example, matrix, page, people, sides, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
-from workbench.figures import TARGET_GLYPH, TitleOf, percent
+from workbench.figure_style import TARGET_GLYPH, TitleOf, percent
 from workbench.replay import board_style, legend_items, score_in_digits, score_name
 from workbench.slot_states import NOISE, STATE_GLYPHS
 

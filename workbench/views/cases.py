@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from workbench.cases import CASES, Case, disagreement, find, rank_in_words, within
-from workbench.figures import percent
+from workbench.figure_style import percent
 from workbench.open_runs import SHORTEST_HISTORY
 from workbench.runs import RunError
 from workbench.tables import of_one_kind

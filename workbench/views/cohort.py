@@ -12,8 +12,8 @@ from diffsasrec.decode_config import RULES
 from workbench import cohort
 from workbench.decoding_figures import in_words, over
 from workbench.decoding_study import Outcome
-from workbench.figures import reliability_curve
 from workbench.population_figures import filling_order, groups
+from workbench.run_figures import reliability_curve
 from workbench.views.page import (
     as_table,
     chart,

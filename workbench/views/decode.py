@@ -16,9 +16,10 @@ from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.sampling import SampleConfig
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES
 from workbench.decode_request import asked
-from workbench.figures import MATRIX_VALUES, TARGET_GLYPH, matrix_cells, percent
+from workbench.figure_style import TARGET_GLYPH, percent
 from workbench.replay import truth_in_words
 from workbench.tables import step_in_words
+from workbench.trace_figures import MATRIX_VALUES, matrix_cells
 from workbench.views import board, compare, knobs, matrix, panels, pins, sides
 from workbench.views.case import Case
 from workbench.views.page import (

@@ -17,7 +17,8 @@ from diffsasrec.randomness import uniform
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench import lessons
 from workbench.decode_request import DecodeRequest
-from workbench.figures import TARGET_GLYPH, forward_process, loss_weight, slot_and_rank
+from workbench.figure_style import TARGET_GLYPH
+from workbench.learn_figures import forward_process, loss_weight, slot_and_rank
 from workbench.views import board
 from workbench.views.page import (
     as_table,

@@ -1,7 +1,7 @@
 """The matrix of slots and steps as buttons in the page: the Decode page's first picture.
 
 Small and made by hand, so that a new visitor need not load a library of charts before the first picture stands. What
-it says is ``figures.matrix_cells``, as in ``figures.slot_step_matrix`` for notebooks; how it looks is in ``assets``.
+it says is ``trace_figures.matrix_cells``, as in ``slot_step_matrix`` for notebooks; how it looks is in ``assets``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from streamlit.components import v2
 from streamlit.components.v2.types import ComponentRenderer
 
 from diffsasrec.trace import SLOT_STATES
-from workbench.figures import MATRIX_VALUES, MatrixCells, ink, percent, rank_text, scale, square
+from workbench.figure_style import ink, percent, rank_text, scale, square
+from workbench.trace_figures import MATRIX_VALUES, MatrixCells
 
 _ASSETS = Path(__file__).parents[1] / "assets"
 _ROOM = 440  # pixels that all steps share; where there are fewer, the squares shrink

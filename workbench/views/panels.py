@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from diffsasrec.vocabulary import PAD_ID
-from workbench.figures import truth_figure
 from workbench.tables import trace_document, trace_table
+from workbench.trace_figures import truth_figure
 from workbench.views import board, code
 from workbench.views.case import Case
 from workbench.views.page import chart, check_address, is_dark

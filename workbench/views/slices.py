@@ -6,7 +6,7 @@ import streamlit as st
 
 from diffsasrec.metrics import PER_USER
 from workbench.decoding_figures import in_words
-from workbench.figures import label
+from workbench.figure_style import label
 from workbench.population_figures import groups
 from workbench.tables import GROUPINGS, for_people, group_filter, group_table
 from workbench.views.judged import NAMES, Judged, choose

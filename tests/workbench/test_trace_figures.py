@@ -1,36 +1,20 @@
-"""Figures say what the trace says, in colours and glyphs that everybody can tell apart, whatever a title holds."""
+"""Figures of a trace say what the trace says, in sizes, edges and glyphs as well as colours, whatever a title holds."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.decoding import decode
 from diffsasrec.trace import SLOT_STATES, DecodeTrace
-from workbench import figures, replay
-from workbench.figures import (
-    candidates_bar,
-    forward_process,
-    label,
-    loss_by_block_size,
-    loss_weight,
-    percent,
-    runs_scatter,
-    slot_and_rank,
-    slot_step_matrix,
-    slot_strip,
-    training_curves,
-    truth_figure,
-)
-from workbench.slot_states import NOISE
+from workbench.figure_style import percent
+from workbench.trace_figures import candidates_bar, slot_step_matrix, slot_strip, truth_figure
 
 NUM_ITEMS = 30
-OKABE_ITO = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
 WILD = "<script>alert(1)</script> <b>bold</b> \u202egnitirw\u202c " + "x" * 10_000
 
 
@@ -75,6 +59,15 @@ def cells(figure) -> dict[tuple[int, int], dict]:
                 "hover": trace.hovertext[index],
             }
     return found
+
+
+def assert_short_text(figure) -> None:
+    """Raise where something of ``WILD`` got into a figure as more than short text."""
+    text = figure.to_json()
+    assert "<script" not in text.replace("\\u003c", "<")
+    assert "\\u202e" not in text
+    assert "\u202e" not in text
+    assert "xxxxxxxx" * 10 not in text
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -221,85 +214,8 @@ def test_titles_are_shown_as_short_text_whatever_they_hold():
         slot_strip(trace, 1, wild),
         slot_step_matrix(trace, titles=wild),
         candidates_bar(trace, 1, 1, wild),
-        forward_process([WILD], [0.5], 0.2),
     ):
-        text = figure.to_json()
-        assert "<script" not in text.replace("\\u003c", "<")
-        assert "\\u202e" not in text
-        assert "\u202e" not in text
-        assert "xxxxxxxx" * 10 not in text
-
-
-def test_a_label_is_one_line_of_at_most_the_asked_length():
-    assert label("a\n b\tc", 10) == "a b c"
-    assert label("abcdefghij", 5) == "abcd…"
-    assert label("a < b & c", 20) == "a &lt; b &amp; c"
-
-
-def test_a_probability_is_never_rounded_to_none_or_all():
-    assert [percent(value) for value in (0.0, 0.0001, 0.012, 0.25, 0.9999, 1.0)] == [
-        "<0.1 %",
-        "<0.1 %",
-        "1.2 %",
-        "25 %",
-        ">99.9 %",
-        "100.0 %",
-    ]
-    assert percent(float("nan")) == "not a number"
-
-
-def test_every_colour_of_a_state_is_one_of_okabe_and_itos_and_the_board_has_the_same():
-    grey = ("masked", NOISE)
-    chromatic = {name: color for name, color in figures.STATE_COLORS.items() if name not in grey}
-    assert set(chromatic.values()) <= OKABE_ITO
-    style = replay.board_style().lower()
-    for name, color in chromatic.items():
-        assert f"--{name}: {color.lower()}" in style
-
-
-def test_runs_differ_in_dash_and_symbol_and_not_in_colour_alone():
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "NDCG@10": [0.1, 0.2]})
-    drawn = training_curves({"one": history, "two": history}).data
-    assert len(drawn) == 4
-    assert drawn[0].line.dash != drawn[2].line.dash
-    assert drawn[0].marker.symbol != drawn[2].marker.symbol
-
-
-def test_a_history_without_the_figure_still_shows_its_loss():
-    history = pd.DataFrame({"epoch": [1], "train_loss": [2.0]})
-    assert [part.y[0] for part in training_curves({"one": history}).data] == [2.0]
-
-
-def test_losses_by_block_size_are_lines_and_the_ends_are_level():
-    table = pd.DataFrame({"block_size": [1, 2, 12], "noised": [3.0, 3.5, 4.0], "clean": [2.0, 2.1, 2.2]})
-    drawn = loss_by_block_size(table, ends={"sasrec": 1.9, "diffsasrec": 4.1}).data
-    assert [part.name for part in drawn] == ["noised", "clean", "sasrec", "diffsasrec"]
-    assert list(drawn[0].x) == [1, 2, 12]
-    assert list(drawn[1].y) == [2.0, 2.1, 2.2]
-    assert (list(drawn[3].x), list(drawn[3].y)) == ([1, 12], [4.1, 4.1])
-
-
-def test_a_run_is_a_point_with_its_interval():
-    table = pd.DataFrame(
-        {
-            "name": ["a", "b"],
-            "model": ["m", "m"],
-            "HR@10": [0.5, np.nan],
-            "HR@10 low": [0.4, np.nan],
-            "HR@10 high": [0.7, np.nan],
-            "NDCG@10": [0.3, 0.2],
-        }
-    )
-    (points,) = runs_scatter(table, x="HR@10", y="NDCG@10").data
-    assert list(points.x) == [0.5]
-    assert points.error_x.array[0] == pytest.approx(0.2)
-    assert points.error_x.arrayminus[0] == pytest.approx(0.1)
-
-
-def test_an_item_is_visible_until_its_own_time():
-    visible, hidden = forward_process(["a", "b"], [0.25, 1.5], 0.5).data
-    assert list(visible.x) == [0.25, 1.0]
-    assert list(hidden.x) == [0.75, 0.0]
+        assert_short_text(figure)
 
 
 def test_an_embedding_diffusion_with_one_slot_is_drawn_too():
@@ -313,32 +229,3 @@ def test_an_embedding_diffusion_with_one_slot_is_drawn_too():
     assert truth_figure(trace, target).data
     assert slot_strip(trace, 0, title).data
     assert candidates_bar(trace, 0, 0, title).data
-
-
-def test_a_reliability_curve_has_a_point_per_bin_and_the_diagonal():
-    points = [
-        {"low": 0.0, "high": 0.1, "count": 90, "confidence": 0.04, "hits": 0.1},
-        {"low": 0.9, "high": 1.0, "count": 10, "confidence": 0.95, "hits": 0.5},
-    ]
-    diagonal, curve = figures.reliability_curve({"topk": points}).data
-    assert list(diagonal.x) == list(diagonal.y) == [0, 1]
-    assert (list(curve.x), list(curve.y)) == ([0.04, 0.95], [0.1, 0.5])
-    assert curve.marker.size[0] > curve.marker.size[1]
-    assert len(figures.reliability_curve({}).data) == 1
-
-
-def test_a_guess_counts_the_more_the_fewer_items_are_masked():
-    line, here = loss_weight(0.25, epsilon=0.5).data
-    assert line.y[0] == 2
-    assert line.y[-1] == 1
-    assert list(here.y) == [1 / 0.625]
-
-
-def test_slots_stand_at_their_places_in_the_list_with_a_star_for_the_target():
-    table = pd.DataFrame(
-        {"slot": [1, 2], "filled as no.": [2, 1], "place in the list": [2, 1], "token": [7, 9]}
-    )
-    _, points = slot_and_rank(table, lambda token: WILD, target=9).data
-    assert (list(points.x), list(points.y), list(points.text)) == ([1, 2], [2, 1], [2, 1])
-    assert list(points.marker.symbol) == ["square", "star"]
-    assert all("<script" not in text for text in points.hovertext)

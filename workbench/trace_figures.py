@@ -1,72 +1,48 @@
-"""Plotly figures of data, runs and decode traces: pure functions without files, widgets or models.
+"""Plotly figures of one user's trace: the slots after a step, slots against steps, candidates, the fate of the truth.
 
 Every function that takes a trace takes one user's (``trace.user(index)``); ``step`` is an index into its steps
 (None: before the first one) and ``titles`` is a function from token to title. People read steps and slots from 1.
-Item titles come from outside: they are shortened and escaped here, because plotly reads tags in a text.
-Colours are Okabe and Ito's, which colour-blind people can tell apart; every colour has a glyph beside it.
 """
 
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from diffsasrec.decode_config import RULES
-from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from workbench.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    PURPLE,
+    SKY,
+    STATE_COLORS,
+    TARGET_GLYPH,
+    VERMILLION,
+    TitleOf,
+    finish,
+    ink,
+    label,
+    one_line,
+    percent,
+    rank_text,
+    scale,
+    square,
+)
 from workbench.slot_states import NOISE, STATE_GLYPHS
 
-TitleOf = Callable[[int], str]
-
-ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-GREY = "#8C8C8C"
-PALE = "#C3DDEE"
-STATE_COLORS = {
-    "masked": GREY,
-    "new": ORANGE,
-    "kept": BLUE,
-    "emptied": VERMILLION,
-    "changed": PURPLE,
-    NOISE: GREY,
-}
-TARGET_GLYPH = "★"
 MATRIX_VALUES = {
     "probability": "model's probability of the slot's item",
     "entropy": "entropy over the allowed items, nats",
     "margin": "first probability less the second",
 }
-_LIGHT_SCALE = ("#E6EDF3", "#0072B2", "#00263D")
-_DARK_SCALE = ("#26323C", "#2E86C1", "#CDE9FA")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_SERIES_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
-_SERIES_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
-
-
-def percent(probability: float) -> str:
-    """Return a probability for people: two digits that matter, never a rounded 0 or 100."""
-    if math.isnan(probability):
-        return "not a number"
-    if probability < 0.0005:
-        return "<0.1 %"
-    if 0.9995 <= probability < 1:
-        return ">99.9 %"
-    return f"{100 * probability:.0f} %" if 0.0995 <= probability < 0.995 else f"{100 * probability:.1f} %"
 
 
 def slot_strip(
@@ -323,226 +299,6 @@ def truth_figure(
     return finish(figure, title="Rank of the held-out item", height=130 + (side + 6) * trace.num_slots)
 
 
-def training_curves(
-    histories: Mapping[str, pd.DataFrame], *, figure_name: str = "NDCG@10", x: str = "epoch"
-) -> go.Figure:
-    """Return training loss and a validation figure of some runs; each frame has ``x``, ``train_loss``, the figure."""
-    titles = {"train_loss": "Training loss", figure_name: f"Validation {figure_name}"}
-    return _curves(histories, titles, x=x)
-
-
-def collapse_curves(histories: Mapping[str, pd.DataFrame], *, x: str = "epoch") -> go.Figure:
-    """Return how far the tables of embeddings collapse in some trainings, where their histories tell it."""
-    titles = {EFFECTIVE_RANK: "Effective rank", MEAN_COSINE: "Mean cosine"}
-    return _curves(histories, titles, x=x)
-
-
-def _curves(histories: Mapping[str, pd.DataFrame], titles: Mapping[str, str], *, x: str) -> go.Figure:
-    """Return a panel per quantity, by its title, with a line per run that has it."""
-    figure = make_subplots(
-        rows=1, cols=len(titles), subplot_titles=[*titles.values()], horizontal_spacing=0.12
-    )
-    for index, (name, history) in enumerate(histories.items()):
-        for column, quantity in enumerate(titles, start=1):
-            if quantity not in history:
-                continue
-            known = history[[x, quantity]].dropna()
-            figure.add_scatter(
-                row=1,
-                col=column,
-                x=known[x],
-                y=known[quantity],
-                name=label(name, 60),
-                legendgroup=name,
-                showlegend=column == 1,
-                mode="lines+markers",
-                line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index)},
-                marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 6},
-            )
-    figure.update_xaxes(title=x)
-    finish(figure, title=None, height=360)
-    return figure.update_layout(legend_y=-0.28)
-
-
-def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -> go.Figure:
-    """Return one figure against another, a point with its interval per row.
-
-    ``table`` has columns ``name``, ``group``, the two figures and, where known, ``<figure> low`` and ``high``.
-    """
-    figure = go.Figure()
-    for index, (name, rows) in enumerate(table.dropna(subset=[x, y]).groupby(group, sort=True)):
-        figure.add_scatter(
-            x=rows[x],
-            y=rows[y],
-            error_x=interval(rows, x),
-            error_y=interval(rows, y),
-            mode="markers",
-            name=label(str(name), 40),
-            hovertext=[label(str(run), 80) for run in rows["name"]],
-            hovertemplate="%{hovertext}<br>" + f"{x} %{{x:.4f}}<br>{y} %{{y:.4f}}<extra></extra>",
-            marker={
-                "color": _cycle(_SERIES_COLORS, index),
-                "symbol": _cycle(_SERIES_SYMBOLS, index),
-                "size": 11,
-            },
-        )
-    figure.update_xaxes(title=x, rangemode="tozero")
-    figure.update_yaxes(title=y, rangemode="tozero")
-    return finish(figure, title=None, height=380)
-
-
-def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.Figure:
-    """Return loss against block size, a line per quantity, and the models at both ends as level lines.
-
-    ``table`` has ``block_size`` and, for each line, a column of nats an item.
-    """
-    figure = go.Figure()
-    lines = [name for name in table.columns if name != "block_size"]
-    for index, name in enumerate(lines):
-        figure.add_scatter(
-            x=table["block_size"],
-            y=table[name],
-            name=label(name, 40),
-            mode="lines+markers",
-            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index)},
-            marker={"symbol": _cycle(_SERIES_SYMBOLS, index), "size": 8},
-        )
-    for index, (name, loss) in enumerate(ends.items(), start=len(lines)):
-        figure.add_scatter(
-            x=[table["block_size"].min(), table["block_size"].max()],
-            y=[loss, loss],
-            name=label(name, 40),
-            mode="lines",
-            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index), "width": 1},
-        )
-    sizes = table["block_size"].tolist()
-    figure.update_xaxes(
-        title="block size, items", type="log", tickvals=sizes, ticktext=[str(size) for size in sizes]
-    )
-    figure.update_yaxes(title="loss, nats an item")
-    return finish(figure, title=None, height=420)
-
-
-def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
-    """Return how often items came true against how sure the model was, a curve per name, bins of confidence as points.
-
-    Each point has ``confidence`` and ``hits`` (means of the bin) and ``count``; the larger the point, the more of the
-    statements are in it. On the diagonal a model is as often right as it says.
-    """
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line={"color": GREY, "dash": "dot"},
-        name="as often as it says",
-        hoverinfo="skip",
-    )
-    for index, (name, points) in enumerate(curves.items()):
-        counts = np.array([point["count"] for point in points], dtype=float)
-        figure.add_scatter(
-            x=[point["confidence"] for point in points],
-            y=[point["hits"] for point in points],
-            customdata=counts,
-            mode="lines+markers",
-            name=label(name, 60),
-            line={"color": _cycle(_SERIES_COLORS, index), "dash": _cycle(DASHES, index)},
-            marker={
-                "symbol": _cycle(_SERIES_SYMBOLS, index),
-                "size": 6 + 18 * np.sqrt(counts / counts.sum()),
-            },
-            hovertemplate="said %{x:.1%}, came true %{y:.1%}, %{customdata:,.0f} times<extra></extra>",
-        )
-    figure.update_xaxes(title="confidence", range=[-0.02, 1.05], tickformat=".0%")
-    figure.update_yaxes(title="share that came true", range=[-0.02, 1.05], tickformat=".0%")
-    return finish(figure, title=None, height=400)
-
-
-def forward_process(names: Sequence[str], masked_from: Sequence[float], time: float) -> go.Figure:
-    """Return when each item of a history disappears as t goes from 0 to 1, with a line at the chosen time.
-
-    ``masked_from`` is the time at which the item's own draw falls below the mask probability.
-    """
-    rows = [f"{index + 1}. {label(name, 30)}" for index, name in enumerate(names)]
-    starts = np.clip(np.asarray(masked_from, dtype=float), 0, 1)
-    figure = go.Figure()
-    figure.add_bar(
-        y=rows, x=starts, orientation="h", name="■ visible", marker={"color": BLUE}, hoverinfo="skip"
-    )
-    figure.add_bar(
-        y=rows,
-        x=1 - starts,
-        base=starts,
-        orientation="h",
-        name="□ masked",
-        marker={"color": GREY, "opacity": 0.35, "pattern": {"shape": "/"}},
-        hoverinfo="skip",
-    )
-    figure.add_vline(x=time, line={"color": ORANGE, "width": 3})
-    figure.update_layout(barmode="overlay", bargap=0.25)
-    figure.update_xaxes(range=[0, 1], title="time t", fixedrange=True)
-    figure.update_yaxes(autorange="reversed", type="category", fixedrange=True)
-    return finish(figure, title=None, height=90 + 26 * max(len(rows), 1))
-
-
-def loss_weight(time: float, *, epsilon: float) -> go.Figure:
-    """Return what a guess counts in the loss, 1 / p, over the time t, with a mark at the chosen one."""
-    times = np.linspace(0, 1, 101)
-    figure = go.Figure()
-    for name, at, look in (
-        ("1 / p", times, {"mode": "lines", "line": {"color": BLUE}}),
-        (
-            "here",
-            np.array([time]),
-            {"mode": "markers", "marker": {"color": ORANGE, "size": 13, "symbol": "diamond"}},
-        ),
-    ):
-        figure.add_scatter(
-            x=at,
-            y=1 / ((1 - epsilon) * at + epsilon),
-            name=name,
-            showlegend=False,
-            hovertemplate="t = %{x:.2f}: a guess counts %{y:.1f}<extra></extra>",
-            **look,
-        )
-    figure.update_xaxes(title="time t", range=[-0.01, 1.02])
-    figure.update_yaxes(title="a guess counts", type="log", dtick=1)
-    return finish(figure, title=None, height=402)
-
-
-def slot_and_rank(table: pd.DataFrame, titles: TitleOf, *, target: int | None = None) -> go.Figure:
-    """Return the place in the list of every slot; ``table`` is that of ``lessons.order_and_rank``."""
-    num_slots = len(table)
-    is_target = table["token"] == target
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[1, num_slots],
-        y=[1, num_slots],
-        mode="lines",
-        line={"color": GREY, "dash": "dash"},
-        name="if slot were rank",
-        hoverinfo="skip",
-    )
-    figure.add_scatter(
-        x=table["slot"],
-        y=table["place in the list"],
-        mode="markers+text",
-        name="slots; the number says when it was filled",
-        text=table["filled as no."],
-        textfont={"color": "#FFFFFF", "size": 11},
-        marker={
-            "size": 24,
-            "color": np.where(is_target, GREEN, BLUE),
-            "symbol": np.where(is_target, "star", "square"),
-        },
-        hovertext=[label(titles(token), 50) for token in table["token"].tolist()],
-        hovertemplate="slot %{x}, place %{y}: %{hovertext}<extra></extra>",
-    )
-    figure.update_xaxes(title="slot", dtick=1, range=[0.4, num_slots + 0.6], showgrid=False)
-    figure.update_yaxes(title="place in the list", dtick=1, range=[num_slots + 0.6, 0.4], showgrid=False)
-    return finish(figure, title=None, height=430)
-
-
 def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
     """Return what the rule sorted a slot by, named so that a draw is never read as a confidence."""
     name = trace.config.get("rule")
@@ -551,17 +307,6 @@ def score_in_words(trace: DecodeTrace, step: int, slot: int) -> str:
         return "the model's probability"
     score = float(trace.steps[step].score[0, slot])
     return f"a {meaning}, {f'{score:.0f}' if score.is_integer() else f'{score:.3f}'} (no confidence)"
-
-
-def label(title: str, length: int) -> str:
-    """Return outside text for plotly: one line, shortened, without direction marks, tags shown as text."""
-    return html.escape(one_line(title, length))
-
-
-def one_line(title: str, length: int) -> str:
-    """Return outside text on one line, shortened, without direction marks."""
-    line = "".join(char for char in " ".join(title[: 4 * length].split()) if char.isprintable())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def _slot_text(state: str, token: int, share: float, titles: TitleOf, target: int | None) -> str:
@@ -622,26 +367,6 @@ def _array_of_steps(trace: DecodeTrace, name: str) -> np.ndarray:
 
 def _array(tensor: object) -> np.ndarray:
     return tensor[0].numpy()  # type: ignore[index]
-
-
-def rank_text(rank: int) -> str:
-    """Return a rank as a cell shows it: a star for the first place, nothing where there is none."""
-    return "" if rank == 0 else TARGET_GLYPH if rank == 1 else str(rank)
-
-
-def square(num_steps: int, num_slots: int, *, room: int = 220) -> int:
-    """Return the edge of a cell in pixels, so that a phone's width, or other room, still holds all steps."""
-    return int(np.clip(room // max(num_steps, 1), 9, 24 if num_slots <= 16 else 16))
-
-
-def ink(shade: float, dark: bool) -> str:
-    """Return black or white, whichever reads on a shade from 0 (start of the scale) to 1."""
-    return ("#000000" if shade > 0.55 else "#FFFFFF") if dark else ("#FFFFFF" if shade > 0.35 else "#000000")
-
-
-def scale(dark: bool) -> tuple[str, ...]:
-    """Return the colours of the matrix, from the least sure to the surest."""
-    return _DARK_SCALE if dark else _LIGHT_SCALE
 
 
 def _color_axis(cells: MatrixCells, *, dark: bool) -> dict[str, Any]:
@@ -731,35 +456,3 @@ def _step_axes(figure: go.Figure, trace: DecodeTrace) -> None:
         zeroline=False,
         fixedrange=True,
     )
-
-
-def interval(rows: pd.DataFrame, name: str) -> dict | None:
-    """Return the error bars of a figure's 95 % interval; None where the rows have none."""
-    low, high = f"{name} low", f"{name} high"
-    if low not in rows or high not in rows:
-        return None
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": rows[high] - rows[name],
-        "arrayminus": rows[name] - rows[low],
-        "thickness": 1,
-    }
-
-
-def _cycle(values: Sequence[str], index: int) -> str:
-    return values[index % len(values)]
-
-
-def finish(figure: go.Figure, *, title: str | None, height: int) -> go.Figure:
-    """Give every figure the same frame: transparent, so that it stands on a light and on a dark page."""
-    figure.update_layout(
-        title=None if title is None else {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"},
-        height=height,
-        margin={"l": 8, "r": 8, "t": 40 if title else 28, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0},
-        barmode=figure.layout.barmode or "overlay",
-    )
-    return figure
