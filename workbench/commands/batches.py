@@ -150,7 +150,8 @@ def _describe_jobs(jobs: list[Job], limits: Limits, *, force: bool) -> None:
 def _execute(jobs: list[Job], *, workers: int, force: bool, **options: Any) -> int:
     """Run jobs, tell how it goes, print what came of it, and return the exit status."""
     from workbench.batch import run_jobs
-    from workbench.runs import Run, RunError
+    from workbench.run_files import RunError
+    from workbench.runs import Run
 
     printer = _Printer()
     outcomes = run_jobs(jobs, workers=workers, force=force, on_event=printer, **options)

@@ -114,7 +114,8 @@ def print_runs(runs: list[Run]) -> None:
 
 
 def _as_json(run: Run | BrokenRun) -> dict[str, Any]:
-    from workbench.runs import Run, RunError
+    from workbench.run_files import RunError
+    from workbench.runs import Run
 
     if not isinstance(run, Run):
         return {"id": run.id, "status": "broken", "reason": run.reason}
@@ -128,7 +129,7 @@ def _as_json(run: Run | BrokenRun) -> dict[str, Any]:
 
 def _unreadable_figures(run: Run) -> str | None:
     """Return why a run's figures cannot be read; None where they can."""
-    from workbench.runs import RunError
+    from workbench.run_files import RunError
 
     try:
         run.metrics()
