@@ -35,7 +35,8 @@ from workbench.open_runs import SHORTEST_HISTORY, OpenRun, decode_user, fills_sl
 from workbench.progress import progress_mode
 from workbench.recipes import ExperimentConfig
 from workbench.replay import truth_in_words
-from workbench.runs import Run, RunError, list_runs
+from workbench.run_files import RunError
+from workbench.runs import Run, list_runs
 from workbench.tables import (
     GROUPINGS,
     for_people,

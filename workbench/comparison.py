@@ -17,7 +17,8 @@ from diffsasrec.config import unknown_name
 from diffsasrec.models.base import WAYS
 from diffsasrec.protocol import decoding_name
 from diffsasrec.splits import PARTS
-from workbench.runs import Run, RunError, list_runs
+from workbench.run_files import RunError
+from workbench.runs import Run, list_runs
 from workbench.tables import (
     SURE,
     as_matrix,

@@ -136,7 +136,8 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
 def is_finished(job: Job) -> bool:
     """Return whether the job was done before, by the same code with the same parameters."""
     if job.notebook == TRAINING:
-        from workbench.runs import Run, RunError
+        from workbench.run_files import RunError
+        from workbench.runs import Run
 
         try:
             return Run.open(job.runs_dir, str(job.run)).status == "done"
@@ -147,7 +148,8 @@ def is_finished(job: Job) -> bool:
 
 def state_of(job: Job) -> str:
     """Return what a batch would find: ``finished``, ``resumes`` where a training was interrupted, or ``new``."""
-    from workbench.runs import Run, RunError
+    from workbench.run_files import RunError
+    from workbench.runs import Run
 
     if is_finished(job):
         return "finished"
@@ -161,7 +163,8 @@ def state_of(job: Job) -> str:
 
 def forget_training(job: Job) -> None:
     """Empty the run of a training job, so that its notebook trains anew."""
-    from workbench.runs import Run, RunError
+    from workbench.run_files import RunError
+    from workbench.runs import Run
 
     try:
         run = Run.open(job.runs_dir, str(job.run))

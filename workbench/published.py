@@ -16,7 +16,7 @@ import pandas as pd
 from diffsasrec.protocol import Protocol, comparable, read_protocol
 from workbench.audit import Row, read_figures, verdicts
 from workbench.results import WAYS
-from workbench.runs import read_json
+from workbench.run_files import read_json
 
 PROTOCOLS = "protocols.json"
 OURS = "ours"

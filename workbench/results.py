@@ -16,7 +16,8 @@ import pandas as pd
 from diffsasrec.config import unknown_name
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from workbench.provenance import provenance
-from workbench.runs import Run, read_json, write_json
+from workbench.run_files import read_json, write_json
+from workbench.runs import Run
 from workbench.tables import MAIN_FIGURES, spread
 
 FORMAT = 1

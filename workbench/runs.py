@@ -2,7 +2,7 @@
 
 The list of runs is rebuilt from the folders each time; nothing appends to a shared file. Every file is written
 beside its place under a fresh name and then renamed. Nothing outside the runs folder is ever opened.
-How a run comes about belongs to ``experiments``.
+What a run has reached is read and written by ``run_results``; how a run comes about belongs to ``experiments``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import io
-import json
-import logging
 import re
 import shutil
 import time
@@ -33,51 +29,32 @@ from diffsasrec.checkpoint import (
     load_checkpoint,
 )
 from diffsasrec.config import nearest
-from diffsasrec.files import explained, make_folder, replace_files, write_text
-from diffsasrec.protocol import decoding_name
+from diffsasrec.files import make_folder
 from diffsasrec.trace import DecodeTrace
-from diffsasrec.training import BEST, HISTORY
+from diffsasrec.training import BEST
 from diffsasrec.vocabulary import Vocabulary
 from workbench.datasets import Dataset, open_dataset
 from workbench.provenance import source_hash
-
-logger = logging.getLogger(__name__)
-
-FORMAT = 1
-MANIFEST, METRICS, PER_USER, TRACES = "manifest.json", "metrics.json", "per_user.parquet", "traces"
-LOCK, RESULTS_LOCK = ".lock", ".results.lock"  # held by the process that trains, by one that adds results
-STATUSES = ("pending", "running", "done", "failed")
-PER_USER_COLUMNS = (
-    "part",
-    "recommend",
-    "filter_seen",
-    "decoding",
-    "user_id",
-    "target",
-    "rank",
-    "history_length",
-    "target_count",
-    "target_is_head",
-    "slot",
-    "confidence",
+from workbench.run_files import (
+    FORMAT,
+    LOCK,
+    MANIFEST,
+    RESULTS_LOCK,
+    TRACES,
+    RunError,
+    assert_inside,
+    is_inside,
+    locked,
+    own_path,
+    read_json,
+    write_json,
 )
-_LATER_COLUMNS = {
-    "target_count": "Int64",
-    "target_is_head": "boolean",
-}  # missing where an older version judged
-RESULT_IDENTITY = (
-    "part",
-    "recommend",
-    "filter_seen",
-    "decoding",
-)  # a newer result of the same four replaces the older
+from workbench.run_results import add_results, read_history, read_metrics, read_per_user
+
+STATUSES = ("pending", "running", "done", "failed")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")  # also of no hidden folder, and never ".."
 _LOCK_TRIES = 6
 _MANIFEST_TYPES = {"recipe": str, "key": str, "config": dict, "dataset": dict, "status": str, "seed": int}
-
-
-class RunError(ValueError):
-    """A run that does not exist or cannot be read, and why."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +85,7 @@ class Run:
             if not _NAME.fullmatch(name):
                 raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_', '~' and '-'")
         folder = runs_dir / recipe / key
-        _assert_inside(runs_dir, folder)
+        assert_inside(runs_dir, folder)
         make_folder(folder)
         content = {"format": FORMAT, "recipe": recipe, "key": key, **manifest}
         run = cls(folder, f"{recipe}/{key}", content)
@@ -189,7 +166,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             for tries_left in range(_LOCK_TRIES - 1, -1, -1):  # a look at ``is_locked`` holds it for a moment
                 try:
-                    stack.enter_context(_locked(self.folder / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
+                    stack.enter_context(locked(self.folder / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
                     break
                 except BlockingIOError as error:
                     if not tries_left:
@@ -213,60 +190,21 @@ class Run:
 
     def metrics(self) -> dict[str, Any]:
         """Return what metrics.json holds; no results when nothing was evaluated yet."""
-        empty = {"format": FORMAT, "results": [], "references": []}
-        path = self._own(METRICS)
-        content = read_json(path) if path.is_file() else empty
-        if not isinstance(content, dict) or not isinstance(content.get("results"), list):
-            raise RunError(f"{path} holds no results: evaluate the run again")
-        return {**empty, **content}
+        return read_metrics(self.folder)
 
     def history(self) -> pd.DataFrame:
-        """Return a row per evaluation of the training, each validation figure a column of its own.
-
-        Raises:
-            RunError: a line is broken, other than the last one of a training that was killed.
-        """
-        path = self._own(HISTORY)
-        lines = path.read_bytes().splitlines() if path.is_file() else []
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                rows.append({**row, **row.pop("figures")})
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if number == len(lines) and line.startswith(b"{"):
-                    break  # a training that was killed, or is just writing
-                raise RunError(
-                    f"{path}, line {number}, cannot be read: only training anew (--force) gives the curve back"
-                ) from error
-        columns = ["step", "epoch", "seconds", "real_items", "train_loss"]
-        return pd.DataFrame(rows).drop(columns="figures") if rows else pd.DataFrame(columns=columns)
+        """Return a row per evaluation of the training, each validation figure a column of its own."""
+        return read_history(self.folder)
 
     def per_user(self) -> pd.DataFrame:
-        """Return a row per evaluated user and result, with ``PER_USER_COLUMNS``.
-
-        Raises:
-            RunError: the table is missing or broken, or does not belong to the figures.
-        """
-        path, digest = self._own(PER_USER), self.metrics().get("per_user")
-        if not path.is_file():
-            if digest is not None:
-                raise RunError(f"{path} is missing: evaluate the run again")
-            return pd.DataFrame(columns=list(PER_USER_COLUMNS))
-        data = path.read_bytes()
-        if digest not in (None, _digest(data)):
-            raise RunError(f"{path} does not belong to the figures in {METRICS}: evaluate the run again")
-        try:
-            table = pd.read_parquet(io.BytesIO(data))
-            return _with_later_columns(table, self.metrics()["results"])
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({error}): evaluate the run again") from error
+        """Return a row per evaluated user and result, with ``PER_USER_COLUMNS``."""
+        return read_per_user(self.folder)
 
     def load_checkpoint(self, which: str = BEST, *, vocabulary: Vocabulary | None = None) -> Checkpoint:
         """Return the ``best`` or ``last`` model of the run; errors are those of ``load_checkpoint``."""
-        folder = self._own(which)
+        folder = own_path(self.folder, which)
         for name in (CONFIG, VOCABULARY, WEIGHTS):
-            self._own(f"{which}/{name}")
+            own_path(self.folder, f"{which}/{name}")
         try:
             return load_checkpoint(folder, vocabulary=vocabulary)
         except (CheckpointError, FileNotFoundError) as error:
@@ -297,42 +235,8 @@ class Run:
         references: Sequence[Mapping[str, Any]] = (),
         **about: Any,
     ) -> None:
-        """Put results into metrics.json and per_user.parquet.
-
-        Older results of the same kind give way, and so do all results of other weights: a run that was resumed is
-        judged anew. What is broken is written anew, with a warning. Both files are replaced, or neither;
-        metrics.json says which table is its own.
-
-        Raises:
-            WriteError: a file could not be written.
-        """
-        with _locked(self.folder / RESULTS_LOCK, fcntl.LOCK_EX):
-            metrics, table = self._kept_results()
-            new, checkpoints = (
-                {_identity(each) for each in results},
-                {each.get("checkpoint") for each in results},
-            )
-            kept = [
-                each
-                for each in metrics["results"]
-                if _identity(each) not in new and each.get("checkpoint") in checkpoints
-            ]
-            known = {(entry["name"], *_identity(entry)) for entry in references}
-            old = [each for each in metrics["references"] if (each["name"], *_identity(each)) not in known]
-            fresh = _with_later_columns(per_user, results)
-            if kept and len(table):
-                identities = {_identity(each) for each in kept}
-                rows = pd.MultiIndex.from_frame(table[list(RESULT_IDENTITY)]).to_flat_index()
-                fresh = pd.concat([table[[row in identities for row in rows]], fresh], ignore_index=True)
-            data = fresh.to_parquet(index=False)
-            metrics |= {"results": [*kept, *results], "references": [*old, *references], **about}
-            text = _as_json(metrics | {"per_user": _digest(data)})
-            replace_files(
-                {
-                    self.folder / PER_USER: lambda path: path.write_bytes(data),
-                    self.folder / METRICS: lambda path: path.write_text(text, encoding="utf-8"),
-                }
-            )
+        """Put results into metrics.json and per_user.parquet; older ones of the same kind give way."""
+        add_results(self.folder, results, per_user, references=references, **about)
 
     def save_trace(self, name: str, trace: DecodeTrace) -> Path:
         """Write ``traces/<name>`` and return its path without the endings."""
@@ -350,24 +254,9 @@ class Run:
         if name not in self.traces():
             close = nearest(name, self.traces())
             raise RunError(f"the run {self.id} has no trace {name!r}" + (f": {close!r}?" if close else ""))
-        self._own(f"{TRACES}/{name}.json")
-        self._own(f"{TRACES}/{name}.safetensors")
+        own_path(self.folder, f"{TRACES}/{name}.json")
+        own_path(self.folder, f"{TRACES}/{name}.safetensors")
         return DecodeTrace.load(self.folder / TRACES / name)
-
-    def _kept_results(self) -> tuple[dict[str, Any], pd.DataFrame]:
-        """Return figures and rows that new ones join; what is broken is left out with a warning."""
-        metrics, table = {"format": FORMAT, "results": [], "references": []}, pd.DataFrame()
-        try:
-            metrics = self.metrics()
-            table = self.per_user()
-        except RunError as error:
-            logger.warning("%s; what it held is lost, the rest is kept", error)
-        return metrics, table
-
-    def _own(self, name: str) -> Path:
-        """Return the path of a file of the run; raise when a link leads out of the runs folder."""
-        _assert_inside(self.folder.parent.parent, self.folder / name)
-        return self.folder / name
 
 
 def list_runs(runs_dir: Path) -> list[Run | BrokenRun]:
@@ -378,27 +267,6 @@ def list_runs(runs_dir: Path) -> list[Run | BrokenRun]:
     return [*sorted(whole, key=_created, reverse=True), *broken]
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; raise ``RunError`` that names it when it is broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        remedy = {METRICS: "evaluate the run again", MANIFEST: "give the command that made the run again"}
-        raise RunError(
-            f"{path} is no JSON ({error}): it was cut short, or is no file of a run"
-            + (f"; {remedy[path.name]}" if path.name in remedy else "")
-        ) from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file beside its place and rename it."""
-    write_text(path, _as_json(content))
-
-
-def _as_json(content: Any) -> str:
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
 def _run_ids(runs_dir: Path) -> list[str]:
     """Return ``<recipe>/<key>`` of every folder that is in the place of a run, in order."""
     if not runs_dir.is_dir():
@@ -407,9 +275,9 @@ def _run_ids(runs_dir: Path) -> list[str]:
     return [
         f"{recipe.name}/{path.name}"
         for recipe in recipes
-        if _is_inside(runs_dir, recipe)
+        if is_inside(runs_dir, recipe)
         for path in sorted(recipe.iterdir())
-        if _is_named_folder(path) and (not _is_inside(runs_dir, path) or _has_begun(path))
+        if _is_named_folder(path) and (not is_inside(runs_dir, path) or _has_begun(path))
     ]
 
 
@@ -445,7 +313,7 @@ def _read(runs_dir: Path, id_: str) -> Run | BrokenRun:
     folder = runs_dir / id_
     try:
         for path in (folder, folder / MANIFEST):
-            _assert_inside(runs_dir, path)
+            assert_inside(runs_dir, path)
         manifest = read_json(folder / MANIFEST)
         _check_manifest(manifest, id_)
     except FileNotFoundError:
@@ -472,44 +340,3 @@ def _check_manifest(manifest: Any, id_: str) -> None:
         raise RunError(f"{MANIFEST} has status {manifest['status']!r}, known: {', '.join(STATUSES)}")
     if f"{manifest['recipe']}/{manifest['key']}" != id_:
         raise RunError(f"{MANIFEST} belongs to {manifest['recipe']}/{manifest['key']}: the folder was moved")
-
-
-def _with_later_columns(table: pd.DataFrame, results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows of per_user.parquet with ``PER_USER_COLUMNS`` alone, unknown where an older version judged.
-
-    Rows of a version that kept one decoding of a kind are those of the one that its ``results`` name.
-    """
-    if "decoding" not in table:
-        of_kind = {_identity(result)[:3]: _identity(result)[3] for result in results}
-        kinds = zip(*(table[name] for name in RESULT_IDENTITY[:3]), strict=True) if len(table) else ()
-        table = table.assign(decoding=[of_kind.get(kind, "") for kind in kinds])
-    return table.reindex(columns=list(PER_USER_COLUMNS)).astype(_LATER_COLUMNS)
-
-
-def _identity(result: Mapping[str, Any]) -> tuple[str, str, bool, str]:
-    """Return what tells a result from others of the run: where several decodings were judged, each has its own."""
-    protocol = result["protocol"]
-    return result["part"], result["recommend"], protocol["filter_seen"], decoding_name(protocol.get("decode"))
-
-
-def _is_inside(runs_dir: Path, path: Path) -> bool:
-    return path.resolve().is_relative_to(runs_dir.resolve())
-
-
-def _assert_inside(runs_dir: Path, path: Path) -> None:
-    if not _is_inside(runs_dir, path):
-        raise RunError(f"{path} leads out of the runs folder {runs_dir}: it is not opened")
-
-
-@contextlib.contextmanager
-def _locked(path: Path, operation: int) -> Iterator[None]:
-    """Hold a lock that ends with the process, whatever ends it."""
-    with explained(path):
-        file = path.open("a")
-    with file:
-        fcntl.flock(file, operation)
-        yield
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]

@@ -18,7 +18,8 @@ from diffsasrec.config import unknown_name
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means, percentile_interval
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
-from workbench.runs import Run, RunError
+from workbench.run_files import RunError
+from workbench.runs import Run
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
 TitleOf = Callable[[int], str]

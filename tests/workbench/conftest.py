@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -14,6 +17,8 @@ import pandas as pd
 import pytest
 
 from tests.workbench.small_runs import tiny
+from workbench import cli
+from workbench.commands.messages import show_warning
 from workbench.datasets import prepare
 from workbench.experiments import run_experiment
 
@@ -86,3 +91,33 @@ def notebook() -> Callable[..., str]:
         return str(folder / f"{name}.ipynb")
 
     return write
+
+
+@pytest.fixture
+def workbench(world, monkeypatch, capsys):
+    """Call the command line in this process and return status, stdout and stderr."""
+    monkeypatch.setattr(logging.getLogger("workbench"), "level", logging.WARNING)
+    monkeypatch.setattr(logging.getLogger("diffsasrec"), "level", logging.WARNING)
+    monkeypatch.setattr("warnings.showwarning", show_warning)
+
+    def call(*arguments, runs=world.runs):
+        places = () if arguments[0] in ("prepare", "--help") else ("--runs", str(runs))
+        monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments), *places])
+        status = cli._status()
+        captured = capsys.readouterr()
+        return SimpleNamespace(status=status, out=captured.out, err=captured.err)
+
+    return call
+
+
+@pytest.fixture
+def train(workbench, world):
+    """Train a tiny model, or find the run that did, and return its id."""
+
+    def trained(model="diffsasrec"):
+        settings = [part for name, value in world.settings.items() for part in ("--set", f"{name}={value}")]
+        done = workbench("train", "--dataset", "circle", "--model", model, *settings)
+        assert done.status == 0, done.err
+        return done.out.strip()
+
+    return trained

@@ -15,7 +15,7 @@ from workbench import blocks
 from workbench.experiments import evaluate_run, run_experiment
 from workbench.open_runs import decode_user, default_decode_config, open_run
 from workbench.recipes import recipe
-from workbench.runs import RunError
+from workbench.run_files import RunError
 
 
 @pytest.fixture(scope="module")

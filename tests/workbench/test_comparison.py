@@ -17,7 +17,7 @@ from workbench.comparison import (
 )
 from workbench.experiments import evaluate_run, run_experiment
 from workbench.recipes import recipe
-from workbench.runs import RunError
+from workbench.run_files import RunError
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,9 @@ from workbench.experiments import TrainingError, evaluate_run, run_experiment, r
 from workbench.open_runs import decode_user, default_decode_config, open_run
 from workbench.paths import cache_dir
 from workbench.recipes import ExperimentConfig, recipe
-from workbench.runs import PER_USER_COLUMNS, Run, RunError, list_runs
+from workbench.run_files import RunError
+from workbench.run_results import PER_USER_COLUMNS
+from workbench.runs import Run, list_runs
 
 
 def test_the_key_knows_config_data_and_code_but_not_how_defaults_were_given(monkeypatch):

@@ -8,7 +8,7 @@ import streamlit as st
 from workbench.cases import CASES, Case, disagreement, find, rank_in_words, within
 from workbench.figure_style import percent
 from workbench.open_runs import SHORTEST_HISTORY
-from workbench.runs import RunError
+from workbench.run_files import RunError
 from workbench.tables import of_one_kind
 from workbench.views.judged import NAMES, Judged, choose, rows_of_sample
 from workbench.views.page import (

@@ -13,7 +13,8 @@ from diffsasrec.summary import head_items
 from diffsasrec.vocabulary import Vocabulary
 from workbench.cohort import rows_of
 from workbench.decoding_study import Outcome
-from workbench.runs import Run, RunError
+from workbench.run_files import RunError
+from workbench.runs import Run
 from workbench.tables import of_one_kind
 from workbench.views.page import check_address, plain
 from workbench.views.sources import EXAMPLE, Shelf, Source

@@ -11,7 +11,8 @@ from diffsasrec.embedding_health import EFFECTIVE_RANK, SPECTRUM
 from diffsasrec.models.base import WAYS
 from workbench.population_figures import spectrum_through_training
 from workbench.run_figures import collapse_curves, runs_scatter, training_curves
-from workbench.runs import Run, RunError
+from workbench.run_files import RunError
+from workbench.runs import Run
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
 from workbench.views.page import (
     Place,

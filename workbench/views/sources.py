@@ -43,7 +43,8 @@ from workbench.open_runs import (
     recommend_user,
 )
 from workbench.paths import runs_dir
-from workbench.runs import BrokenRun, Run, RunError, list_runs
+from workbench.run_files import RunError
+from workbench.runs import BrokenRun, Run, list_runs
 from workbench.views import example
 
 BASELINES = {"topk": "SASRec, top-K", "autoregressive": "SASRec, one after the other"}

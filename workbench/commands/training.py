@@ -1,0 +1,73 @@
+"""``workbench train`` and ``workbench evaluate``: a run that is made, and judged."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workbench.commands import DONE, FAILED
+from workbench.commands.messages import complain, log_progress, say
+from workbench.commands.options import RunArgument, RunsOption, SetOption, decode_config, run_named
+from workbench.settings import read_settings
+
+
+def train(
+    dataset: Annotated[str, typer.Option(help="a prepared data set, or one that can be")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="random, popularity, markov, gru4rec, sasrec, diffsasrec, block_diffusion, diffurec, "
+            "diffurecsys_v1, diffurecsys_v2, adrec"
+        ),
+    ],
+    seed: Annotated[int | None, typer.Option(help="of weights, order and masks")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="of training")] = None,
+    set_: SetOption = None,
+    force: Annotated[bool, typer.Option("--force", help="begin anew even if the run is finished")] = False,
+    resume_stale: Annotated[
+        bool, typer.Option("--resume-stale", help="go on with an unfinished run of other code")
+    ] = False,
+    runs: RunsOption = None,
+) -> int:
+    """Train a model, or return the run that did, and print its id.
+
+    Several processes train together under torchrun: torchrun --nproc-per-node=2 -m workbench.cli train ...
+    """
+    log_progress()
+    from workbench.experiments import run_in_ranks
+    from workbench.recipes import recipe
+
+    settings = read_settings(set_ or [])
+    for name, value in (("seed", seed), ("max_minutes", max_minutes)):
+        if value is not None and settings.setdefault(name, value) != value:
+            raise ValueError(
+                f"{name} is given twice: --{name.replace('_', '-')} {value}, --set {name}={settings[name]}"
+            )
+    config = recipe(dataset, model, **settings)
+    run = run_in_ranks(config, runs_dir=runs, force=force, resume_stale=resume_stale)
+    if run is None:  # the first of several processes speaks for all
+        return DONE
+    print(run.id)
+    message = (run.manifest.get("training") or {}).get("message", "nothing to train: counted")
+    if run.status != "done":
+        return complain(f"{message}; the same command goes on from here", FAILED)
+    say(message)
+    return DONE
+
+
+def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) -> None:
+    """Judge a run on the test part in every way it can recommend; --set changes how slots are decoded."""
+    log_progress()
+    from workbench.experiments import evaluate_run
+    from workbench.open_runs import open_run
+    from workbench.tables import for_people, protocol_notes, results_table
+
+    opened = open_run(run_named(run, runs))
+    config = decode_config(opened, set_) if set_ else None
+    evaluate_run(opened, decode_config=config)
+    figures = ["HR@10", "NDCG@10", "Coverage@10"]
+    table = results_table(opened.run)
+    print(for_people(table, figures).to_string(index=False))
+    for note in protocol_notes(table):
+        print(note)
