@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
@@ -20,6 +21,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds until the dashboard, or what a page is to say, is there: the machine may be busy
 CHROMIUM = Path("/usr/bin/chromium")
+HAS_FAILED = pytest.StashKey[bool]()
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -70,10 +72,29 @@ def pictures() -> Path:
     return folder
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[HAS_FAILED] = item.stash.get(HAS_FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def witnessed() -> Callable[[Page], Witness]:
-    """Begin to watch a page, and to be patient with it."""
-    return Witness
+def witnessed(request: pytest.FixtureRequest, pictures: Path) -> Iterator[Callable[[Page], Witness]]:
+    """Begin to watch a page, and to be patient with it; how it looked when a test failed is kept as a picture."""
+    pages: list[Page] = []
+
+    def watch(page: Page) -> Witness:
+        pages.append(page)
+        return Witness(page)
+
+    yield watch
+    for number, page in enumerate(page for page in pages if not page.is_closed()):
+        if request.node.stash.get(HAS_FAILED, False):
+            path = pictures / f"failed-{re.sub('[^a-z0-9]+', '-', request.node.name)}-{number}.png"
+            page.screenshot(path=path, full_page=True)
+            print(f"{page.url} looked like {path}")
+        page.context.close()
 
 
 @pytest.fixture(scope="session")
