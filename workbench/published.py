@@ -21,6 +21,7 @@ from workbench.run_files import read_json
 PROTOCOLS = "protocols.json"
 OURS = "ours"
 CAN_BE_TRUE = "yes"
+_WORDS = ("system", "can it be true", "measured differently")  # of a row of ours; the others are figures
 
 
 def audited(path: Path) -> pd.DataFrame:
@@ -104,8 +105,8 @@ def _ours(document: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[st
 def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the means of the rows that differ in their figures alone, in the order of their first ones."""
     table = pd.DataFrame(rows)
-    words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    return table.groupby(words, sort=False, as_index=False).mean()[list(table)]
+    means = table.groupby(list(_WORDS), sort=False, as_index=False).mean(numeric_only=True)
+    return means.reindex(columns=table.columns)
 
 
 def _as_published(protocol: Protocol, known: Mapping[str, Any]) -> Protocol:

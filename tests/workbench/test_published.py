@@ -89,6 +89,17 @@ def test_seeds_of_ours_are_one_row_of_their_means(folder: Path) -> None:
     assert table["HR@10"].tolist() == pytest.approx([0.3, 0.3, 0.25])
 
 
+def test_a_figure_that_no_seed_has_takes_no_row_away(folder: Path) -> None:
+    file = folder / "ours" / "toy-sasrec.json"
+    document = json.loads(file.read_text())
+    for result in document["metrics"]["results"]:
+        result["figures"]["FirstSlotMostConfident"] = {"value": None, "low": None, "high": None}
+    file.write_text(json.dumps(document))
+    table = beside_ours(folder / "table.csv", folder / "ours")["Toy"]
+    assert table["system"].tolist() == ["Toy, good", "Toy, bad", "ours: sasrec, top-K"]
+    assert table["FirstSlotMostConfident"].isna().all()
+
+
 def test_a_table_that_nothing_is_known_of_stands_alone(folder: Path, tmp_path: Path) -> None:
     assert beside_ours(folder / "table.csv", tmp_path / "nothing") == {}
     (folder / PROTOCOLS).unlink()
