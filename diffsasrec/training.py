@@ -154,7 +154,8 @@ class _Trainer:
             torch.manual_seed((seed + self.ranks.rank) % 2**63)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
                 draws = int(config_hash([seed, index]), 16) % 2**63
-                losses = losses_in_parts(stage.objective, batch.to(self.device), seed=draws)
+                parts, precision = batch.to(self.device), self.config.precision
+                losses = losses_in_parts(stage.objective, parts, seed=draws, precision=precision)
                 progress = stage.progress(state, num_batches=self.batches.num_batches, seconds=self.clock)
                 total += self.descent.step(losses, num_before=state.stage_step, progress=progress)
                 state.step += 1

@@ -109,12 +109,14 @@ class TrainingBatches:
         return uniform(self.seed, torch.tensor(number), torch.tensor(purpose), torch.arange(count)).numpy()
 
 
-def losses_in_parts(objective: Objective, batch: Batch, *, seed: int) -> Iterator[torch.Tensor]:
+def losses_in_parts(
+    objective: Objective, batch: Batch, *, seed: int, precision: str = "auto"
+) -> Iterator[torch.Tensor]:
     """Yield the losses of a batch's parts of similar length: they add up to its own, and few positions are padded.
 
     Every part draws with the same seed, by the places of its rows; a batch without a row has no part.
     """
     for part in batch.by_length():
-        with training_precision(part.history.device):
+        with training_precision(precision, part.history.device):
             loss = objective(part, generator=torch.Generator().manual_seed(seed)).value
         yield loss

@@ -17,6 +17,7 @@ from diffsasrec.checkpoint import CheckpointError, load_state
 from diffsasrec.config import unknown_name
 from diffsasrec.files import append_line, write_state, write_text
 from diffsasrec.learning_rate import SCHEDULES
+from diffsasrec.precision import PRECISIONS
 
 HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
 SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered: it chooses the best weights
@@ -41,6 +42,7 @@ class TrainConfig:
     average_decay: float = (
         0.0  # of a moving average of the weights, which is judged and kept instead; 0 is none
     )
+    precision: str = "auto"  # of matrix products: auto (by the device) | float32 | bfloat16
     evaluate_every: int = 1  # epochs
     patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
     max_validation_users: int | None = None  # None is all of them
@@ -61,6 +63,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.learning_rate_schedule not in SCHEDULES:
             raise unknown_name("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
         for name in ("decay_at", "decay_factor"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")

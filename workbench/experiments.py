@@ -26,6 +26,7 @@ from diffsasrec.config import config_hash, to_dict
 from diffsasrec.evaluation import Evaluation, evaluate
 from diffsasrec.models import build_model
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.precision import chosen_precision
 from diffsasrec.ranks import Ranks, joined, own_device
 from diffsasrec.sampling import Decoding
 from diffsasrec.splits import Split, make_split
@@ -235,6 +236,7 @@ def _manifest(
         "target_hash": split.target_hash("test"),
         "seed": config.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": chosen_precision(config.train.precision, device),
         "num_parameters": sum(weights.numel() for weights in model.parameters()),
         "notebook": notebook,
         "source_hash": source_hash(notebook),

@@ -1,17 +1,83 @@
-"""Precision by device: a CPU stays in float32."""
+"""Precision by device: what is chosen, and that every model learns the same in bf16 within what it rounds."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from diffsasrec.cross_entropy import linear_cross_entropy
-from diffsasrec.precision import training_precision
+from diffsasrec.models import MODELS, build_model
+from diffsasrec.precision import chosen_precision, training_precision
+from diffsasrec.splits import Split
+from diffsasrec.training import TrainConfig
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts
+
+CPU = torch.device("cpu")
 
 
-def test_a_cpu_trains_in_float32() -> None:
-    with training_precision(torch.device("cpu")):
-        assert not torch.is_autocast_enabled("cpu")
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "avx2": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_a_cpu_trains_in_bf16_where_it_has_it_in_hardware(monkeypatch, features, expected: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert chosen_precision("auto", CPU) == expected
+    assert chosen_precision("float32", CPU) == "float32"
+    assert chosen_precision("bfloat16", CPU) == "bfloat16"
+    with training_precision("auto", CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == getattr(torch, expected)
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown precision 'bf16'.*auto, bfloat16, float32"):
+        TrainConfig(precision="bf16")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, kind) in MODELS.items() if kind.trainable])
+def test_every_model_has_the_loss_and_gradients_of_float32_in_bf16(name: str, cycle_split: Split) -> None:
+    sizes = {"max_length": 12, "width": 32, "dropout": 0.0}
+    batches = {}
+    gradients: dict[str, torch.Tensor] = {}
+    losses: dict[str, float] = {}
+    for precision in ("float32", "bfloat16"):
+        model = build_model(name, sizes, cycle_split.interactions.num_items, seed=1).train()
+        batches = TrainingBatches(cycle_split, window=model.window, batch_size=64, seed=0).epoch(0)
+        torch.manual_seed(0)
+        loss = sum(losses_in_parts(model.loss, next(iter(batches)), seed=3, precision=precision))
+        assert isinstance(loss, torch.Tensor)
+        assert loss.dtype == torch.float32
+        loss.backward()
+        grown = [weights.grad for weights in model.parameters() if weights.grad is not None]
+        assert all(each.dtype == torch.float32 for each in grown)
+        gradients[precision] = torch.cat([each.flatten() for each in grown])
+        losses[precision] = loss.item()
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=5e-3)
+    assert losses["bfloat16"] != losses["float32"]
+    direction = torch.nn.functional.cosine_similarity(gradients["bfloat16"], gradients["float32"], dim=0)
+    assert direction > 0.99
+
+
+def test_the_cross_entropy_under_autocast_multiplies_in_bf16_and_adds_up_in_float32() -> None:
+    random = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(300, 16, generator=random), torch.randn(70, 16, generator=random)
+    columns, ones = torch.randint(0, 70, (300,), generator=random), torch.full((300,), 1 / 300)
+    found, gradients = {}, {}
+    for precision in ("float32", "bfloat16"):
+        states, items = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        with training_precision(precision, CPU):
+            loss = linear_cross_entropy(states, items, columns, row_weight=ones)
+        loss.backward()
+        found[precision], gradients[precision] = loss.detach(), (states.grad, items.grad)
+        assert loss.dtype == states.grad.dtype == items.grad.dtype == torch.float32
+    torch.testing.assert_close(found["bfloat16"], found["float32"], rtol=2e-3, atol=0)
+    for rough, exact in zip(gradients["bfloat16"], gradients["float32"], strict=True):
+        assert (rough - exact).norm() < 0.01 * exact.norm()
+        assert not torch.equal(rough, exact)
 
 
 def test_the_cross_entropy_of_hidden_states_in_bf16_is_formed_in_float32() -> None:
