@@ -5,8 +5,10 @@ DIFFSASREC_DATA, else sequences of its shape; length 200, width 50, 2 blocks, 2 
 
 The straightforward form is the same network with the same weights and the same masks, written as SASRec's and
 DiffSASRec's public code is: every window padded to the full length, ``nn.MultiheadAttention``, logits of all
-positions, torch's own cross entropy over (B, L, N). Its figure counts real items too. Both take turns, a step each.
-A model without such a form is timed alone. Letters: B windows, L positions, D width, N items.
+positions, torch's own cross entropy over (B, L, N), in float32. Its figure counts real items too. All take turns, a
+step each: it, ours, ours in float32, and it under autocast to what ours multiplies in (``precision``), so that what
+that is worth can be told from the rest. A model without such a form is timed alone.
+Letters: B windows, L positions, D width, N items.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from diffsasrec.masking import draw_times, mask_probability, mask_tokens
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
+from diffsasrec.precision import chosen_precision, training_precision
 from diffsasrec.sequences import Batch
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
@@ -56,46 +59,53 @@ def main() -> None:
     print(f"torch {torch.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {name}")
     for threads in given.threads:
         torch.set_num_threads(threads)
-        peak = matrix_throughput()
-        print(f"{threads} thread(s): fp32 products of 2,048 x 2,048 matrices reach {peak / 1e9:.0f} GFLOP/s")
+        precision = chosen_precision("auto", torch.device("cpu"))
+        peaks = {name: matrix_throughput(name) for name in sorted({"float32", precision})}
+        shown = ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {name}" for name, peak in peaks.items())
+        print(f"{threads} thread(s): products of 2,048 x 2,048 matrices reach {shown}")
         for model in given.models:
-            compare_speed(model, split, rounds=given.rounds, peak=peak)
+            compare_speed(model, split, rounds=given.rounds, precision=precision, peaks=peaks)
     for model in given.models:
         if given.curve_steps > 0 and model in STRAIGHTFORWARD:
             compare_curves(model, split, num_steps=given.curve_steps)
 
 
-def compare_speed(name: str, split: Split, *, rounds: int, peak: float) -> None:
-    """Print the medians of both forms over the same batches, and the share of ``peak`` that ours reaches."""
-    ours = Trainee.ours(name, split, dropout=0.2)
-    theirs = Trainee.straightforward(name, split, dropout=0.2) if name in STRAIGHTFORWARD else None
-    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    worked: dict[str, list[float]] = {"ours": [], "theirs": []}
+def compare_speed(name: str, split: Split, *, rounds: int, precision: str, peaks: dict[str, float]) -> None:
+    """Print the medians of all forms over the same batches, and the share of the throughput that ours reaches."""
+    trainees = {f"ours in {each}": Trainee.ours(name, split, dropout=0.2, precision=each) for each in peaks}
+    if name in STRAIGHTFORWARD:
+        trainees |= {
+            f"straightforward in {each}": Trainee.straightforward(name, split, dropout=0.2, precision=each)
+            for each in peaks
+        }
+    seconds: dict[str, list[float]] = {who: [] for who in trainees}
+    worked: dict[str, list[float]] = {who: [] for who in trainees}
     operations = real_items = 0.0
-    batches = endless(split, name, BATCH_SIZE)
-    for number, batch in zip(range(rounds + 1), batches, strict=False):
-        for who, trainee in (("ours", ours), ("theirs", theirs)):
-            if trainee is not None:
-                began, busy = time.perf_counter(), time.process_time()
-                trainee.step(batch)
+    for number, batch in zip(range(rounds + 1), endless(split, name, BATCH_SIZE), strict=False):
+        for who, trainee in trainees.items():
+            began, busy = time.perf_counter(), time.process_time()
+            trainee.step(batch)
+            if number > 0:  # the first step warms up
                 seconds[who].append((time.perf_counter() - began) / int(batch.lengths.sum()))
                 worked[who].append((time.process_time() - busy) / int(batch.lengths.sum()))
-        if number == 0:  # the first step warms up
-            seconds, worked = {"ours": [], "theirs": []}, {"ours": [], "theirs": []}
-        elif name in OPERATIONS:
+        if number > 0 and name in OPERATIONS:
             operations += OPERATIONS[name](batch.lengths.double())
             real_items += int(batch.lengths.sum())
-    rate = 1 / statistics.median(seconds["ours"])
+    ours, theirs = f"ours in {precision}", "straightforward in float32"
+    rate = 1 / statistics.median(seconds[ours])
     print(f"  {name}: {rate:,.0f} real items/s", end="")
-    if theirs is not None:
-        ratio = statistics.median(seconds["theirs"]) / statistics.median(seconds["ours"])
-        print(f"; straightforward form {rate / ratio:,.0f}: {ratio:.1f} times (goal: {GOAL:g}", end="")
-        ratio = statistics.median(worked["theirs"]) / statistics.median(worked["ours"])
-        print(f"; {ratio:.1f} times by processor time)", end="")
+    if theirs in trainees:
+        ratios = [
+            statistics.median(each[theirs]) / statistics.median(each[ours]) for each in (seconds, worked)
+        ]
+        print(f", {ratios[0]:.1f} times the straightforward form (goal: {GOAL:g};", end=" ")
+        print(f"{ratios[1]:.1f} times by processor time)", end="")
     if operations:
         each = operations / real_items
-        print(f"; {each / 1e6:.2f} MFLOP an item, {each * rate / peak:.0%} of that throughput", end="")
-    print()
+        print(f"; {each / 1e6:.2f} MFLOP an item,", end=" ")
+        print(", ".join(f"{each * rate / peak:.0%} of {kind}'s" for kind, peak in peaks.items()), end="")
+    others = {who: 1 / statistics.median(times) for who, times in seconds.items() if who != ours}
+    print("".join(f"; {who} {other:,.0f}" for who, other in others.items()))
 
 
 def compare_curves(name: str, split: Split, *, num_steps: int) -> None:
@@ -132,23 +142,29 @@ class Trainee:
         network.train()
 
     @classmethod
-    def ours(cls, name: str, split: Split, *, dropout: float) -> Trainee:
+    def ours(cls, name: str, split: Split, *, dropout: float, precision: str = "auto") -> Trainee:
         """Return what ``fit`` does for a batch."""
         model = fresh(name, split, dropout)
         descent = Descent(model, TrainConfig())
-        return cls(
-            model,
-            lambda batch, seed: descent.step(losses_in_parts(model.loss, batch, seed=seed), num_before=100),
-        )
+
+        def step(batch: Batch, seed: int) -> float:
+            losses = losses_in_parts(model.loss, batch, seed=seed, precision=precision)
+            return descent.step(losses, num_before=100)
+
+        return cls(model, step)
 
     @classmethod
-    def straightforward(cls, name: str, split: Split, *, dropout: float) -> Trainee:
+    def straightforward(
+        cls, name: str, split: Split, *, dropout: float, precision: str = "float32"
+    ) -> Trainee:
         """Return the same from the same weights, in the published form."""
         network = StraightforwardNetwork(fresh(name, split, dropout), dropout)
         optimizer = torch.optim.AdamW(network.parameters(), lr=TrainConfig().learning_rate, weight_decay=0.0)
 
         def step(batch: Batch, seed: int) -> float:
-            loss = STRAIGHTFORWARD[name](network, batch, generator=torch.Generator().manual_seed(seed)).value
+            with training_precision(precision, torch.device("cpu")):
+                generator = torch.Generator().manual_seed(seed)
+                loss = STRAIGHTFORWARD[name](network, batch, generator=generator).value
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), TrainConfig().clip_norm)
@@ -262,9 +278,9 @@ def diffsasrec_operations(lengths: torch.Tensor) -> float:
 OPERATIONS = {"sasrec": sasrec_operations, "diffsasrec": diffsasrec_operations}
 
 
-def matrix_throughput() -> float:
-    """Return the operations per second of large fp32 products: the best of several."""
-    matrix = torch.randn(2048, 2048)
+def matrix_throughput(precision: str) -> float:
+    """Return the operations per second of large products: the best of several."""
+    matrix = torch.randn(2048, 2048).to(getattr(torch, precision))
     seconds = []
     for _ in range(10):
         began = time.perf_counter()

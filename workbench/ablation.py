@@ -43,6 +43,12 @@ VARIANTS: dict[str, dict[str, Any]] = {  # name -> settings of a recipe, on top 
     "relative time": {"relative_time": True},
     "item categories": {"item_features": True},
     "average of the weights, .99": {"average_decay": 0.99},
+    "clipped and averaged": {"weighting": "clipped", "average_decay": 0.99},
+    "clipped, averaged, categories": {
+        "weighting": "clipped",
+        "average_decay": 0.99,
+        "item_features": True,
+    },
     "MASK and PAD as labels": {"labels": "tokens"},
     "PAD masked and restored": {"labels": "tokens", "masks_padding": True},
 }
