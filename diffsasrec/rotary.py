@@ -17,7 +17,10 @@ def turns(positions: torch.Tensor, num_features: int) -> torch.Tensor:
 
 
 def rotate(vectors: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Return vectors (B, H, L, E), each pair of features (e, e + E / 2) turned by its angle, (L, E / 2)."""
+    """Return vectors (B, H, L, E), each pair of features (e, e + E / 2) turned by its angle, (L, E / 2).
+
+    They are turned in the type of the angles, and come in their own: attention takes one type, also under autocast.
+    """
     cosine, sine = angles.cos(), angles.sin()
     first, second = vectors.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(vectors.dtype)

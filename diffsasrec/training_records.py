@@ -39,9 +39,7 @@ class TrainConfig:
     decay_at: float = 30 / 41  # step: share of a stage before the decay; DiffuRecSys' is epoch 30 of 41
     decay_factor: float = 0.1  # step: what the learning rate is multiplied by then
     clip_norm: float = 1.0
-    average_decay: float = (
-        0.0  # of a moving average of the weights, which is judged and kept instead; 0 is none
-    )
+    average_decay: float = 0.0  # of a moving average of the weights, which is judged and kept; 0 is none
     precision: str = "auto"  # of matrix products: auto (by the device) | float32 | bfloat16
     evaluate_every: int = 1  # epochs
     patience: int = 10  # evaluations without a better NDCG@10 before a stage ends
@@ -61,17 +59,15 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.learning_rate_schedule not in SCHEDULES:
-            raise unknown_name("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
-        if self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS)
+        for name, known in (("learning_rate_schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
         for name in ("decay_at", "decay_factor"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if self.max_validation_users is not None and self.max_validation_users < 1:
-            raise ValueError(
-                f"max_validation_users must be at least 1, or None for all, got {self.max_validation_users}"
-            )
+            most = self.max_validation_users
+            raise ValueError(f"max_validation_users must be at least 1, or None for all, got {most}")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be above 0, or None for no limit, got {self.max_minutes}")
         if not 0 <= self.average_decay < 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from diffsasrec.cross_entropy import linear_cross_entropy
-from diffsasrec.models import MODELS, build_model
+from diffsasrec.models import build_model
 from diffsasrec.precision import chosen_precision, training_precision
 from diffsasrec.splits import Split
 from diffsasrec.training import TrainConfig
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
+from tests.diffsasrec.test_trajectories import CASES
 
 CPU = torch.device("cpu")
 
@@ -34,32 +36,46 @@ def test_a_cpu_trains_in_bf16_where_it_has_it_in_hardware(monkeypatch, features,
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown precision 'bf16'.*auto, bfloat16, float32"):
+    with pytest.raises(ValueError, match=r"unknown precision 'bf16'.*auto, bfloat16, float32"):
         TrainConfig(precision="bf16")
 
 
-@pytest.mark.parametrize("name", [name for name, (_, kind) in MODELS.items() if kind.trainable])
-def test_every_model_has_the_loss_and_gradients_of_float32_in_bf16(name: str, cycle_split: Split) -> None:
-    sizes = {"max_length": 12, "width": 32, "dropout": 0.0}
-    batches = {}
-    gradients: dict[str, torch.Tensor] = {}
+@pytest.mark.parametrize(
+    ("case", "dropout"),
+    [
+        (case, dropout)
+        for case, (name, _, _) in CASES.items()
+        for dropout in (0.0, 0.1)
+        if not (name == "gru4rec" and dropout)  # torch's dropout within a GRU draws differently by type
+    ],
+)
+def test_every_model_has_the_loss_and_gradients_of_float32_in_bf16(
+    case: str, dropout: float, cycle_split: Split
+) -> None:
+    name, config, objective = CASES[case]
     losses: dict[str, float] = {}
+    gradients: dict[str, torch.Tensor] = {}
     for precision in ("float32", "bfloat16"):
-        model = build_model(name, sizes, cycle_split.interactions.num_items, seed=1).train()
-        batches = TrainingBatches(cycle_split, window=model.window, batch_size=64, seed=0).epoch(0)
+        model = build_model(name, config | {"dropout": dropout}, cycle_split.interactions.num_items, seed=1)
+        batches = TrainingBatches(cycle_split, window=model.window, batch_size=64, seed=0)
         torch.manual_seed(0)
-        loss = sum(losses_in_parts(model.loss, next(iter(batches)), seed=3, precision=precision))
-        assert isinstance(loss, torch.Tensor)
-        assert loss.dtype == torch.float32
-        loss.backward()
+        loss = torch.zeros(())
+        for part in losses_in_parts(
+            model.train().objectives()[objective],
+            next(iter(batches.epoch(0))),
+            seed=3,
+            precision=precision,
+        ):
+            assert part.dtype == torch.float32
+            part.backward()
+            loss += part.detach()
         grown = [weights.grad for weights in model.parameters() if weights.grad is not None]
         assert all(each.dtype == torch.float32 for each in grown)
         gradients[precision] = torch.cat([each.flatten() for each in grown])
         losses[precision] = loss.item()
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=5e-3)
     assert losses["bfloat16"] != losses["float32"]
-    direction = torch.nn.functional.cosine_similarity(gradients["bfloat16"], gradients["float32"], dim=0)
-    assert direction > 0.99
+    assert functional.cosine_similarity(gradients["bfloat16"], gradients["float32"], dim=0) > 0.99
 
 
 def test_the_cross_entropy_under_autocast_multiplies_in_bf16_and_adds_up_in_float32() -> None:
@@ -84,7 +100,7 @@ def test_the_cross_entropy_of_hidden_states_in_bf16_is_formed_in_float32() -> No
     random = torch.Generator().manual_seed(0)
     hidden, weight = torch.randn(5, 4, generator=random).bfloat16(), torch.randn(7, 4, generator=random)
     columns, ones = torch.tensor([0, 1, 2, 6, 6]), torch.ones(5)
-    expected = torch.nn.functional.cross_entropy(hidden.float() @ weight.T, columns, reduction="sum")
+    expected = functional.cross_entropy(hidden.float() @ weight.T, columns, reduction="sum")
     hidden.requires_grad_()
     found = linear_cross_entropy(hidden, weight, columns, row_weight=ones)
     torch.testing.assert_close(found, expected)
