@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from diffsasrec.models import MODELS
 from tests.workbench.sentences import is_one_sentence
 
 
@@ -85,6 +86,11 @@ def test_the_help_names_every_command_in_the_order_of_the_work(workbench):
     names = re.findall(r"^\W*([a-z]+) {2,}\w", called.out.partition("Commands")[2], re.MULTILINE)
     order = "prepare train evaluate decode rules runs keep audit report demo batch"
     assert names == order.split()
+
+
+def test_the_help_of_train_names_every_model(workbench):
+    words = set(re.findall(r"\w+", workbench("train", "--help").out))
+    assert set(MODELS) <= words
 
 
 def test_nothing_slow_is_imported_before_a_command_needs_it():

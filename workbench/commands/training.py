@@ -17,8 +17,8 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="random, popularity, markov, gru4rec, sasrec, diffsasrec, block_diffusion, diffurec, "
-            "diffurecsys_v1, diffurecsys_v2, adrec"
+            help="random, popularity, markov, transitions, gru4rec, sasrec, diffsasrec, bert4rec, "
+            "block_diffusion, diffurec, diffurecsys_v1, diffurecsys_v2, adrec"
         ),
     ],
     seed: Annotated[int | None, typer.Option(help="of weights, order and masks")] = None,
