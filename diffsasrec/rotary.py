@@ -23,4 +23,6 @@ def rotate(vectors: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     """
     cosine, sine = angles.cos(), angles.sin()
     first, second = vectors.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(vectors.dtype)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(
+        vectors.dtype
+    )

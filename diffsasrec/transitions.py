@@ -7,14 +7,17 @@ history. Letters: B users, L history length, N real items, P pairs of items.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from diffsasrec.counting import count_pairs
+from diffsasrec.reading import Reading, SlotReader
 from diffsasrec.splits import Split
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
@@ -72,16 +75,20 @@ class Transitions(nn.Module):
         self.chances = torch.from_numpy(weight / (followed[first] + _DOUBT)).float().to(self.offsets.device)
 
     def chances_after(self, history: torch.Tensor) -> torch.Tensor:
-        """Return what the counts say of the next item (B, N): at least 0, and at most 1 in sum."""
-        latest = history[:, -_READ:]
-        found = torch.zeros(len(history), len(self.offsets) - 1, device=history.device)
+        """Return what the counts say of the item after each history (B, L): (B, N), at least 0, at most 1 in sum.
+
+        A MASK in a history is passed over, as padding is.
+        """
+        latest, num_items = history[:, -_READ:], len(self.offsets) - 1
+        found = torch.zeros(len(history), num_items, device=history.device)
         weight = self.decay ** torch.arange(latest.shape[1] - 1, -1, -1, device=history.device)
-        weight = weight * (latest != PAD_ID)  # (B, places)
+        is_item = (latest != PAD_ID) & (latest <= num_items)
+        weight = weight * is_item  # (B, places)
         weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
         for place in range(latest.shape[1]):
-            is_item = latest[:, place] != PAD_ID
-            user, pair = pairs_of(Vocabulary.to_column(latest[is_item, place]), self.offsets)
-            user = is_item.nonzero().flatten()[user]
+            speaks = is_item[:, place].nonzero().flatten()
+            user, pair = pairs_of(Vocabulary.to_column(latest[speaks, place]), self.offsets)
+            user = speaks[user]
             found[user, self.followers[pair]] += weight[user, place] * self.chances[pair]
         return found
 
@@ -100,6 +107,44 @@ class Transitions(nn.Module):
         """Make room for as many pairs as were counted."""
         make_room(self, state_dict, prefix, ("followers", "chances"))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+class MixedReader(SlotReader):
+    """A reader whose slots know the counts as well: of each slot, what they say after the tokens that stand before it.
+
+    Empty slots are passed over: with none filled the counts say much the same of all K, as of the next item.
+    """
+
+    def __init__(self, reader: SlotReader, transitions: Transitions) -> None:
+        self.reader, self.transitions = reader, transitions
+
+    def read(self, history: torch.Tensor, *, num_slots: int, refresh: int = 1) -> Reading:
+        """Return the reading of histories (B, L) long."""
+        return _MixedReading(
+            self.reader.read(history, num_slots=num_slots, refresh=refresh), history, self.transitions
+        )
+
+
+class _MixedReading(Reading):
+    """What a model says of slots, mixed row by row."""
+
+    def __init__(self, reading: Reading, history: torch.Tensor, transitions: Transitions) -> None:
+        self.reading, self.transitions = reading, transitions
+        self.latest = functional.pad(history, (_READ, 0), value=PAD_ID)[:, -_READ:]  # (B, places)
+
+    def logits(
+        self, users: torch.Tensor, slots: torch.Tensor, wanted: torch.Tensor, *, step: int, num_rows: int
+    ) -> Iterator[torch.Tensor]:
+        tokens = torch.cat([self.latest[users], slots], dim=1)
+        places = torch.arange(_READ, device=slots.device)
+        user, slot = wanted.nonzero(as_tuple=True)
+        before = tokens[user[:, None], slot[:, None] + places]  # (R, places)
+        given = self.reading.logits(users, slots, wanted, step=step, num_rows=num_rows)
+        for logits, here in zip(given, before.split(num_rows), strict=True):
+            yield self.transitions.mixed(logits, here)
+
+    def retain(self, users: torch.Tensor) -> None:
+        self.reading.retain(users)
 
 
 def pairs_of(column: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,7 +23,7 @@ from diffsasrec.sampling import Decoding, SampleConfig
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
-from diffsasrec.transitions import TransitionConfig, Transitions
+from diffsasrec.transitions import MixedReader, TransitionConfig, Transitions
 from diffsasrec.vocabulary import Vocabulary
 
 WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
@@ -117,7 +117,7 @@ class SequentialModel(nn.Module, ABC):
         self._check_kind(config)
         assert isinstance(config, DecodeConfig)
         return decode(
-            self.slot_reader(config.num_slots),
+            self._mixed_slots(config.num_slots),
             self.history_before(config.num_slots, history),
             num_items=self.num_items,
             forbidden=forbidden,
@@ -136,7 +136,7 @@ class SequentialModel(nn.Module, ABC):
     ) -> Recommendations:
         """Return the items that are likeliest in any of K masked slots behind each history (B, L); errors as above."""
         return any_slot(
-            self.slot_reader(num_slots),
+            self._mixed_slots(num_slots),
             self.history_before(num_slots, history),
             num_items=self.num_items,
             num_slots=num_slots,
@@ -209,6 +209,11 @@ class SequentialModel(nn.Module, ABC):
     def _mixed(self, logits: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
         """Return scores (B, N) with the counted transitions' share, where the config gives them one."""
         return logits if self.transitions is None else self.transitions.mixed(logits, history)
+
+    def _mixed_slots(self, num_slots: int) -> SlotReader:
+        """Return what decoding asks, with the counted transitions' share of each slot."""
+        reader = self.slot_reader(num_slots)
+        return reader if self.transitions is None else MixedReader(reader, self.transitions)
 
     def _check_decoding(self, decoding: Decoding, way: str, num_recommendations: int) -> None:
         """Raise ``ValueError`` where a decoding does not fit what is asked, or the model."""

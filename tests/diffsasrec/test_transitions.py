@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsasrec.checkpoint import load_checkpoint, save_checkpoint
+from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import MODELS, build_model
+from diffsasrec.reading import Rereader
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training import TrainConfig, fit
-from diffsasrec.transitions import TransitionConfig, Transitions
+from diffsasrec.transitions import MixedReader, TransitionConfig, Transitions
 
 MIXED = [name for name, (config, _) in MODELS.items() if issubclass(config, TransitionConfig)]
 SMALL = {"max_length": 12, "width": 8, "dropout": 0.0}
@@ -40,9 +42,9 @@ def in_a_loop(split: Split, history: list[int], *, decay: float) -> np.ndarray:
                 pairs[first, second] += decay**apart
     chances = pairs / (pairs.sum(axis=1, keepdims=True) + 5)
     latest = history[-10:][::-1]
-    weights = np.array([decay**back if token else 0.0 for back, token in enumerate(latest)])
-    told = sum(weight * chances[token - 1] for weight, token in zip(weights, latest, strict=True) if token)
-    return told / weights.sum()
+    says = [(decay**back, token) for back, token in enumerate(latest) if 0 < token <= num_items]
+    told = sum((weight * chances[token - 1] for weight, token in says), np.zeros(num_items))
+    return told / max(1e-12, sum(weight for weight, _ in says))
 
 
 @settings(deadline=None, max_examples=50)
@@ -51,7 +53,8 @@ def test_counts_are_those_of_a_loop(rows, decay, data):
     split = split_of([*rows, *((9, item, 100 + item) for item in range(1, 7))])
     num_items = split.interactions.num_items
     lengths = data.draw(st.lists(st.integers(1, 14), min_size=1, max_size=3))
-    tokens = [data.draw(st.lists(st.integers(1, num_items), min_size=n, max_size=n)) for n in lengths]
+    items_and_mask = st.integers(1, num_items + 1)
+    tokens = [data.draw(st.lists(items_and_mask, min_size=n, max_size=n)) for n in lengths]
     history = torch.tensor([[0] * (14 - len(items)) + items for items in tokens])
     transitions = Transitions(TransitionConfig(transition_share=0.5, transition_decay=decay), num_items)
     transitions.count(split)
@@ -80,6 +83,41 @@ def test_the_mixture_is_a_distribution_and_leaves_the_model_what_the_counts_do_n
     torch.testing.assert_close(mixed, own + 0.4 * said)
     assert said[2].sum() == 0  # nothing followed 4 and 5 in training
     torch.testing.assert_close(mixed[2], logits[2].softmax(0))
+
+
+@pytest.mark.parametrize("length", [2, 12])
+def test_each_slot_is_mixed_by_what_stands_before_it(length: int):
+    split = split_of([(user, item, item) for user in range(3) for item in range(1, 7)])
+    transitions = Transitions(TransitionConfig(transition_share=0.6, transition_decay=0.7), 6)
+    transitions.count(split)
+    mask = 7
+    history = torch.tensor([[1, 2], [0, 3], [5, 6]]).repeat(1, length // 2)
+    users, slots = torch.tensor([0, 1, 1, 2]), torch.tensor([[mask] * 3, [4, mask, 1], [mask] * 3, [2, 3, 4]])
+    wanted = torch.tensor([[True, True, True], [False, True, False], [True, False, True], [True, True, True]])
+    given = torch.randn(4, 3, 6)
+    reading = MixedReader(Rereader(lambda tokens: given), transitions).read(history, num_slots=3)
+    found = torch.cat(list(reading.logits(users, slots, wanted, step=0, num_rows=2)))
+    expected = [
+        transitions.mixed(
+            given[row, slot][None], torch.cat([history[users[row]], slots[row, :slot]])[None, -10:]
+        )[0]
+        for row, slot in wanted.nonzero().tolist()
+    ]
+    torch.testing.assert_close(found, torch.stack(expected))
+    assert not torch.allclose(found, given[wanted].log_softmax(1), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in MIXED if "diffusion" in MODELS[name][1].ways])
+def test_the_first_empty_slot_is_mixed_as_the_next_item_is(name: str, cycle_split: Split):
+    model = build_model(name, {**SMALL, "transition_share": 0.9}, cycle_split.interactions.num_items).eval()
+    model.count(cycle_split)
+    history = torch.tensor([[0, 1, 2], [3, 4, 5]])
+    config = DecodeConfig(num_slots=2, rule="left_to_right", rank_by="slot")
+    with torch.no_grad():
+        trace = model.decode(history, forbidden=None, user_seeds=torch.zeros(2).long(), config=config)
+    assert trace.recommendations().items.tolist() == [[3, 4], [6, 7]]  # the circle goes on from each slot
+    first = model.any_slot(history, forbidden=None, num_slots=1).items
+    assert first.flatten().tolist() == [3, 6]
 
 
 @pytest.mark.parametrize("name", MIXED)
