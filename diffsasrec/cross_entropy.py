@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-_CHUNK_ELEMENTS = 1 << 19  # logits held at once
+_CHUNK_BYTES = 1 << 21  # of logits held at once
 _FEWEST_ROWS = 32  # of a chunk all the same: with fewer, every row costs a pass over all item weights
 
 
@@ -46,9 +46,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, item_weight, columns, row_weight, product_type):  # noqa: ANN001, ANN205
-        num_rows = max(_FEWEST_ROWS, _CHUNK_ELEMENTS // item_weight.shape[0])
         weighted_hidden = hidden * row_weight[:, None]
         states, items, weighted = (each.to(product_type) for each in (hidden, item_weight, weighted_hidden))
+        num_rows = max(_FEWEST_ROWS, _CHUNK_BYTES // (states.element_size() * len(items)))
         room = [states.new_empty(min(num_rows, len(states)), len(items)) for _ in range(2)]
         hidden_gradient = torch.empty_like(states)
         weight_gradient = hidden.new_zeros(

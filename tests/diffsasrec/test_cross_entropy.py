@@ -12,7 +12,7 @@ from diffsasrec.cross_entropy import linear_cross_entropy
 
 @pytest.mark.parametrize("chunk_elements", [1, 30 * 7, 30 * 50, 10**6])
 def test_chunks_of_any_size_give_the_plain_loss_and_gradients(monkeypatch, chunk_elements: int) -> None:
-    monkeypatch.setattr(cross_entropy, "_CHUNK_ELEMENTS", chunk_elements)
+    monkeypatch.setattr(cross_entropy, "_CHUNK_BYTES", 8 * chunk_elements)
     monkeypatch.setattr(cross_entropy, "_FEWEST_ROWS", 1)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(50, 8, generator=generator, dtype=torch.float64, requires_grad=True)
