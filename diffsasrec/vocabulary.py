@@ -88,8 +88,9 @@ class Vocabulary:
             raise ValueError(
                 f"item ids of type {wanted.dtype} do not fit a catalogue of type {self.item_ids.dtype}"
             )
-        column = np.searchsorted(self.item_ids, wanted)
-        found = self.item_ids[np.minimum(column, self.num_items - 1)] == wanted
+        known = wanted.astype(self.item_ids.dtype)  # of a longer type, all ids would be copied to it
+        column = np.searchsorted(self.item_ids, known)
+        found = (self.item_ids[np.minimum(column, self.num_items - 1)] == known) & (known == wanted)
         if not np.all(found):
             unknown = np.atleast_1d(wanted)[~np.atleast_1d(found)][0]
             close = nearest(str(unknown), [str(value) for value in self.item_ids[:100_000]])

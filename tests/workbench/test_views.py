@@ -7,7 +7,9 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -1132,6 +1134,13 @@ def test_a_side_of_the_comparison_is_decoded_alike_on_the_page_where_it_stands_a
     assert [left["change"] for left in found["branches"]] == [f"1: pin 1={free}"]
     for name in ("rule", "num_slots", "num_steps", "temperature", "seed"):
         assert found[name] == getattr(config, name)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(2, [2, 3]), (9, [2, 3, 1, 4])])
+def test_the_most_popular_are_unseen_and_of_equal_ones_the_first(length: int, expected: list[int]) -> None:
+    source = SimpleNamespace(counts=np.array([3, 5, 5, 0, 9]), history=lambda request: [5, 5])
+    request = SimpleNamespace(config=SimpleNamespace(length=length))
+    assert sources.most_popular(source, request) == expected
 
 
 def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):

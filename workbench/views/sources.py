@@ -12,17 +12,18 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
+import torch
 from numpy.typing import NDArray
 
 from diffsasrec.checkpoint import WEIGHTS
 from diffsasrec.config import from_dict, to_dict, unknown_name
 from diffsasrec.decode_config import RULES, DecodeConfig
+from diffsasrec.largest import largest_columns
 from diffsasrec.models import MODELS
 from diffsasrec.sampling import Decoding
 from diffsasrec.splits import Part
@@ -423,9 +424,10 @@ def _recommended(
 
 def most_popular(source: Source, request: DecodeRequest) -> list[int]:
     """Return the tokens of the items that occur most often in training and not in the history."""
-    seen = set(source.history(request))
-    tokens = (Vocabulary.to_token(int(column)) for column in np.argsort(-source.counts, kind="stable"))
-    return list(islice((int(token) for token in tokens if token not in seen), request.config.length))
+    counts = torch.from_numpy(source.counts.copy())
+    counts[Vocabulary.to_column(torch.tensor(source.history(request), dtype=torch.long))] = -1
+    best, columns = largest_columns(counts[None], min(request.config.length, len(counts)))
+    return Vocabulary.to_token(columns[best >= 0]).tolist()
 
 
 def shelf() -> Shelf:
