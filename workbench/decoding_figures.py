@@ -13,14 +13,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.figure_style import (
-    BLUE,
+    COLORS,
     DASHES,
     GREEN,
     GREY,
-    ORANGE,
     PALE,
-    PURPLE,
     SKY,
+    SYMBOLS,
     VERMILLION,
     cycle,
     finish,
@@ -28,23 +27,6 @@ from workbench.figure_style import (
     label,
 )
 
-COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, GREY)
-SYMBOLS = (
-    "circle",
-    "diamond",
-    "square",
-    "cross",
-    "triangle-up",
-    "star",
-    "x",
-    "pentagon",
-    "hexagon",
-    "triangle-down",
-    "bowtie",
-    "hourglass",
-    "diamond-tall",
-    "star-square",
-)
 FATE_COLORS = {
     "listed": (GREEN, ""),
     "thrown away": (VERMILLION, "/"),

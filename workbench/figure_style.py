@@ -41,6 +41,23 @@ STATE_COLORS = {
 TARGET_GLYPH = "★"
 _LIGHT_SCALE = ("#E6EDF3", "#0072B2", "#00263D")
 _DARK_SCALE = ("#26323C", "#2E86C1", "#CDE9FA")
+COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, GREY)
+SYMBOLS = (
+    "circle",
+    "diamond",
+    "square",
+    "cross",
+    "triangle-up",
+    "star",
+    "x",
+    "pentagon",
+    "hexagon",
+    "triangle-down",
+    "bowtie",
+    "hourglass",
+    "diamond-tall",
+    "star-square",
+)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 

@@ -14,22 +14,15 @@ from plotly.subplots import make_subplots
 
 from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE
 from workbench.figure_style import (
-    BLUE,
+    COLORS,
     DASHES,
-    GREEN,
     GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
+    SYMBOLS,
     cycle,
     finish,
     interval,
     label,
 )
-
-_SERIES_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
-_SERIES_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 
 
 def training_curves(
@@ -65,8 +58,8 @@ def _curves(histories: Mapping[str, pd.DataFrame], titles: Mapping[str, str], *,
                 legendgroup=name,
                 showlegend=column == 1,
                 mode="lines+markers",
-                line={"color": cycle(_SERIES_COLORS, index), "dash": cycle(DASHES, index)},
-                marker={"symbol": cycle(_SERIES_SYMBOLS, index), "size": 6},
+                line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index)},
+                marker={"symbol": cycle(SYMBOLS, index), "size": 6},
             )
     figure.update_xaxes(title=x)
     finish(figure, title=None, height=360)
@@ -90,8 +83,8 @@ def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -
             hovertext=[label(str(run), 80) for run in rows["name"]],
             hovertemplate="%{hovertext}<br>" + f"{x} %{{x:.4f}}<br>{y} %{{y:.4f}}<extra></extra>",
             marker={
-                "color": cycle(_SERIES_COLORS, index),
-                "symbol": cycle(_SERIES_SYMBOLS, index),
+                "color": cycle(COLORS, index),
+                "symbol": cycle(SYMBOLS, index),
                 "size": 11,
             },
         )
@@ -113,8 +106,8 @@ def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.
             y=table[name],
             name=label(name, 40),
             mode="lines+markers",
-            line={"color": cycle(_SERIES_COLORS, index), "dash": cycle(DASHES, index)},
-            marker={"symbol": cycle(_SERIES_SYMBOLS, index), "size": 8},
+            line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index)},
+            marker={"symbol": cycle(SYMBOLS, index), "size": 8},
         )
     for index, (name, loss) in enumerate(ends.items(), start=len(lines)):
         figure.add_scatter(
@@ -122,7 +115,7 @@ def loss_by_block_size(table: pd.DataFrame, *, ends: Mapping[str, float]) -> go.
             y=[loss, loss],
             name=label(name, 40),
             mode="lines",
-            line={"color": cycle(_SERIES_COLORS, index), "dash": cycle(DASHES, index), "width": 1},
+            line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index), "width": 1},
         )
     sizes = table["block_size"].tolist()
     figure.update_xaxes(
@@ -155,9 +148,9 @@ def reliability_curve(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> go
             customdata=counts,
             mode="lines+markers",
             name=label(name, 60),
-            line={"color": cycle(_SERIES_COLORS, index), "dash": cycle(DASHES, index)},
+            line={"color": cycle(COLORS, index), "dash": cycle(DASHES, index)},
             marker={
-                "symbol": cycle(_SERIES_SYMBOLS, index),
+                "symbol": cycle(SYMBOLS, index),
                 "size": 6 + 18 * np.sqrt(counts / counts.sum()),
             },
             hovertemplate="said %{x:.1%}, came true %{y:.1%}, %{customdata:,.0f} times<extra></extra>",
