@@ -56,9 +56,13 @@ class Transitions(nn.Module):
         self.register_buffer("followers", torch.zeros(0, dtype=torch.long))
         self.register_buffer("chances", torch.zeros(0))
 
+    @property
+    def num_items(self) -> int:
+        return len(self.offsets) - 1
+
     def count(self, split: Split) -> None:
         """Count the pairs of the training part."""
-        num_items = len(self.offsets) - 1
+        num_items = self.num_items
         keys, weights = [], []
         for apart in range(1, _APART + 1):
             first, second, counts = count_pairs(
@@ -79,7 +83,7 @@ class Transitions(nn.Module):
 
         A MASK in a history is passed over, as padding is.
         """
-        latest, num_items = history[:, -_READ:], len(self.offsets) - 1
+        latest, num_items = history[:, -_READ:], self.num_items
         found = torch.zeros(len(history), num_items, device=history.device)
         weight = self.decay ** torch.arange(latest.shape[1] - 1, -1, -1, device=history.device)
         is_item = (latest != PAD_ID) & (latest <= num_items)
@@ -110,9 +114,9 @@ class Transitions(nn.Module):
 
 
 class MixedReader(SlotReader):
-    """A reader whose slots know the counts as well: of each slot, what they say after the tokens that stand before it.
+    """A reader whose slots know the counts as well: of each slot, what they say after the items that stand before it.
 
-    Empty slots are passed over: with none filled the counts say much the same of all K, as of the next item.
+    Empty slots are no items: while none is filled, the counts say the same of all K as of the next item.
     """
 
     def __init__(self, reader: SlotReader, transitions: Transitions) -> None:
@@ -135,10 +139,12 @@ class _MixedReading(Reading):
     def logits(
         self, users: torch.Tensor, slots: torch.Tensor, wanted: torch.Tensor, *, step: int, num_rows: int
     ) -> Iterator[torch.Tensor]:
-        tokens = torch.cat([self.latest[users], slots], dim=1)
-        places = torch.arange(_READ, device=slots.device)
         user, slot = wanted.nonzero(as_tuple=True)
-        before = tokens[user[:, None], slot[:, None] + places]  # (R, places)
+        tokens = torch.cat([self.latest[users], slots], dim=1)[user]  # (R, places + K)
+        is_before = torch.arange(tokens.shape[1], device=slots.device) < _READ + slot[:, None]
+        is_item = is_before & (tokens != PAD_ID) & (tokens <= self.transitions.num_items)
+        order = is_item.int().argsort(dim=1, stable=True)  # items last, as they follow each other
+        before = tokens.where(is_item, PAD_ID).gather(1, order)
         given = self.reading.logits(users, slots, wanted, step=step, num_rows=num_rows)
         for logits, here in zip(given, before.split(num_rows), strict=True):
             yield self.transitions.mixed(logits, here)

@@ -71,8 +71,8 @@ class SequentialModel(nn.Module, ABC):
         return self
 
     def continuing_logits(self, history: torch.Tensor, *, num_left: int) -> torch.Tensor:
-        """Return the scores (B, N) of the next item where ``num_left`` items, it among them, will be appended."""
-        return self._mixed(self.next_item_logits(history), history)
+        """Return the model's own scores (B, N) where ``num_left`` items, the next among them, will be appended."""
+        return self.next_item_logits(history)
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return the training loss of a batch of windows; ``generator`` (CPU) makes every draw."""
@@ -239,8 +239,8 @@ class SequentialModel(nn.Module, ABC):
         is_blocked = torch.zeros(len(history), self.num_items, dtype=torch.bool, device=history.device)
         is_blocked[blocked] = True
         for num_left in range(num_recommendations, 0, -1):
-            logits = checked_scores(self.continuing_logits(history, num_left=num_left))
-            logits = logits.masked_fill(is_blocked, -math.inf)
+            logits = self._mixed(self.continuing_logits(history, num_left=num_left), history)
+            logits = checked_scores(logits).masked_fill(is_blocked, -math.inf)
             probability, column = logits.softmax(dim=1).max(dim=1)
             chosen.append(Vocabulary.to_token(column))
             probabilities.append(probability)

@@ -20,6 +20,7 @@ from diffsasrec.reading import Rereader
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training import TrainConfig, fit
 from diffsasrec.transitions import MixedReader, TransitionConfig, Transitions
+from diffsasrec.vocabulary import PAD_ID
 
 MIXED = [name for name, (config, _) in MODELS.items() if issubclass(config, TransitionConfig)]
 SMALL = {"max_length": 12, "width": 8, "dropout": 0.0}
@@ -91,20 +92,31 @@ def test_each_slot_is_mixed_by_what_stands_before_it(length: int):
     transitions = Transitions(TransitionConfig(transition_share=0.6, transition_decay=0.7), 6)
     transitions.count(split)
     mask = 7
-    history = torch.tensor([[1, 2], [0, 3], [5, 6]]).repeat(1, length // 2)
+    history = torch.tensor([[1, 2], [4, 3], [5, 6]]).repeat(1, length // 2)
+    history[1, 0] = PAD_ID
     users, slots = torch.tensor([0, 1, 1, 2]), torch.tensor([[mask] * 3, [4, mask, 1], [mask] * 3, [2, 3, 4]])
     wanted = torch.tensor([[True, True, True], [False, True, False], [True, False, True], [True, True, True]])
     given = torch.randn(4, 3, 6)
     reading = MixedReader(Rereader(lambda tokens: given), transitions).read(history, num_slots=3)
     found = torch.cat(list(reading.logits(users, slots, wanted, step=0, num_rows=2)))
-    expected = [
-        transitions.mixed(
-            given[row, slot][None], torch.cat([history[users[row]], slots[row, :slot]])[None, -10:]
-        )[0]
-        for row, slot in wanted.nonzero().tolist()
-    ]
+    expected = []
+    for row, slot in wanted.nonzero().tolist():
+        items = [*history[users[row]].tolist(), *slots[row, :slot].tolist()]
+        before = torch.tensor([[item for item in items if 0 < item < mask]])
+        expected.append(transitions.mixed(given[row, slot][None], before)[0])
     torch.testing.assert_close(found, torch.stack(expected))
     assert not torch.allclose(found, given[wanted].log_softmax(1), atol=1e-3)
+
+
+def test_while_no_slot_is_filled_the_counts_say_the_same_of_each():
+    split = split_of([(user, item, item) for user in range(3) for item in range(1, 7)])
+    transitions = Transitions(TransitionConfig(transition_share=0.6, transition_decay=0.7), 6)
+    transitions.count(split)
+    history, slots = torch.tensor([[1, 2, 3, 1]]), torch.full((1, 14), 7)
+    given = torch.randn(1, 1, 6).expand(1, 14, 6)
+    reading = MixedReader(Rereader(lambda tokens: given), transitions).read(history, num_slots=14)
+    found = torch.cat(list(reading.logits(torch.tensor([0]), slots, slots == 7, step=0, num_rows=20)))
+    torch.testing.assert_close(found, transitions.mixed(given[0, :1], history).expand(14, 6))
 
 
 @pytest.mark.parametrize("name", [name for name in MIXED if "diffusion" in MODELS[name][1].ways])
@@ -159,8 +171,10 @@ def test_transitions_alone_find_the_circle_and_popularity_ranks_the_rest(cycle_s
     assert ranking[5:] == [column for column in rest if column not in ranking[:5]]
 
 
-def test_one_item_after_the_other_goes_on_with_the_counts(cycle_split: Split):
-    model = build_model("sasrec", {**SMALL, "transition_share": 0.9}, cycle_split.interactions.num_items)
+@pytest.mark.parametrize("name", [name for name in MIXED if "autoregressive" in MODELS[name][1].ways])
+def test_one_item_after_the_other_goes_on_with_the_counts(name: str, cycle_split: Split):
+    size = {key: value for key, value in SMALL.items() if key in MODELS[name][0].__dataclass_fields__}
+    model = build_model(name, {**size, "transition_share": 0.9}, cycle_split.interactions.num_items)
     model.eval().count(cycle_split)
     found = model.recommend(torch.tensor([[1, 2]]), num_recommendations=3, way="autoregressive")
     assert found.items.tolist() == [[3, 4, 5]]
