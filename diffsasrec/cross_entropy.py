@@ -54,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight_gradient = hidden.new_zeros(
             item_weight.shape[1], item_weight.shape[0]
         )  # (D, N): the faster way round
-        log_normalizer = torch.empty_like(row_weight)
+        log_normalizer = hidden.new_empty(len(hidden))
         for start in range(0, len(states), num_rows):
             here = slice(start, start + num_rows)
             logits, probability = (each[: len(states[here])] for each in room)  # (chunk, N)
@@ -84,7 +84,7 @@ def _log_normalizer(logits: torch.Tensor, probability: torch.Tensor, columns: to
         for each in (logits, probability)
     )
     if bool((chance < torch.finfo(probability.dtype).tiny).any()):
-        return torch.logsumexp(logits, 1)
+        return torch.logsumexp(logits.to(logit.dtype), 1)
     return logit - chance.log()
 
 

@@ -33,6 +33,6 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        features = torch.cpu.get_capabilities()
+        features = getattr(torch.cpu, "get_capabilities", dict)()  # torch of before 2026 cannot say
         return any(features.get(name, False) for name in _CPU_FEATURES)
     return False

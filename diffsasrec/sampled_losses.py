@@ -121,7 +121,7 @@ def _summed(
     def chunk_loss(
         hidden: torch.Tensor, true_weight: torch.Tensor, other_weight: torch.Tensor, columns: torch.Tensor
     ) -> torch.Tensor:
-        others = hidden @ other_weight.T  # (chunk, S)
+        others = (hidden @ other_weight.T).to(item_weight.dtype)  # (chunk, S), added up in the weights' type
         others = others.masked_fill(columns[:, None] == negatives, -math.inf)
         return row_loss((hidden * true_weight).sum(1), others)
 

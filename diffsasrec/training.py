@@ -21,6 +21,7 @@ from diffsasrec.embedding_health import collapse_figures
 from diffsasrec.evaluation import evaluate
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.precision import chosen_precision
 from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
@@ -89,7 +90,8 @@ class _Trainer:
         self.ranks = ranks
         self.device = next(model.parameters()).device
         known, targets = split.interactions.vocabulary.fingerprint(), split.target_hash("validation")
-        self.identity = config_hash([to_dict(model.config), config.lasting(), known, targets])
+        lasting = config.lasting() | {"precision": chosen_precision(config.precision, self.device)}
+        self.identity = config_hash([to_dict(model.config), lasting, known, targets])
         self.batches = TrainingBatches(
             split, window=model.window, batch_size=config.batch_size, seed=config.seed, ranks=ranks
         )

@@ -166,6 +166,10 @@ def evaluate_run(
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, split = opened.checkpoint.model, opened.split
+    if decode_config is not None and "diffusion" not in model.ways:
+        raise ValueError(
+            f"how slots are decoded has no effect on {type(model).__name__}: it has none, leave it out"
+        )
     oracle, features = oracle_for(opened.dataset), item_features(opened.dataset.items)
     evaluations, references = [], []
     with Reporter(progress) as reporter:
@@ -178,11 +182,11 @@ def evaluate_run(
                     "max_users": max_users,
                     "item_features": features,
                 }
-                slots = decode_config or default_decode_config(model)
                 if way == "diffusion":
-                    options["decode_config"] = slots
+                    options["decode_config"] = decode_config or default_decode_config(model)
                 if way == "any_slot":
-                    options["num_recommendations"] = min(slots.length, options["num_recommendations"])
+                    slots = default_decode_config(model).length
+                    options["num_recommendations"] = min(slots, options["num_recommendations"])
                 shown = reporter.evaluating(f"{part}, {way}" + ("" if filter_seen else ", seen items too"))
                 evaluations.append(evaluate(model, split, part, **options, progress=shown))
                 if oracle is not None and way == "topk":
@@ -322,7 +326,9 @@ def _provenance(run: Run) -> dict[str, Any]:
     """Return what metrics.json says about where its figures come from."""
     return {
         "run": run.id,
-        "trained": {name: run.manifest.get(name) for name in ("git", "packages", "device", "source_hash")},
+        "trained": {
+            name: run.manifest.get(name) for name in ("git", "packages", "device", "precision", "source_hash")
+        },
         "dataset": run.manifest["dataset"],
         "evaluated": provenance(),
     }

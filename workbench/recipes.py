@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,9 +66,10 @@ class ExperimentConfig:
         return dataclasses.replace(self, dataset=dataset, model_config=to_dict(model_config), train=train)
 
 
-def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
+def recipe(dataset: str, model: str, *, unset: Collection[str] = (), **settings: Any) -> ExperimentConfig:
     """Return how a model is trained on a data set, with some settings changed; None keeps the recipe's.
 
+    Settings that are ``unset`` become None, whatever the recipe says.
     Settings are the fields of the model's config, of ``TrainConfig`` and of ``SplitConfig`` (its name is ``split``),
     and ``seed``. A filtered data set, as in ``ml-1m~5core``, has the recipe of what it is made of.
 
@@ -77,7 +78,7 @@ def recipe(dataset: str, model: str, **settings: Any) -> ExperimentConfig:
     """
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None} | dict.fromkeys(unset)
     chosen = {**RECIPES.get(base_name(dataset), medium)(model), **given}
     if chosen.get("clean_first") and not chosen.get("fine_tune"):
         if "clean_first" in given:

@@ -141,6 +141,21 @@ def test_what_is_kept_of_users_who_sit_a_step_out_is_as_old_as_their_last_pass()
         )
 
 
+def test_lists_of_a_few_users_leave_what_is_kept_of_the_others() -> None:
+    transformer = make_transformer("bidirectional")
+    history, slots = make_users(4)
+    last, lists = torch.tensor([3]), torch.tensor([0, 0, 1, 1])  # as many rows as there are users
+    together = BidirectionalReading(transformer, history, num_slots=NUM_SLOTS, refresh=2)
+    alone = BidirectionalReading(transformer, history[last], num_slots=NUM_SLOTS, refresh=2)
+    together.slot_states(torch.arange(4), slots, step=0)
+    alone.slot_states(torch.tensor([0]), slots[last], step=0)
+    together.slot_states(lists, slots.roll(1, dims=1), step=2)
+    now = slots[last].roll(2, dims=1)
+    torch.testing.assert_close(
+        together.slot_states(last, now, step=3), alone.slot_states(torch.tensor([0]), now, step=3)
+    )
+
+
 def test_with_one_block_keeping_keys_and_values_is_exact() -> None:
     transformer = make_transformer("bidirectional", num_blocks=1)
     history, slots = make_users(4)

@@ -16,7 +16,7 @@ from diffsasrec.checkpoint import load_checkpoint, save_checkpoint
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import MODELS, build_model
-from diffsasrec.reading import Rereader
+from diffsasrec.reading import Reading, Rereader, SlotReader
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training import TrainConfig, fit
 from diffsasrec.transitions import MixedReader, TransitionConfig, Transitions
@@ -106,6 +106,27 @@ def test_each_slot_is_mixed_by_what_stands_before_it(length: int):
         expected.append(transitions.mixed(given[row, slot][None], before)[0])
     torch.testing.assert_close(found, torch.stack(expected))
     assert not torch.allclose(found, given[wanted].log_softmax(1), atol=1e-3)
+
+
+def test_a_mixed_reading_tells_the_one_below_what_it_is_told():
+    told: list = []
+
+    class Reader(SlotReader):
+        def read(self, history, *, num_slots, refresh=1):
+            told.append((history.tolist(), num_slots, refresh))
+            return Below()
+
+    class Below(Reading):
+        def logits(self, users, slots, wanted, *, step, num_rows):
+            raise NotImplementedError
+
+        def retain(self, users):
+            told.append(users.tolist())
+
+    transitions = Transitions(TransitionConfig(transition_share=0.6), 6)
+    reading = MixedReader(Reader(), transitions).read(torch.tensor([[1, 2], [3, 4]]), num_slots=3, refresh=4)
+    reading.retain(torch.tensor([1]))
+    assert told == [([[1, 2], [3, 4]], 3, 4), [1]]
 
 
 def test_while_no_slot_is_filled_the_counts_say_the_same_of_each():

@@ -20,6 +20,7 @@ from tests.workbench.sentences import is_one_sentence
         (["train", "--dataset", "circle", "--model", "sasrec", "--set", "widht=3"], "did you mean 'width'"),
         (["train", "--dataset", "circle", "--model", "sasrec", "--set", "width"], "key=value"),
         (["train", "--dataset", "circle", "--model", "sasrec", "--set", "width=wide"], "width must be int"),
+        (["train", "--dataset", "circle", "--model", "sasrec", "--set", "width=none"], "width must be int"),
         (
             ["train", "--dataset", "circle", "--model", "sasrec", "--set", "fine_tune=true"],
             "no fine-tuning stage",

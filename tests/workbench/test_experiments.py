@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from diffsasrec.config import to_dict
+from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.models.sasrec import SASRec
 from diffsasrec.splits import SPLITS
@@ -191,6 +192,21 @@ def test_a_run_is_judged_in_every_way_its_model_has(trained):
         assert found == {("topk", True), ("topk", False), *((way, True) for way in ways)}
         counts = trained[model].per_user().groupby(["part", "recommend", "filter_seen"]).size()
         assert set(counts) == {60}
+
+
+def test_how_slots_are_decoded_changes_the_decoded_list_alone(trained):
+    usual = {
+        each.protocol.recommend: each.protocol.list_length for each in evaluate_run(trained["diffsasrec"])
+    }
+    assert usual["diffusion"] > 2
+    config = default_decode_config(open_run(trained["diffsasrec"]).checkpoint.model, num_slots=2)
+    found = evaluate_run(trained["diffsasrec"], decode_config=config)
+    assert {each.protocol.recommend: each.protocol.list_length for each in found} == usual | {"diffusion": 2}
+
+
+def test_how_slots_are_decoded_is_refused_where_there_are_none(trained):
+    with pytest.raises(ValueError, match="how slots are decoded has no effect on SASRec"):
+        evaluate_run(trained["sasrec"], decode_config=DecodeConfig(num_slots=2))
 
 
 def test_judging_twice_changes_no_figure(trained):

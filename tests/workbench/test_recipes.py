@@ -19,6 +19,15 @@ def test_none_keeps_what_the_recipe_says():
     assert recipe("toy", "sasrec", width=16).model_config["width"] == 16
 
 
+def test_what_is_unset_is_none_whatever_the_recipe_says():
+    assert recipe("ml-1m", "block_diffusion").model_config["noised_blocks"] == 2
+    plan = recipe("ml-1m", "block_diffusion", unset=["noised_blocks"], max_minutes=3)
+    assert plan.model_config["noised_blocks"] is None
+    assert plan.train.max_minutes == 3
+    with pytest.raises(ValueError, match="width must be int, got None"):
+        recipe("ml-1m", "sasrec", unset=["width"])
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dataset", ["toy", "ml-1m"])
 def test_a_recipe_names_every_setting_and_survives_json(model, dataset):

@@ -44,7 +44,8 @@ def train(
             raise ValueError(
                 f"{name} is given twice: --{name.replace('_', '-')} {value}, --set {name}={settings[name]}"
             )
-    config = recipe(dataset, model, **settings)
+    unset = [name for name, value in settings.items() if value is None]
+    config = recipe(dataset, model, unset=unset, **settings)
     run = run_in_ranks(config, runs_dir=runs, force=force, resume_stale=resume_stale)
     if run is None:  # the first of several processes speaks for all
         return DONE
