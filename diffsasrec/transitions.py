@@ -92,8 +92,8 @@ class Transitions(nn.Module):
         for place in range(latest.shape[1]):
             speaks = is_item[:, place].nonzero().flatten()
             user, pair = pairs_of(Vocabulary.to_column(latest[speaks, place]), self.offsets)
-            user = speaks[user]
-            found[user, self.followers[pair]] += weight[user, place] * self.chances[pair]
+            cell = (speaks * num_items)[user] + self.followers[pair]
+            found.view(-1).index_add_(0, cell, weight[speaks, place][user] * self.chances[pair])
         return found
 
     def mixed(self, logits: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
@@ -103,9 +103,12 @@ class Transitions(nn.Module):
             logits: of the model (B, N).
             history: that they are about (B, L) long.
         """
-        counted = self.share * self.chances_after(history)
-        models = logits.log_softmax(dim=1) + torch.log1p(-counted.sum(dim=1, keepdim=True))
-        return torch.logaddexp(models, counted.log())
+        different, which = history.unique(
+            dim=0, return_inverse=True
+        )  # slots with nothing between them read the same
+        counted = self.share * self.chances_after(different)
+        models = logits.log_softmax(dim=1) + torch.log1p(-counted.sum(dim=1, keepdim=True))[which]
+        return torch.logaddexp(models, counted.log()[which])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Make room for as many pairs as were counted."""
