@@ -103,9 +103,8 @@ class Transitions(nn.Module):
             logits: of the model (B, N).
             history: that they are about (B, L) long.
         """
-        different, which = history.unique(
-            dim=0, return_inverse=True
-        )  # slots with nothing between them read the same
+        # slots with nothing between them have the same items before them
+        different, which = history[:, -_READ:].unique(dim=0, return_inverse=True)
         counted = self.share * self.chances_after(different)
         models = logits.log_softmax(dim=1) + torch.log1p(-counted.sum(dim=1, keepdim=True))[which]
         return torch.logaddexp(models, counted.log()[which])
