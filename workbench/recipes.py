@@ -149,15 +149,13 @@ def medium(model: str) -> dict[str, Any]:
         stages = {"clean_first": True, "fine_tune": True, "fine_tune_epochs": 200, "fine_tune_share": 0.65}
         return {**size, **stages, "max_epochs": 200, "noised_blocks": 2, "least_masked": 0.3}
     if model == "adrec":
-        return {**size, "max_epochs": 200, "max_validation_users": 1000}
-    if model in PREFIX_TRAINED:  # a sample is 32 looks: validation is kept short
-        return {
-            **size,
-            "num_prefixes": 4,
-            "max_epochs": 400,
-            "evaluate_every": 2,
-            "max_validation_users": 1000,
-        }
+        return {**size, "max_epochs": 200, "max_validation_users": 4000}
+    if (
+        model in PREFIX_TRAINED
+    ):  # a sample is 32 looks, of DiffuRec's at the whole history: validation is kept short
+        users = 2000 if model == "diffurec" else 8000
+        steps = {"max_epochs": 400, "evaluate_every": 4, "max_validation_users": users}
+        return {**size, **steps, "num_prefixes": 4}
     return {**size, "max_epochs": 200}
 
 
