@@ -10,7 +10,7 @@ positions do, so an earlier block has a larger number (docs/decisions/0017-block
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,7 +21,7 @@ from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.history_cache import CausalReader
 from diffsasrec.masking import MASK_EPSILON, draw_times, mask_probability, mask_tokens, masked_cross_entropy
 from diffsasrec.models.base import SequentialModel
-from diffsasrec.objectives import Loss, Objective
+from diffsasrec.objectives import Loss, Objective, Stage
 from diffsasrec.sequences import Batch
 from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
@@ -87,6 +87,11 @@ class BlockDiffusion(SequentialModel):
     def objectives(self) -> dict[str, Objective]:
         """Return the joint loss for both stages, or at first that of the clean stream alone: half the cost a step."""
         return {"pretrain": self.clean_loss if self.config.clean_first else self.loss, "fine_tune": self.loss}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages; after a clean one nothing before the joint one is kept as best: its slots know nothing."""
+        *before, joint = super().stages()
+        return *before, replace(joint, forgets_best=self.config.clean_first)
 
     def clean_loss(self, batch: Batch, *, generator: torch.Generator) -> Loss:
         """Return the mean cross entropy of the next item in the clean stream: SASRec+, which draws nothing."""

@@ -35,6 +35,16 @@ def test_the_optional_stage_has_its_epochs_and_its_share_of_the_time() -> None:
     assert plan_stages(model, TrainConfig(max_minutes=10))[0].ends_at == 600
 
 
+@pytest.mark.parametrize("clean_first", [True, False])
+def test_weights_whose_slots_were_never_trained_are_not_kept_as_the_best(clean_first: bool) -> None:
+    model = make("block_diffusion", block_size=2, clean_first=clean_first)
+    stages = plan_stages(model, TrainConfig(fine_tune=True))
+    assert [(stage.name, stage.forgets_best) for stage in stages] == [
+        ("pretrain", False),
+        ("fine_tune", clean_first),
+    ]
+
+
 def test_a_stage_that_the_model_does_not_have_is_refused() -> None:
     for name in ("sasrec", "adrec"):
         with pytest.raises(ValueError, match="has no fine-tuning stage: set fine_tune to false"):
