@@ -149,3 +149,23 @@ def test_a_row_whose_negatives_are_all_its_own_item_has_a_finite_loss() -> None:
         value.backward()
         assert math.isfinite(value.item())
     assert bool(hidden.grad.isfinite().all())
+
+
+def test_under_autocast_many_negatives_are_added_up_in_the_type_of_the_weights() -> None:
+    random = torch.Generator().manual_seed(0)
+    hidden, weight = (0.1 * torch.randn(size, 16, generator=random) for size in (1, 3000))
+    losses = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            losses.append(
+                gbce(
+                    hidden,
+                    weight,
+                    torch.tensor([5]),
+                    row_weight=torch.ones(1),
+                    num_negatives=1024,
+                    calibration=0.75,
+                    generator=torch.Generator().manual_seed(1),
+                ).item()
+            )
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
