@@ -176,11 +176,9 @@ class BidirectionalReading(TransformerReading):
         hidden, later = self._all_states(kept, slots)
         if self.refresh > 1:
             group = self.groups[number]
-            for (
-                name,
-                tensor,
-            ) in later.items():  # the first step is everybody's; of lists of one user the last is kept
-                group[name] = group.get(name, tensor).index_copy(0, rows, tensor)
+            for name, tensor in later.items():
+                old = group.get(name, tensor)  # the first step is everybody's
+                group[name] = old.index_copy(0, rows, tensor)  # of several lists of one user the last
         return hidden
 
     def _all_states(self, kept: Kept, slots: torch.Tensor) -> tuple[torch.Tensor, Kept]:

@@ -150,10 +150,8 @@ def medium(model: str) -> dict[str, Any]:
         return {**size, **stages, "max_epochs": 200, "noised_blocks": 2, "least_masked": 0.3}
     if model == "adrec":
         return {**size, "max_epochs": 200, "max_validation_users": 4000}
-    if (
-        model in PREFIX_TRAINED
-    ):  # a sample is 32 looks, of DiffuRec's at the whole history: validation is kept short
-        users = 2000 if model == "diffurec" else 8000
+    if model in PREFIX_TRAINED:
+        users = 2000 if model == "diffurec" else 8000  # a sample is 32 looks, DiffuRec's at the whole history
         steps = {"max_epochs": 400, "evaluate_every": 4, "max_validation_users": users}
         return {**size, **steps, "num_prefixes": 4}
     return {**size, "max_epochs": 200}
