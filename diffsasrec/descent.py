@@ -24,17 +24,25 @@ _AVERAGE = "average"  # in the state
 class Descent:
     """AdamW on the weights that a stage trains, the same in all ranks, with clipped gradients.
 
-    The learning rate warms up linearly, times the factor of the config's schedule.
+    The learning rate, the config's or another, warms up linearly, times the factor of the config's schedule.
 
     With ``average_decay`` it keeps a moving average of the weights as well, which begins with the first ones: step n
     of a stage counts for 1 - (1 + n) / (10 + n) of it, until that is less than 1 - decay.
     """
 
-    def __init__(self, model: SequentialModel, config: TrainConfig, *, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        model: SequentialModel,
+        config: TrainConfig,
+        *,
+        learning_rate: float | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.config, self.ranks = config, ranks or Ranks()
+        self.learning_rate = learning_rate or config.learning_rate
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self._parameters, lr=self.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self._schedule = SCHEDULES[config.learning_rate_schedule]
         self._average = (
@@ -75,7 +83,7 @@ class Descent:
         config = self.config
         warmth = min(1.0, (num_before + 1) / max(1, config.warmup_steps))
         factor = self._schedule(progress, decay_at=config.decay_at, decay_factor=config.decay_factor)
-        return config.learning_rate * warmth * factor
+        return self.learning_rate * warmth * factor
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

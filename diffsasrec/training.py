@@ -25,9 +25,9 @@ from diffsasrec.precision import chosen_precision
 from diffsasrec.ranks import Ranks
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
+from diffsasrec.training_history import HISTORY, append_row, keep_rows
 from diffsasrec.training_records import (
     BEST,
-    HISTORY,
     LAST,
     SELECTION_FIGURE,
     Progress,
@@ -36,9 +36,7 @@ from diffsasrec.training_records import (
     TrainingResult,
     TrainingState,
     Weights,
-    append_row,
     ending,
-    keep_rows,
 )
 from diffsasrec.training_stages import begin, plan_stages
 
@@ -123,7 +121,8 @@ class _Trainer:
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
         self.model.requires_grad_(True)
-        return ending(stopped, self.state, config=self.config, seconds=self._seconds())
+        rate = self.stages[self.state.stage].learning_rate
+        return ending(stopped, self.state, config=self.config, learning_rate=rate, seconds=self._seconds())
 
     def _run_stage(self) -> str:
         """Train until the stage's epochs, patience or time are used up; return which."""
@@ -201,8 +200,9 @@ class _Trainer:
         self._begin_stage()
 
     def _begin_stage(self) -> None:
-        begin(self.model, self.stages[self.state.stage])
-        self.descent = Descent(self.model, self.config, ranks=self.ranks)
+        stage = self.stages[self.state.stage]
+        begin(self.model, stage)
+        self.descent = Descent(self.model, self.config, learning_rate=stage.learning_rate, ranks=self.ranks)
 
     def _save_best(self) -> None:
         if self.ranks.is_first:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ import torch
 
 from diffsasrec.checkpoint import CheckpointError, load_state
 from diffsasrec.config import unknown_name
-from diffsasrec.files import append_line, write_state, write_text
+from diffsasrec.files import write_state
 from diffsasrec.learning_rate import SCHEDULES
 from diffsasrec.precision import PRECISIONS
 
-HISTORY, BEST, LAST, STATE = "history.jsonl", "best", "last", "trainer.pt"
+BEST, LAST, STATE = "best", "last", "trainer.pt"
 SELECTION_FIGURE = "NDCG@10"  # on validation, seen items filtered: it chooses the best weights
 FORMAT = 1
 Weights = dict[str, torch.Tensor]
@@ -47,14 +46,16 @@ class TrainConfig:
     fine_tune: bool = False  # a second stage, for models that have one, from the best weights of the first
     fine_tune_epochs: int = 100
     fine_tune_share: float = 0.6  # of max_minutes, kept for the second stage: it gains more per minute
+    fine_tune_learning_rate: float | None = None  # of the second stage; None is learning_rate
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "evaluate_every", "patience", "fine_tune_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+        for name in ("learning_rate", "clip_norm", "fine_tune_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
         for name in ("weight_decay", "warmup_steps"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
@@ -160,8 +161,13 @@ class TrainingState:
         return is_best
 
 
-def ending(stopped: str, state: TrainingState, *, config: TrainConfig, seconds: float) -> TrainingResult:
-    """Return the result of a training that stopped for one of the reasons, with a sentence for people."""
+def ending(
+    stopped: str, state: TrainingState, *, config: TrainConfig, learning_rate: float, seconds: float
+) -> TrainingResult:
+    """Return the result of a training that stopped for one of the reasons, with a sentence for people.
+
+    ``learning_rate`` is that of the stage in which it stopped.
+    """
     kept = (
         f"the weights of step {state.best_step} are kept ({SELECTION_FIGURE} {state.best_figure:.4f})"
         if state.best_figure is not None
@@ -173,7 +179,7 @@ def ending(stopped: str, state: TrainingState, *, config: TrainConfig, seconds: 
         "time": f"the time of {config.max_minutes} minutes is used up: {kept}",
         "interrupted": f"interrupted at step {state.step}: {kept}",
         "nan": f"the loss became NaN or infinite at step {state.step + 1}: "
-        f"lower learning_rate={config.learning_rate}; {kept}",
+        f"lower the learning rate of {learning_rate}; {kept}",
     }[stopped]
     return TrainingResult(
         stopped=stopped,
@@ -227,24 +233,3 @@ class Resumable:
             )
         content["state"] = TrainingState(**content["state"])
         return cls(**content)
-
-
-def append_row(folder: Path, row: dict[str, Any]) -> None:
-    """Add a row to ``history.jsonl``."""
-    append_line(folder / HISTORY, json.dumps(row))
-
-
-def keep_rows(folder: Path, *, until_step: int) -> None:
-    """Keep the rows of ``history.jsonl`` up to a step; what came after it will come again."""
-    path = folder / HISTORY
-    rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [row for row in rows if _step_of(row) <= until_step]
-    write_text(path, "".join(f"{row}\n" for row in kept))
-
-
-def _step_of(row: str) -> float:
-    """Return the step of a row of the history; a row cut short by a crash counts as beyond every step."""
-    try:
-        return json.loads(row)["step"]
-    except ValueError:
-        return math.inf

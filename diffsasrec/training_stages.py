@@ -18,6 +18,7 @@ class PlannedStage:
     objective: Objective
     frozen: tuple[str, ...]  # beginnings of the names of the parameters that stay as they are
     num_epochs: int
+    learning_rate: float  # of AdamW, after the warm-up and before the schedule
     ends_at: float  # seconds since the start of training; infinite without a limit
     forgets_best: bool
 
@@ -51,12 +52,14 @@ def plan_stages(model: SequentialModel, config: TrainConfig) -> tuple[PlannedSta
     for stage in stages:
         most = config.fine_tune_epochs if stage.is_optional else config.max_epochs
         until = 1 - config.fine_tune_share if stage.until is None else stage.until
+        rate = config.fine_tune_learning_rate if stage.is_optional else None
         planned.append(
             PlannedStage(
                 name=stage.name,
                 objective=model.objectives()[stage.name],
                 frozen=stage.frozen,
                 num_epochs=min(most, stage.num_epochs or most),
+                learning_rate=config.learning_rate if rate is None else rate,
                 ends_at=limit * (1.0 if stage is stages[-1] else until),
                 forgets_best=stage.forgets_best,
             )

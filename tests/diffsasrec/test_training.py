@@ -256,6 +256,17 @@ def test_epochs_in_two_halves_give_the_numbers_of_one_training(
     assert rows[0] == rows[1]
 
 
+def test_the_second_stage_goes_at_its_own_learning_rate(cycle_split: Split, tmp_path: Path) -> None:
+    one = dataclasses.replace(CONFIG, max_epochs=1)
+    two = dataclasses.replace(one, fine_tune=True, fine_tune_epochs=2, fine_tune_learning_rate=1e-12)
+    models = make(), make()
+    for model, config in zip(models, (one, two), strict=True):
+        fit(model, cycle_split, config, folder=tmp_path / str(config.fine_tune))
+    assert {row["stage"] for row in history_of(tmp_path / "True")} == {"pretrain", "fine_tune"}
+    for before, after in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(before, after, atol=1e-8, rtol=0)
+
+
 @pytest.mark.parametrize("step", [7, 13, 16, 20])
 def test_a_training_in_two_stages_resumes_in_either(cycle_split: Split, tmp_path: Path, step: int) -> None:
     config = dataclasses.replace(CONFIG, max_epochs=4, fine_tune=True, fine_tune_epochs=3)

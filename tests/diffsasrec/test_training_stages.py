@@ -35,6 +35,15 @@ def test_the_optional_stage_has_its_epochs_and_its_share_of_the_time() -> None:
     assert plan_stages(model, TrainConfig(max_minutes=10))[0].ends_at == 600
 
 
+def test_the_optional_stage_has_a_learning_rate_of_its_own_where_one_is_given() -> None:
+    model = make("diffsasrec", fine_tune_slots=2)
+    for given, expected in ((None, [0.01, 0.01]), (0.002, [0.01, 0.002])):
+        config = TrainConfig(learning_rate=0.01, fine_tune=True, fine_tune_learning_rate=given)
+        assert [stage.learning_rate for stage in plan_stages(model, config)] == expected
+    with pytest.raises(ValueError, match="fine_tune_learning_rate must be a positive number, got 0"):
+        TrainConfig(fine_tune_learning_rate=0)
+
+
 @pytest.mark.parametrize("clean_first", [True, False])
 def test_weights_whose_slots_were_never_trained_are_not_kept_as_the_best(clean_first: bool) -> None:
     model = make("block_diffusion", block_size=2, clean_first=clean_first)
