@@ -56,6 +56,8 @@ print(f"It can recommend in these ways: {', '.join(model.ways)}")
 # - `diffusion`: K masked slots behind the history are filled in a few steps; the list is ranked by how sure the model
 #   was when it filled a slot, for the order of slots is not a ranking. A model that diffuses embeddings has no slots:
 #   what it samples is its `topk`.
+# - `any_slot`: the catalogue is ranked by how likely an item is in any of K masked slots at the first look; nothing is
+#   decoded.
 #
 # `filter_seen` says whether items of the user's own history were forbidden. On the toy world the *oracle* stands beside
 # the model: it knows the process that drew the data, so no model can be better, but for chance.

@@ -30,7 +30,7 @@ run: str = ""  # <recipe>/<key>, or the first letters of a key; empty for the ne
 user: Optional[str] = None  # a user's id; by default one whose held-out item gets into the list
 rule: str = "threshold_decay"  # how slots are filled; `workbench rules` lists all
 num_slots: Optional[int] = None  # K; 10, or half of a short model's length, by default
-num_steps: Optional[int] = None  # for low_confidence and random; one slot a step by default
+num_steps: Optional[int] = None  # of the rules that have one (`workbench rules`); one slot a step by default
 temperature: float = 0.0  # above 0, items are drawn instead of taking the most probable one
 seed: int = 0  # of the draws
 knobs: str = ""  # any other knob of the rule, as in "threshold=0.5, decay=0.8"

@@ -28,7 +28,7 @@ from typing import Optional
 runs: str = ""  # ids, first letters of keys, recipes or patterns (toy-*/*), between commas
 dataset: str = "toy"  # whose finished runs are compared, where none are named
 part: str = ""  # test or validation; empty for test where every run was judged on it
-way: str = "topk"  # the way of recommending that is compared in pairs: topk, autoregressive or diffusion
+way: str = "topk"  # what is compared in pairs: topk, autoregressive, diffusion or any_slot
 figure: str = "NDCG@10"  # what runs are ordered by
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 

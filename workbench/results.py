@@ -7,6 +7,7 @@ item and no trace is in it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     for row in table.to_dict("records"):
         cells = [row["system"], row["way"]]
         cells += [_with_interval(row, name) for name in (*figures, "FirstSlotMostConfident")]
-        cells += [f"{row['users/s']:,.0f}", f"{row['minutes']:.0f} min" if row["minutes"] >= 1 else "counted"]
+        cells += [f"{row['users/s']:,.0f}", _minutes(row["minutes"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", _measured(table)]) + "\n"
 
@@ -125,6 +126,13 @@ def _check_targets(protocols: Sequence[Protocol], dataset: str) -> None:
             raise ValueError(
                 f"the results of {dataset} share no table, they were judged differently: {'; '.join(differences)}"
             )
+
+
+def _minutes(minutes: float) -> str:
+    """Return how long a training took in words; NaN: nothing was trained."""
+    if math.isnan(minutes):
+        return "counted"
+    return f"{minutes:.0f} min" if minutes >= 1 else "< 1 min"
 
 
 def _measured(table: pd.DataFrame) -> str:
@@ -149,7 +157,7 @@ def _row(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, An
         "way": WAYS[result["recommend"]] + _unusual(result["protocol"].get("decode")),
         "protocol": read_protocol(result["protocol"]),
         "users/s": result["protocol"]["num_users"] / result["seconds"],
-        "minutes": (manifest.get("training") or {}).get("seconds", 0.0) / 60,
+        "minutes": (manifest.get("training") or {}).get("seconds", math.nan) / 60,
         **spread(result["figures"]),
     }
 

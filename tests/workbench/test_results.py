@@ -64,6 +64,15 @@ def a_run(folder: Path) -> Run:
     return Run.create(folder, "toy-diffsasrec", "a", {"config": config, **about})
 
 
+def test_what_was_not_trained_is_counted_and_a_short_training_is_not(tmp_path: Path) -> None:
+    short, counted = a_result("sasrec", ndcg=0.2), a_result("popularity", ndcg=0.1)
+    short["manifest"]["training"]["seconds"] = 20.0
+    counted["manifest"]["training"] = None
+    write(tmp_path, short, counted)
+    rows = as_markdown(comparison(tmp_path, "toy")).splitlines()[2:4]
+    assert [row.rsplit("|", 2)[1].strip() for row in rows] == ["< 1 min", "counted"]
+
+
 def test_a_study_is_kept_as_its_tables_alone(tmp_path: Path) -> None:
     table = pd.DataFrame({"setting": ["a"], "NDCG@10": [0.25], "ECE": [float("nan")]})
     path = keep_study(a_run(tmp_path), tmp_path / "kept", tables={"quality": table}, about={"part": "test"})
