@@ -103,6 +103,11 @@ class Split:
             self._hashes[name] = self._hash_of(self.part(name))
         return self._hashes[name]
 
+    def training_hash(self) -> str:
+        """Return 16 hex digits over the ranges of interactions that train."""
+        ranges = np.concatenate([self.train_rows, self.train_start, self.train_end])
+        return hashlib.sha256(ranges.astype(np.int64).tobytes()).hexdigest()[:16]
+
     def training_counts(self) -> NDArray[np.int64]:
         """Return how often each item occurs in training, per logits column: (N,) int64."""
         return self._counts.copy()

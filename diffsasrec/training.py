@@ -58,8 +58,8 @@ def fit(
 
     The best weights are those of the highest NDCG@10 on validation (top-K, seen items filtered); the model holds
     them at the end. With ``resume`` training goes on after the last whole epoch found in ``folder``, with the
-    numbers it would have had without the interruption. Ctrl-C, a NaN loss and the time limit leave a usable
-    checkpoint: ``stopped`` of the result says which it was.
+    numbers it would have had without the interruption. Ctrl-C and the time limit leave a usable checkpoint,
+    a NaN loss the best so far, if there was one: ``stopped`` says which it was. The model is left in evaluation mode.
 
     Args:
         on_progress, on_evaluation: called after each step, and with each row of ``history.jsonl``.
@@ -87,9 +87,10 @@ class _Trainer:
         self.on_evaluation: Callable[[dict[str, Any]], None] | None = None
         self.ranks = ranks
         self.device = next(model.parameters()).device
-        known, targets = split.interactions.vocabulary.fingerprint(), split.target_hash("validation")
         lasting = config.lasting() | {"precision": chosen_precision(config.precision, self.device)}
-        self.identity = config_hash([to_dict(model.config), lasting, known, targets])
+        known = split.interactions.vocabulary.fingerprint()
+        ranges = split.training_hash(), split.target_hash("validation")
+        self.identity = config_hash([to_dict(model.config), lasting, known, *ranges])
         self.batches = TrainingBatches(
             split, window=model.window, batch_size=config.batch_size, seed=config.seed, ranks=ranks
         )
@@ -120,7 +121,7 @@ class _Trainer:
                 self._save_best()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
-        self.model.requires_grad_(True)
+        self.model.requires_grad_(True).eval()
         rate = self.stages[self.state.stage].learning_rate
         return ending(stopped, self.state, config=self.config, learning_rate=rate, seconds=self._seconds())
 

@@ -229,7 +229,8 @@ class Resumable:
             raise CheckpointError(f"{path} has another format: start again without resume")
         if content["identity"] != identity:
             raise CheckpointError(
-                f"{path} belongs to another configuration or precision: start again without resume, or use its own"
+                f"{path} belongs to another configuration, precision or training part: start again without resume, "
+                "or use its own"
             )
         content["state"] = TrainingState(**content["state"])
         return cls(**content)

@@ -40,13 +40,17 @@ class PlannedStage:
 
 
 def plan_stages(model: SequentialModel, config: TrainConfig) -> tuple[PlannedStage, ...]:
-    """Return the stages of a training in their order; raise ``ValueError`` for one that the model does not have.
+    """Return the stages of a training in their order; raise ``ValueError`` for one that it does not have, or must have.
 
     The last one has all the time that is left; before the optional one, ``fine_tune_share`` of it is kept.
     """
     if config.fine_tune and not any(stage.is_optional for stage in model.stages()):
         raise ValueError(f"{type(model).__name__} has no fine-tuning stage: set fine_tune to false")
     stages = [stage for stage in model.stages() if config.fine_tune or not stage.is_optional]
+    if any(stage.forgets_best for stage in model.stages() if stage not in stages):
+        raise ValueError(
+            f"{type(model).__name__} learns to recommend in its fine-tuning stage alone: set fine_tune to true"
+        )
     limit = math.inf if config.max_minutes is None else 60 * config.max_minutes
     planned = []
     for stage in stages:

@@ -242,6 +242,19 @@ def test_a_resumed_training_gives_the_numbers_of_an_uninterrupted_one(
     assert dataclasses.replace(resumed, seconds=0) == dataclasses.replace(result, seconds=0)
 
 
+def test_a_training_is_not_resumed_on_another_part_of_the_data(cycle_split: Split, tmp_path: Path) -> None:
+    fit(make(), cycle_split, dataclasses.replace(CONFIG, max_epochs=1), folder=tmp_path)
+    more = make_split(cycle_split.interactions, dataclasses.replace(cycle_split.config, refit=True))
+    with pytest.raises(CheckpointError, match="belongs to another configuration, precision or training part"):
+        fit(make(), more, CONFIG, folder=tmp_path, resume=True)
+
+
+def test_a_trained_model_recommends_without_dropout(uninterrupted) -> None:
+    _, model, _ = uninterrupted
+    assert not model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("name", ["sasrec", "diffsasrec"])
 def test_epochs_in_two_halves_give_the_numbers_of_one_training(
     name: str, cycle_split: Split, tmp_path: Path

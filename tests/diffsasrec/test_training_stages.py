@@ -54,6 +54,14 @@ def test_weights_whose_slots_were_never_trained_are_not_kept_as_the_best(clean_f
     ]
 
 
+def test_slots_that_would_never_be_trained_are_refused() -> None:
+    model = make("block_diffusion", block_size=2, clean_first=True)
+    with pytest.raises(
+        ValueError, match="learns to recommend in its fine-tuning stage alone: set fine_tune to true"
+    ):
+        plan_stages(model, TrainConfig())
+
+
 def test_a_stage_that_the_model_does_not_have_is_refused() -> None:
     for name in ("sasrec", "adrec"):
         with pytest.raises(ValueError, match="has no fine-tuning stage: set fine_tune to false"):
