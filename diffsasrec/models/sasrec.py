@@ -129,8 +129,8 @@ class SASRec(SequentialModel):
     ) -> torch.Tensor:
         """Return the sum of -log s(positive) - log(1 - s(negative)), the negative not among the window's items."""
         targets, places = batch.history[:, 1:], batch.whole.places
-        drawn = draw_negatives(targets, places=places, num_items=self.num_items, generator=generator)
-        negatives = drawn[is_real]
+        drawn = draw_negatives(batch.history, places=places, num_items=self.num_items, generator=generator)
+        negatives = drawn[:, 1:][is_real]
         weight = self.transformer.item_embedding.weight
         positive_logit = (hidden * weight[targets[is_real]]).sum(-1)
         negative_logit = (hidden * weight[negatives]).sum(-1)
