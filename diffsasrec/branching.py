@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 
-from diffsasrec.reading import NOT_ALLOWED
 from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.slot_predictor import SlotPredictor
 from diffsasrec.trace import NOBODY, DecodeStep
@@ -79,19 +78,19 @@ class Branch:
                 f"nothing is left to decode for user {user} after step {self.after_step}: branch earlier, or pin less"
             )
         narrowed = self._narrowed(predictor, tokens, forced, is_active)
-        is_changed = forced.any(dim=1) | (narrowed.bias != predictor.bias).any(dim=1)
+        is_changed = forced.any(dim=1) | (narrowed.is_out != predictor.is_out).any(dim=1)
         return Turn(narrowed, tokens, forced, is_changed)
 
     def _narrowed(
         self, predictor: SlotPredictor, tokens: torch.Tensor, forced: torch.Tensor, is_active: torch.Tensor
     ) -> SlotPredictor:
         """Return the predictor without what is forbidden to who goes on; see ``taken`` for what it refuses."""
-        bias = predictor.bias.clone()
+        is_out = predictor.is_out.clone()
         user, column = forbidden_pairs(
             self.forbidden, len(tokens), num_needed=0, num_items=predictor.num_items
         )
-        user, token = user.to(bias.device), Vocabulary.to_token(column).to(bias.device)
-        bias[user[is_active[user]], token[is_active[user]]] = NOT_ALLOWED
+        user, token = user.to(is_out.device), Vocabulary.to_token(column).to(is_out.device)
+        is_out[user[is_active[user]], token[is_active[user]]] = True
         same = (tokens[:, :, None] == tokens[:, None, :]) & forced[:, :, None]
         same &= ~torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
         _refuse(
@@ -99,14 +98,14 @@ class Branch:
             tokens,
             "stands in another slot already: an item stands once in a list; branch before that slot was filled",
         )
-        is_held = bias.gather(1, tokens) < 0
+        is_held = is_out.gather(1, tokens)
         _refuse(is_held & forced, tokens, "is forbidden to that user: allow it, or pin another one")
-        newly = is_held & (predictor.bias.gather(1, tokens) == 0)
+        newly = is_held & ~predictor.is_out.gather(1, tokens)
         _refuse(newly, tokens, "is forbidden, but was filled before: branch before that step")
-        num_left = int((bias[:, 1:-1] == 0).sum(dim=1).min())
+        num_left = int((~is_out[:, 1:-1]).sum(dim=1).min())
         if num_left < tokens.shape[1]:
             raise ValueError(f"{num_left} items are left for {tokens.shape[1]} slots: forbid less")
-        return dataclasses.replace(predictor, bias=bias)
+        return dataclasses.replace(predictor, is_out=is_out)
 
 
 def forced_at(branches: Sequence[Branch], steps: Sequence[DecodeStep]) -> torch.Tensor | None:

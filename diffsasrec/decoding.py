@@ -8,8 +8,8 @@ Source of the frame: LLaDA (Nie et al. 2025), section 2.4.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -20,23 +20,13 @@ from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.filling import fill_slots, revising_view, step_view
 from diffsasrec.pins import starting_slots
 from diffsasrec.predictions import Prediction
-from diffsasrec.reading import NOT_ALLOWED, LogitsOf, SlotReader
+from diffsasrec.reading import LogitsOf, SlotReader
 from diffsasrec.sequences import Forbidden
 from diffsasrec.slot_predictor import SlotPredictor
-from diffsasrec.trace import PINNED, DecodeStep, DecodeTrace, Recommendations
-from diffsasrec.vocabulary import PAD_ID, Vocabulary
+from diffsasrec.trace import PINNED, DecodeStep, DecodeTrace
+from diffsasrec.vocabulary import PAD_ID
 
-__all__ = ["RULES", "DecodeConfig", "LogitsOf", "any_slot", "checked_history", "decode", "decode_steps"]
-
-
-def checked_history(history: torch.Tensor) -> torch.Tensor:
-    """Return histories (B, L) as they are; raise ``ValueError`` where there is no user, or no position, at all."""
-    if history.ndim != 2 or 0 in history.shape:
-        raise ValueError(
-            f"histories of shape {tuple(history.shape)} leave nothing to recommend from: give (B, L) with at least "
-            "one user and one position"
-        )
-    return history
+__all__ = ["RULES", "DecodeConfig", "LogitsOf", "decode", "decode_steps"]
 
 
 @torch.no_grad()
@@ -50,8 +40,8 @@ def decode_steps(
     user_seeds: torch.Tensor,
     config: DecodeConfig,
     branches: Sequence[Branch] = (),
-) -> Iterator[DecodeStep]:
-    """Fill K masked slots behind each history, yielding what every step decided.
+) -> Generator[DecodeStep, None, SlotPredictor]:
+    """Fill K masked slots behind each history, yielding what every step decided; return what is allowed at the end.
 
     Args:
         model: tokens (M, L + K) long -> logits (M, K, N) of the slots, the last K positions; M is the number of
@@ -74,7 +64,7 @@ def decode_steps(
     """
     predictor = SlotPredictor.of(
         model,
-        checked_history(history),
+        history,
         num_items=num_items,
         forbidden=forbidden,
         user_seeds=user_seeds,
@@ -82,20 +72,23 @@ def decode_steps(
     )
     tokens, masked = starting_slots(predictor, pinned)
     if "beam_width" not in config.row.driver:
-        yield from _steps(predictor, tokens, masked, branches)
-    elif not branches:
-        yield from beam_steps(predictor, tokens, masked)
-    else:
+        return (yield from _steps(predictor, tokens, masked, branches))
+    if branches:
         raise ValueError(
             f"the rule {config.rule} follows several lists and knows at the end alone which one it was: branch from "
             "another rule"
         )
+    yield from beam_steps(predictor, tokens, masked)
+    return predictor
 
 
 def _steps(
     predictor: SlotPredictor, tokens: torch.Tensor, masked: torch.Tensor, branches: Sequence[Branch]
-) -> Iterator[DecodeStep]:
-    """Yield the steps of every rule that follows one list a user, from ``tokens`` (B, K), MASK where ``masked``."""
+) -> Generator[DecodeStep, None, SlotPredictor]:
+    """Yield the steps of every rule that follows one list a user, from ``tokens`` (B, K), MASK where ``masked``.
+
+    Return the predictor that knows what the branches have forbidden.
+    """
     config, device = predictor.config, tokens.device
     is_pinned, revises = ~masked, config.row.revises
     num_steps = config.steps_of(masked.sum(dim=1))
@@ -132,8 +125,8 @@ def _steps(
         unmasked, items, view, selection = fill_slots(view, seen, tokens, config)
         emptied = torch.zeros_like(unmasked) if selection.empty is None else selection.empty
         has_changed = (unmasked | emptied).any(dim=1)
-        if revises and not (has_changed | masked.any(dim=1)).any():
-            return  # a last pass found nothing to change
+        if revises and not (has_changed | masked.any(dim=1) | forced.any(dim=1)).any():
+            return predictor  # a last pass found nothing to change
         is_decided = masked | unmasked | emptied | forced
         shown = seen if shown is None or not revises else shown.updated(seen.rows(is_decided), (is_decided,))
         best = view.probability.where(~emptied, torch.maximum(view.probability, seen.own_probability))
@@ -146,10 +139,11 @@ def _steps(
         yield _record(shown, tokens, unmasked | forced, emptied, probability, score, config.num_candidates)
         goes_on = (masked.any(dim=1) | (has_changed & revises)) & (step + 1 < num_steps)
         if not goes_on.any():
-            return
+            return predictor
         if (is_active & ~goes_on).any():
             predictor.retain(goes_on.nonzero().squeeze(1))
         is_active = goes_on
+    return predictor
 
 
 def _record(
@@ -175,6 +169,17 @@ def _record(
     )
 
 
+def _all_steps(
+    steps: Generator[DecodeStep, None, SlotPredictor],
+) -> tuple[tuple[DecodeStep, ...], SlotPredictor]:
+    found = []
+    while True:
+        try:
+            found.append(next(steps))
+        except StopIteration as end:
+            return tuple(found), end.value
+
+
 @torch.no_grad()
 def decode(
     model: LogitsOf | SlotReader,
@@ -189,7 +194,7 @@ def decode(
 ) -> DecodeTrace:
     """Run ``decode_steps`` to its end and return the trace; arguments and errors are the same."""
     given = {"num_items": num_items, "forbidden": forbidden, "user_seeds": user_seeds, "config": config}
-    steps = tuple(decode_steps(model, history, pinned=pinned, branches=branches, **given))
+    steps, last = _all_steps(decode_steps(model, history, pinned=pinned, branches=branches, **given))
     ever_filled = torch.stack([step.unmasked for step in steps])  # (T, B, K)
     last_filled = ever_filled.shape[0] - 1 - ever_filled.flip(0).int().argmax(dim=0)
     is_filled = ever_filled.any(dim=0)
@@ -197,7 +202,8 @@ def decode(
         is_filled &= pinned.to(is_filled.device) == PAD_ID
     rescored = None
     if config.rank_by == "rescored":
-        rescored = SlotPredictor.of(model, history, **given).rescored(steps[-1].tokens)
+        anew = replace(SlotPredictor.of(model, history, **given), is_out=last.is_out)
+        rescored = anew.rescored(steps[-1].tokens)
     return DecodeTrace(
         history=history,
         config=to_dict(config),
@@ -206,38 +212,3 @@ def decode(
         forced_at=forced_at(branches, steps),
         rescored=rescored,
     )
-
-
-@torch.no_grad()
-def any_slot(
-    model: LogitsOf | SlotReader,
-    history: torch.Tensor,
-    *,
-    num_items: int,
-    num_slots: int,
-    forbidden: Forbidden | None = None,
-) -> Recommendations:
-    """Return the K items of the catalogue that are likeliest to be in any of K masked slots: one pass, no decoding.
-
-    The score is 1 - prod over slots of (1 - p_slot(item)), over the items that are not forbidden.
-    """
-    config = DecodeConfig(num_slots=num_slots)
-    predictor = SlotPredictor.of(
-        model,
-        checked_history(history),
-        num_items=num_items,
-        forbidden=forbidden,
-        user_seeds=history.new_zeros(len(history)),
-        config=config,
-    )
-    tokens, masked = starting_slots(predictor, None)
-    users = torch.arange(len(history), device=history.device)
-    items, scores = [], []
-    for rows in predictor.rows(users, tokens, masked, step=0, keeps_own=False):
-        logits = rows.logits.unflatten(0, (-1, num_slots))  # (users, K, N)
-        in_none = torch.log1p(-logits.softmax(dim=-1).double()).sum(dim=1)  # (users, N)
-        score = (-torch.expm1(in_none)).masked_fill(logits[:, 0] <= NOT_ALLOWED / 2, -math.inf)
-        best = score.topk(num_slots, dim=1)
-        items.append(Vocabulary.to_token(best.indices))
-        scores.append(best.values.float())
-    return Recommendations(torch.cat(items), torch.cat(scores))

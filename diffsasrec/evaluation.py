@@ -47,9 +47,8 @@ class Evaluation:
         return {
             "part": self.protocol.part,
             "recommend": self.protocol.recommend,
-            "protocol": json.loads(
-                json.dumps(to_dict(self.protocol))
-            ),  # lists for tuples: as it is read again
+            # lists for tuples: as it is read again
+            "protocol": json.loads(json.dumps(to_dict(self.protocol))),
             "figures": self.figures,
             "curves": self.curves,
             "seconds": self.seconds,
@@ -162,8 +161,10 @@ def _at_rest(model: SequentialModel) -> Iterator[None]:
     """Turn dropout off, and put the model's mode back at the end."""
     was_training = model.training
     model.eval()
-    yield
-    model.train(was_training)
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def _judge(

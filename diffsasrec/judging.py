@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from diffsasrec.largest import largest_columns
 from diffsasrec.metrics import checked_scores, rank_of_target
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
@@ -62,8 +63,8 @@ def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Spl
     )
     logits[user, column] = -math.inf
     confidence = logits.softmax(dim=1).amax(dim=1)
-    best = logits.topk(asked.num_recommendations, dim=1)
-    items = Vocabulary.to_token(best.indices).where(best.values > -math.inf, PAD_ID)  # PAD: fewer were left
+    best, column = largest_columns(logits, asked.num_recommendations)
+    items = Vocabulary.to_token(column).where(best > -math.inf, PAD_ID)  # PAD: fewer were left
     logits.scatter_(1, target, own)  # a target that repeats an item of the history is exempt
     rank = rank_of_target(logits, target[:, 0])
     frame = {"rank": rank, "slot": NO_SLOT, "confidence": confidence}

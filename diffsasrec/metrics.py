@@ -33,6 +33,13 @@ def checked_scores(scores: torch.Tensor) -> torch.Tensor:
     return scores
 
 
+def checked_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Return logits as they are; raise ``NotANumberError`` if one is NaN or plus infinity: no probability is left."""
+    if bool((checked_scores(logits) == math.inf).any()):
+        raise NotANumberError("the logits hold infinity: the model is broken, train it again")
+    return logits
+
+
 def rank_of_target(scores: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
     """Return the rank of each user's target: 1 + better items + half of the others with the same score.
 

@@ -44,7 +44,7 @@ def _check(predictor: SlotPredictor, pinned: torch.Tensor, is_free: torch.Tensor
     )
     same = (pinned[:, :, None] == pinned[:, None, :]) & ~is_free[:, :, None]
     refuse(same.tril(-1).any(dim=2), "is pinned to another slot as well: an item stands once in a list")
-    refuse(predictor.bias.gather(1, pinned) < 0, "is forbidden to that user: allow it, or pin another one")
+    refuse(predictor.is_out.gather(1, pinned), "is forbidden to that user: allow it, or pin another one")
     is_full = ~is_free.any(dim=1)
     if is_full.any():
         raise ValueError(

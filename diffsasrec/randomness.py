@@ -30,6 +30,31 @@ def user_seeds(user_ids: Iterable[object]) -> torch.Tensor:
     return torch.tensor([user_seed(user_id) for user_id in user_ids], dtype=torch.long)
 
 
+def checked_seeds(seeds: torch.Tensor | None, history: torch.Tensor) -> torch.Tensor:
+    """Return a seed for each of the histories (B, L), 0 where none are given: (B,) long.
+
+    Raises:
+        ValueError: as many as there are histories they are not.
+    """
+    if seeds is None:
+        return history.new_zeros(len(history))
+    if seeds.shape != (len(history),):
+        raise ValueError(
+            f"user_seeds must be one for each of {len(history)} histories, got a shape of {tuple(seeds.shape)}"
+        )
+    return seeds
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of one of several draws that are averaged: the first one's is ``seed`` itself.
+
+    Ensembles of neighbouring seeds share no member.
+    """
+    if member == 0:
+        return seed
+    return int(_mix(torch.tensor(_as_signed(seed)) ^ _mix(torch.tensor(member))))
+
+
 def draw_seed(generator: torch.Generator) -> int:
     """Return a seed for the draws below: one number of the generator, however many draws follow."""
     return int(torch.randint(2**63 - 1, (), generator=generator))

@@ -17,6 +17,16 @@ NOT_ALLOWED = -1e30  # the logit of an item that may not come: its probability i
 LogitsOf = Callable[..., torch.Tensor]  # tokens (M, L + K) long, context -> logits (M, K, N) of the last K
 
 
+def checked_history(history: torch.Tensor) -> torch.Tensor:
+    """Return histories (B, L) as they are; raise ``ValueError`` where there is no user, or no position, at all."""
+    if history.ndim != 2 or 0 in history.shape:
+        raise ValueError(
+            f"histories of shape {tuple(history.shape)} leave nothing to recommend from: give (B, L) with at least "
+            "one user and one position"
+        )
+    return history
+
+
 class Reading(ABC):
     """Histories of B users that have been read, and what the model says of slots behind them."""
 

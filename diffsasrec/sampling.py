@@ -18,6 +18,7 @@ import torch
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.gaussian import SampleStep
+from diffsasrec.largest import largest_columns
 from diffsasrec.metrics import checked_scores
 from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.trace import DecodeStep, DecodeTrace
@@ -94,10 +95,10 @@ def sampled_trace(
 
 def _decode_step(logits: torch.Tensor, *, num_kept: int) -> DecodeStep:
     """Return what a step shows of the scores (B, N), -inf where forbidden."""
-    best = logits.topk(num_kept, dim=1)
-    items = Vocabulary.to_token(best.indices).where(best.values > -math.inf, PAD_ID)
+    best, column = largest_columns(logits, num_kept)
+    items = Vocabulary.to_token(column).where(best > -math.inf, PAD_ID)
     share = logits.double().softmax(dim=1)
-    own = share.gather(1, best.indices)
+    own = share.gather(1, column)
     never = torch.zeros_like(items[:, :1], dtype=torch.bool)
     return DecodeStep(
         tokens=items[:, :1],

@@ -164,11 +164,15 @@ def forbidden_pairs(
     """Return the distinct forbidden (user, column) pairs, two (P,) long tensors in ascending order.
 
     Raises:
-        ValueError: a user has fewer than ``num_needed`` items left, or a token is no item.
+        ValueError: a user has fewer than ``num_needed`` items left, a token is no item, or other users are meant.
     """
     if forbidden is None:
         forbidden = Forbidden(torch.zeros(0, dtype=torch.long), torch.zeros(num_users + 1, dtype=torch.long))
     items, offsets = forbidden
+    if offsets.shape != (num_users + 1,):
+        raise ValueError(
+            f"forbidden is of {len(offsets) - 1} users, the histories of {num_users}: give offsets (users + 1,)"
+        )
     columns = Vocabulary.to_column(items)
     if bool(((columns < 0) | (columns >= num_items)).any()):
         raise ValueError(

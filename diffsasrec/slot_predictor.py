@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 
 from diffsasrec.decode_config import DecodeConfig
-from diffsasrec.metrics import checked_scores
+from diffsasrec.metrics import checked_logits
 from diffsasrec.predictions import Prediction, predict
-from diffsasrec.randomness import gumbel
-from diffsasrec.reading import NOT_ALLOWED, LogitsOf, Reading, Rereader, SlotReader
+from diffsasrec.randomness import checked_seeds, gumbel
+from diffsasrec.reading import NOT_ALLOWED, LogitsOf, Reading, Rereader, SlotReader, checked_history
 from diffsasrec.sequences import Forbidden, forbidden_pairs
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
@@ -39,7 +39,7 @@ class SlotPredictor:
 
     reading: Reading
     without_history: Reading | None  # the same with the histories masked, where there is guidance
-    bias: torch.Tensor  # (B, N + 2), NOT_ALLOWED where a token may not be recommended, else 0
+    is_out: torch.Tensor  # (B, N + 2) bool, True where a token may not be recommended
     user_seeds: torch.Tensor  # (B,) long
     config: DecodeConfig
 
@@ -54,20 +54,21 @@ class SlotPredictor:
         user_seeds: torch.Tensor,
         config: DecodeConfig,
     ) -> SlotPredictor:
-        """Return the predictor; raise ``ValueError`` when fewer than K items are left for a user."""
+        """Return the predictor; raise ``ValueError`` for no history, too few items left, or seeds of other users."""
         num_slots = config.num_slots
+        checked_seeds(user_seeds, checked_history(history))
         user, column = forbidden_pairs(forbidden, len(history), num_needed=num_slots, num_items=num_items)
         mask_id = Vocabulary.mask_id_of(num_items)
-        bias = torch.zeros(len(history), mask_id + 1, device=history.device)
-        bias[user.to(history.device), Vocabulary.to_token(column).to(history.device)] = NOT_ALLOWED
+        is_out = torch.zeros(len(history), mask_id + 1, dtype=torch.bool, device=history.device)
+        is_out[user.to(history.device), Vocabulary.to_token(column).to(history.device)] = True
         reader = model if isinstance(model, SlotReader) else Rereader(model)
         asked = {"num_slots": num_slots, "refresh": config.refresh}
         without = reader.read(history.where(history == PAD_ID, mask_id), **asked) if config.guidance else None
-        return cls(reader.read(history, **asked), without, bias, user_seeds, config)
+        return cls(reader.read(history, **asked), without, is_out, user_seeds, config)
 
     @property
     def num_items(self) -> int:
-        return self.bias.shape[1] - 2
+        return self.is_out.shape[1] - 2
 
     @property
     def mask_id(self) -> int:
@@ -111,7 +112,7 @@ class SlotPredictor:
         num_slots = tokens.shape[1]
         num_rows = max(1, _LOGITS_AT_ONCE // (self.num_items * num_slots)) * num_slots
         asked = {"step": step, "num_rows": num_rows}
-        bias = self.bias[users].scatter_(1, tokens, NOT_ALLOWED)
+        is_out = self.is_out[users].scatter_(1, tokens, True)
         user, slot = wanted.nonzero(as_tuple=True)
         given = self.reading.logits(users, tokens, wanted, **asked)
         without = None
@@ -124,10 +125,10 @@ class SlotPredictor:
                 base = next(without)
                 logits = base + (self.config.guidance + 1) * (logits - base)
             assert logits.shape[1] == self.num_items, "a model gives a logit to each real item"
-            if bool(logits.sum().isnan()):
-                checked_scores(logits)
+            if not bool(logits.sum().isfinite()):
+                checked_logits(logits)
             own = tokens[here_user, here_slot, None] if keeps_own else None
-            yield Rows(here_user, here_slot, _allowed_logits(logits, bias[here_user, 1:-1], own))
+            yield Rows(here_user, here_slot, _allowed_logits(logits, is_out[here_user, 1:-1], own))
 
     def rescored(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the probability (B, K) of each slot's item given all the others: K passes, a slot masked in each.
@@ -149,11 +150,11 @@ class SlotPredictor:
         return shares
 
 
-def _allowed_logits(logits: torch.Tensor, bias: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
-    """Return logits (R, N) with their bias (R, N), which leaves out a slot's own token, ``own`` (R, 1)."""
+def _allowed_logits(logits: torch.Tensor, is_out: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+    """Return logits (R, N), NOT_ALLOWED where ``is_out`` (R, N) but for a slot's own token, ``own`` (R, 1)."""
     if own is None:
-        return logits.add_(bias)
+        return logits.masked_fill_(is_out, NOT_ALLOWED)
     column = Vocabulary.to_column(own.clamp(max=logits.shape[1]))  # MASK: any column, it is left as it is
     kept = logits.gather(1, column)
-    logits = logits.add_(bias)
+    logits = logits.masked_fill_(is_out, NOT_ALLOWED)
     return logits.scatter_(1, column, kept.where(own <= logits.shape[1], logits.gather(1, column)))

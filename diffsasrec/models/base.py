@@ -13,12 +13,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from diffsasrec.any_slot import any_slot
 from diffsasrec.branching import Branch
 from diffsasrec.config import from_dict, unknown_name
-from diffsasrec.decoding import DecodeConfig, any_slot, checked_history, decode
+from diffsasrec.decoding import DecodeConfig, decode
+from diffsasrec.largest import largest_columns
 from diffsasrec.metrics import checked_scores
 from diffsasrec.objectives import Loss, Objective, Stage
-from diffsasrec.reading import SlotReader
+from diffsasrec.randomness import checked_seeds
+from diffsasrec.reading import SlotReader, checked_history
 from diffsasrec.sampling import Decoding, SampleConfig
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
@@ -172,12 +175,12 @@ class SequentialModel(nn.Module, ABC):
         """Return ``num_recommendations`` different items per history (B, L), never a forbidden one.
 
         ``way`` is one of ``ways``. ``diffusion`` takes K from ``decode_config`` (default: ``usual_decoding``
-        with K = num_recommendations) and needs ``user_seeds`` (B,) long; it returns its trace as well.
+        with K = num_recommendations) and draws by ``user_seeds`` (B,) long, 0 by default; it returns its trace as well.
         It alone takes ``pinned`` (B, K) long: items that stand in slots from the start, PAD where a slot is free.
         ``any_slot`` ranks the catalogue by the first pass over as many slots as items are asked for.
 
         Raises:
-            ValueError: a way that the model does not have, no history at all, or more items than are left for a user.
+            ValueError: a way that it does not have, no history, more items than are left, or seeds of other users.
         """
         if way not in self.ways:
             raise unknown_name(f"way to recommend of {type(self).__name__}", way, self.ways)
@@ -188,7 +191,7 @@ class SequentialModel(nn.Module, ABC):
             raise ValueError(f"pinned has no effect on {way!r}: it belongs to 'diffusion'")
         if way == "any_slot":
             return self.any_slot(history, forbidden=forbidden, num_slots=num_recommendations)
-        seeds = history.new_zeros(len(history)) if user_seeds is None else user_seeds
+        seeds = checked_seeds(user_seeds, history)
         if way == "diffusion":
             config = decode_config or self.usual_decoding(num_recommendations)
             trace = self.decode(history, forbidden=forbidden, user_seeds=seeds, config=config, pinned=pinned)
@@ -201,10 +204,8 @@ class SequentialModel(nn.Module, ABC):
             return self._one_after_the_other(history, num_recommendations, blocked)
         logits = checked_scores(self.seeded_logits(history, user_seeds=seeds))
         logits[blocked] = -math.inf
-        best = logits.topk(num_recommendations, dim=1)
-        return Recommendations(
-            Vocabulary.to_token(best.indices), logits.softmax(dim=1).gather(1, best.indices)
-        )
+        _, best = largest_columns(logits, num_recommendations)
+        return Recommendations(Vocabulary.to_token(best), logits.softmax(dim=1).gather(1, best))
 
     def _mixed(self, logits: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
         """Return scores (B, N) with the counted transitions' share, where the config gives them one."""

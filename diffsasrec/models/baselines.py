@@ -123,10 +123,10 @@ class Markov(SequentialModel):
 
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return log p(next | last) (B, N)."""
-        last = Vocabulary.to_column(history[:, -1])
-        user, pair = pairs_of(last, self.offsets)
-        backoff = self.config.backoff
-        shares = backoff * self.popularity.repeat(len(last), 1)
+        known = (history[:, -1] != PAD_ID).nonzero().flatten()  # nothing follows a history without an item
+        place, pair = pairs_of(Vocabulary.to_column(history[known, -1]), self.offsets)
+        user, backoff = known[place], self.config.backoff
+        shares = backoff * self.popularity.repeat(len(history), 1)
         shares[user, self.followers[pair]] += self.pair_counts[pair]
         followed = torch.zeros_like(shares[:, 0]).index_add_(0, user, self.pair_counts[pair])
         return (shares / (followed + backoff)[:, None]).log()

@@ -11,6 +11,7 @@ Letters: B users or windows, P prefixes of a window, R = B P rows, L history len
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,9 +66,10 @@ class DiffuRecConfig:
             raise ValueError(
                 f"num_prefixes and ensemble must be at least 1, got {self.num_prefixes} and {self.ensemble}"
             )
-        if not (self.uncertainty >= 0 and self.offset_scale >= 0):
+        if not (0 <= self.uncertainty < math.inf and 0 <= self.offset_scale < math.inf):
             raise ValueError(
-                f"uncertainty and offset_scale must be at least 0, got {self.uncertainty} and {self.offset_scale}"
+                f"uncertainty and offset_scale must be 0 or positive numbers, got "
+                f"{self.uncertainty} and {self.offset_scale}"
             )
         if not 0 <= self.embedding_dropout < 1:
             raise ValueError(

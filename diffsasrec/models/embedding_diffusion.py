@@ -18,6 +18,7 @@ from diffsasrec.branching import Branch
 from diffsasrec.config import from_dict
 from diffsasrec.gaussian import Estimate, NoiseSchedule, SampleStep, sample_steps
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.randomness import checked_seeds, member_seed
 from diffsasrec.sampling import Decoding, SampleConfig, sampled_trace
 from diffsasrec.sequences import Forbidden
 from diffsasrec.trace import DecodeTrace
@@ -89,6 +90,7 @@ class EmbeddingDiffusion(SequentialModel):
 
         Scores are linear in x0, so the mean estimate has the mean of the members' scores.
         """
+        checked_seeds(user_seeds, history)
         schedule = self.schedule.strided(config.num_steps or len(self.schedule))
         members = [
             sample_steps(
@@ -98,7 +100,7 @@ class EmbeddingDiffusion(SequentialModel):
                 user_seeds=user_seeds,
                 seed=seed,
             )
-            for seed in range(config.seed, config.seed + config.ensemble)
+            for seed in (member_seed(config.seed, member) for member in range(config.ensemble))
         ]
         for steps in zip(*members, strict=True):
             x0_hat, xt = (

@@ -98,6 +98,48 @@ def test_going_on_without_a_change_gives_the_same_trace(rule, data) -> None:
     assert_same(parent, continued(case, *empty))
 
 
+@pytest.mark.parametrize("rule", [rule for rule in BRANCHING if RULES[rule].revises])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_pin_is_kept_where_the_rule_finds_nothing_more_to_change(rule, data) -> None:
+    case = data.draw(cases(rules=(rule,), pins=False))
+    parent = case.decode([0])
+    after_step = data.draw(st.integers(1, parent.num_steps))
+    held = parent.steps[after_step - 1].tokens[0].tolist()
+    gone = {*case.forbidden[0], *held}
+    item = next((item for item in range(1, case.num_items + 1) if item not in gone), None)
+    slot = data.draw(st.integers(0, len(held) - 1))
+    if item is None or len(held) == 1:
+        return
+    pinned = [item if each == slot else 0 for each in range(len(held))]
+    trace = continued(case, Branch(after_step, pins(*pinned)))
+    tokens = trace.steps[-1].tokens[0]
+    assert int(tokens.max()) <= case.num_items  # no MASK is recommended
+    if trace.num_steps > after_step:
+        assert int(tokens[slot]) == item
+        assert int(trace.forced_at[0, slot]) == after_step
+    else:  # no step was left, as num_steps or max_steps say
+        assert after_step == parent.num_steps
+        assert_same(parent, trace)
+
+
+def test_a_pin_into_the_last_open_slot_is_a_step_of_its_own() -> None:
+    trace = branched(Branch(3, pins(0, 0, 0, 6)), rule="remask", eta=0.0)
+    assert trace.num_steps == 4
+    assert trace.steps[-1].tokens.tolist() == [[2, 1, 4, 6]]
+    assert trace.forced_at.tolist() == [[NOBODY, NOBODY, NOBODY, 3]]
+    assert trace.recommendations().items[0].sort().values.tolist() == [1, 2, 4, 6]
+
+
+@pytest.mark.parametrize("rule", ["low_confidence", "refine"])
+def test_rescoring_knows_what_was_forbidden_on_the_way(rule: str) -> None:
+    from_the_start = branched(forbidden=[6], rule=rule, rank_by="rescored")
+    on_the_way = branched(Branch(1, forbidden=ragged([[6]])), rule=rule, rank_by="rescored")
+    assert torch.equal(on_the_way.steps[-1].tokens, from_the_start.steps[-1].tokens)
+    torch.testing.assert_close(on_the_way.rescored, from_the_start.rescored)
+    assert not torch.allclose(on_the_way.rescored, branched(rule=rule, rank_by="rescored").rescored)
+
+
 @pytest.mark.parametrize("rule", BRANCHING)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())

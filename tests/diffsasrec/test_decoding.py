@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffsasrec.decoding import RULES, DecodeConfig, any_slot, decode, decode_steps
+from diffsasrec.decoding import RULES, DecodeConfig, decode, decode_steps
 from diffsasrec.randomness import gumbel, uniform
 from diffsasrec.trace import PINNED, DecodeTrace
 from tests.diffsasrec.decode_cases import (
@@ -717,49 +717,3 @@ def test_the_callers_logits_and_history_are_left_alone() -> None:
     )
     assert bool((logits == 0).all())
     assert history.tolist() == [[1, 2]]
-
-
-# --- any slot
-
-
-def test_any_slot_ranks_the_catalogue_by_the_chance_to_be_in_one_slot_at_least() -> None:
-    found = any_slot(table_logits(BY_HAND), torch.tensor([[1, 2]]), num_items=6, num_slots=4)
-    # 1: 1 - .60 .40 .98 .95; 4: 1 - .90 .95 .08 .95; 5: 1 - .94 .97 .99 .55; 6: 1 - .96 .98 .99 .65;
-    # 2: 1 - .70 .90 .98 .95; 3: 1 - .90 .80 .98 .95
-    shares = {1: 0.77656, 4: 0.93502, 5: 0.50352, 6: 0.39460, 2: 0.41347, 3: 0.32968}
-    best = sorted(shares, key=lambda item: -shares[item])[:4]
-    assert found.items.tolist() == [best] == [[4, 1, 5, 2]]
-    assert found.scores[0].tolist() == pytest.approx([shares[item] for item in best], abs=1e-5)
-    assert found.trace is None  # never reported as decoding
-
-
-def test_any_slot_leaves_out_what_is_forbidden_and_shares_its_probability_out() -> None:
-    found = any_slot(
-        table_logits([{1: 0.5, 2: 0.3, 3: 0.2}]),
-        torch.tensor([[1, 2]]),
-        num_items=6,
-        num_slots=1,
-        forbidden=ragged([[1, 6]]),
-    )
-    assert found.items.tolist() == [[2]]
-    assert found.scores[0].tolist() == pytest.approx([0.6], abs=1e-6)
-
-
-@given(case=cases(pins=False))
-@quick
-def test_any_slot_gives_a_user_the_same_list_in_any_batch(case: Case) -> None:
-    def ask(users: list[int]):
-        return any_slot(
-            case.logits_of,
-            case.history[users],
-            num_items=case.num_items,
-            num_slots=case.config.num_slots,
-            forbidden=ragged([case.forbidden[user] for user in users]),
-        )
-
-    whole = ask(list(range(len(case.history))))
-    for user, items in enumerate(whole.items.tolist()):
-        assert len(set(items)) == case.config.num_slots
-        assert not set(items) & set(case.forbidden[user])
-        assert torch.equal(ask([user]).items[0], whole.items[user])
-        assert torch.equal(ask([user]).scores[0], whole.scores[user])

@@ -15,7 +15,7 @@ from diffsasrec import evaluation
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
-from diffsasrec.metrics import coverage, impossible
+from diffsasrec.metrics import NotANumberError, coverage, impossible
 from diffsasrec.models import build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
@@ -168,6 +168,13 @@ def test_ties_at_a_cut_off_are_honest_figures_not_an_error(cycle_split: Split) -
 def test_a_nan_score_is_an_error(cycle_split: Split) -> None:
     with pytest.raises(ValueError, match="NaN"):
         evaluate(Stub(lambda history: np.full(40, math.nan), 40), cycle_split, "test")
+
+
+def test_a_training_that_meets_one_goes_on_in_its_own_mode(cycle_split: Split) -> None:
+    model = Stub(lambda history: np.full(40, math.nan), 40).train()
+    with pytest.raises(NotANumberError):
+        evaluate(model, cycle_split, "test")
+    assert model.training
 
 
 def test_a_nan_score_of_an_item_that_the_user_has_seen_is_an_error_too(cycle_split: Split) -> None:

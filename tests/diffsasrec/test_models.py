@@ -18,6 +18,7 @@ from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
+from diffsasrec.models.sasrec import draw_negatives
 from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
 from diffsasrec.splits import Split, SplitConfig, make_split
@@ -481,6 +482,29 @@ def test_markov_ranks_by_what_followed_the_last_item_then_by_popularity() -> Non
     torch.testing.assert_close(shares, torch.stack([expected, popular]))
 
 
+@pytest.mark.parametrize("name", ["popularity", "markov", "transitions"])
+def test_a_longer_list_begins_with_the_shorter_one_where_scores_are_equal(
+    name: str, cycle_split: Split
+) -> None:
+    model = ready(name, cycle_split)
+    history = torch.tensor([[0, 0, 7], [3, 9, 12], [0, 0, 0]])
+    whole = model.recommend(history, num_recommendations=40).items
+    for length in (1, 5, 20):
+        assert torch.equal(model.recommend(history, num_recommendations=length).items, whole[:, :length])
+    covered = [
+        evaluate(model, cycle_split, "test", num_recommendations=length).figures["Coverage@1"]
+        for length in (1, 5, 20)
+    ]
+    assert covered[0] == covered[1] == covered[2]
+
+
+def test_markov_ranks_by_popularity_behind_no_item_at_all(cycle_split: Split) -> None:
+    model = ready("markov", cycle_split)
+    found = model.next_item_logits(torch.tensor([[3, 4], [0, 0]])).exp()
+    torch.testing.assert_close(found[1], model.popularity)
+    torch.testing.assert_close(found[:1], model.next_item_logits(torch.tensor([[3, 4]])).exp())
+
+
 def test_markov_is_perfect_on_the_circle_and_comes_back_with_its_pairs(cycle_split: Split, tmp_path) -> None:
     model = ready("markov", cycle_split)
     assert evaluate(model, cycle_split, "test").figures["HR@1"]["value"] == 1.0
@@ -563,6 +587,26 @@ def test_the_binary_loss_takes_one_negative_per_positive_outside_the_window(cycl
     batch = one_batch(cycle_split, model)
     loss = model.loss(batch, generator=torch.Generator().manual_seed(0)).value
     assert loss.item() == pytest.approx(2 * math.log(2), rel=1e-5)
+
+
+def test_a_negative_is_no_item_of_the_window_not_even_its_first(monkeypatch) -> None:
+    drawn = []
+
+    def listening(items: torch.Tensor, **arguments) -> torch.Tensor:
+        drawn.append(draw_negatives(items, **arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr("diffsasrec.models.sasrec.draw_negatives", listening)
+    model = make("sasrec-bce", 6).eval()
+    rows = torch.tensor([[0, 1, 2, 3], [4, 3, 2, 1]])
+    nothing = torch.zeros_like(rows)
+    batch = Batch(rows, rows[:, :0], nothing, torch.tensor([3, 4]), torch.tensor([0, 1]))
+    for seed in range(40):
+        model.loss(batch, generator=torch.Generator().manual_seed(seed))
+    negatives = torch.stack(drawn)[:, :, 1:]
+    assert set(negatives[:, 0].unique().tolist()) <= {0, 4, 5, 6}
+    assert set(negatives[:, 1].unique().tolist()) <= {0, 5, 6}
+    assert {4, 5, 6} <= set(negatives.unique().tolist())
 
 
 # --- DiffSASRec

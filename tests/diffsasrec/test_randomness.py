@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffsasrec.randomness import gumbel, normal, uniform, user_seed, user_seeds
+from diffsasrec.randomness import checked_seeds, gumbel, member_seed, normal, uniform, user_seed, user_seeds
 
 USERS = user_seeds(range(7))
 
@@ -83,6 +83,22 @@ def test_counters_are_not_interchangeable() -> None:
     one, two = torch.tensor(1), torch.tensor(2)
     assert float(uniform(0, one, two)) != float(uniform(0, two, one))
     assert float(uniform(1, two)) != float(uniform(2, one))
+
+
+def test_ensembles_of_neighbouring_seeds_share_no_member_and_the_first_is_the_seed_itself() -> None:
+    members = [member_seed(seed, member) for seed in range(100) for member in range(20)]
+    assert members[::20] == list(range(100))
+    assert len(set(members)) == 2000
+    assert member_seed(-(2**63), 1) != member_seed(2**63 - 1, 1)
+
+
+def test_seeds_are_one_for_each_history_or_none() -> None:
+    history = torch.ones(3, 2, dtype=torch.long)
+    assert checked_seeds(None, history).tolist() == [0, 0, 0]
+    assert checked_seeds(torch.tensor([4, 5, 6]), history).tolist() == [4, 5, 6]
+    for wrong in (torch.tensor([1]), torch.tensor(1), torch.tensor([[1, 2, 3]])):
+        with pytest.raises(ValueError, match="one for each of 3 histories"):
+            checked_seeds(wrong, history)
 
 
 def test_no_two_of_a_hundred_thousand_draws_are_equal() -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from diffsasrec.interactions import Interactions
 from diffsasrec.sequences import (
     Batch,
+    Forbidden,
     evaluation_batches,
     forbidden_of,
+    forbidden_pairs,
     history_of,
     pad_left,
 )
@@ -87,6 +89,13 @@ def test_the_history_of_one_user_ends_where_it_is_told():
     for wrong in (start, start - 1, end + 2):
         with pytest.raises(ValueError, match="history of user row 1 must end in"):
             history_of(split.interactions, 1, wrong, max_length=4)
+
+
+@pytest.mark.parametrize("num_users", [1, 3])
+def test_forbidden_items_of_other_users_are_refused(num_users):
+    forbidden = Forbidden(torch.tensor([1, 2]), torch.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match=f"forbidden is of 2 users, the histories of {num_users}"):
+        forbidden_pairs(forbidden, num_users, num_needed=1, num_items=9)
 
 
 def test_forbidden_items_of_no_user_are_none():

@@ -9,6 +9,7 @@ import torch
 
 from diffsasrec import slot_predictor
 from diffsasrec.decoding import decode
+from diffsasrec.metrics import NotANumberError
 from diffsasrec.reading import NOT_ALLOWED
 from diffsasrec.slot_predictor import SlotPredictor
 from tests.diffsasrec.decode_cases import BY_HAND, decode_one, make_config, ragged, story, table_logits
@@ -34,6 +35,46 @@ def test_guidance_moves_away_from_what_is_said_without_the_history() -> None:
     assert seen == [[[0, 5, 7]], [[0, 7, 7]]]  # PAD stays PAD
     # p^2 / p_without: .25/.8 = .3125, .16/.1 = 1.6, .01/.1 = .1; the rest 1e-9 each: 1.6 / 2.0125
     assert story(trace) == [{0: (2, round(1.6 / (2.0125 + 3e-9), 4))}]
+
+
+def test_guidance_never_outweighs_that_an_item_is_forbidden_or_stands_in_a_slot() -> None:
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(tokens), tokens.shape[1] - 2, 6)
+        if bool((tokens[:, 1] == 7).any()):  # without the history item 3 cannot come at all
+            logits[..., 2] = -math.inf
+        return logits
+
+    config = make_config(rule="low_confidence", num_slots=2, guidance=2.0)
+    history, seeds = torch.tensor([[0, 5]]), torch.tensor([0])
+    trace = decode(logits_of, history, num_items=6, user_seeds=seeds, config=config, forbidden=ragged([[3]]))
+    items = trace.recommendations().items[0].tolist()
+    assert 3 not in items
+    trace = decode(logits_of, history, num_items=6, user_seeds=seeds, config=config)
+    items = trace.recommendations().items[0].tolist()
+    assert items[0] == 3
+    assert len(set(items)) == 2
+
+
+def test_a_logit_of_plus_infinity_is_an_error() -> None:
+    def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(tokens), tokens.shape[1] - 2, 6)
+        logits[..., 2] = math.inf
+        return logits
+
+    with pytest.raises(NotANumberError, match="hold infinity"):
+        decode_one(logits_of, make_config(rule="low_confidence", num_slots=2))
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_seeds_of_other_users_are_refused(num_seeds: int) -> None:
+    with pytest.raises(ValueError, match="one for each of 2 histories, got a shape of"):
+        decode(
+            table_logits(BY_HAND),
+            torch.tensor([[1, 2], [2, 3]]),
+            num_items=6,
+            user_seeds=torch.zeros(num_seeds, dtype=torch.long),
+            config=make_config(rule="low_confidence", num_slots=4),
+        )
 
 
 def test_without_guidance_no_second_pass_is_made() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from diffsasrec.models import build_model
 from diffsasrec.models.diffurec import prefix_rows
+from diffsasrec.randomness import member_seed
 from diffsasrec.sequences import Batch, Whole
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches
@@ -182,7 +183,7 @@ def test_an_ensemble_has_the_mean_of_its_members_scores(name: str) -> None:
         *_, last = model.sample_steps(HISTORY, user_seeds=SEEDS, config=replace(config, **changes))
         return model.item_logits(last.x0_hat).detach()
 
-    members = torch.stack([scores(seed=seed) for seed in (5, 6, 7)])
+    members = torch.stack([scores(seed=member_seed(5, member)) for member in range(3)])
     torch.testing.assert_close(scores(seed=5, ensemble=3), members.mean(0), rtol=1e-4, atol=1e-5)
     assert float((members[0] - members[1]).abs().max()) > 1e-3
 
@@ -206,7 +207,14 @@ def test_the_ranking_is_the_last_step_of_the_trace(name: str) -> None:
         ({"offset": "sample"}, "did you mean 'per_sample'"),
         ({"num_prefixes": 0}, "num_prefixes and ensemble must be at least 1"),
         ({"num_sample_steps": 9}, "between 1 and the 8 steps of training, got 9"),
-        ({"uncertainty": -1.0}, "uncertainty and offset_scale must be at least 0"),
+        (
+            {"uncertainty": -1.0},
+            "uncertainty and offset_scale must be 0 or positive numbers, got -1.0 and 0.1",
+        ),
+        (
+            {"offset_scale": math.inf},
+            "uncertainty and offset_scale must be 0 or positive numbers, got .* and inf",
+        ),
         ({"embedding_dropout": 1.0}, "embedding_dropout must be at least 0 and below 1"),
         ({"schedule": "trunk_lin"}, "did you mean 'trunc_lin'"),
         ({"width": 15}, "multiple of num_heads"),
