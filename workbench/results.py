@@ -37,17 +37,24 @@ def document(run: Run) -> dict[str, Any]:
     """Return what is kept of a finished run; raise ``ValueError`` for one that is not finished."""
     if run.status != "done":
         raise ValueError(f"the run {run.id} is {run.status}: only a finished run is a result")
+    if not any(result["part"] == "test" for result in run.metrics()["results"]):
+        raise ValueError(f"the run {run.id} was not judged on test: `workbench evaluate {run.id}` does that")
     history = json.loads(run.history().to_json(orient="records"))
     return {"format": FORMAT, "manifest": dict(run.manifest), "metrics": run.metrics(), "history": history}
 
 
 def keep(run: Run, folder: Path) -> Path:
-    """Write the run's document to ``<folder>/<recipe>.json`` and return where it is; a seed but 0 is in the name."""
+    """Write the run's document where ``kept_at`` says, instead of an older run's, and return where it is."""
+    path, content = kept_at(run, folder), document(run)
     folder.mkdir(parents=True, exist_ok=True)
-    seed = run.manifest["seed"]
-    path = folder / f"{run.manifest['recipe']}{f'-seed-{seed}' if seed else ''}.json"
-    write_json(path, document(run))
+    write_json(path, content)
     return path
+
+
+def kept_at(run: Run, folder: Path) -> Path:
+    """Return where a run is kept: ``<folder>/<recipe>.json``, with a seed but 0 in the name."""
+    seed = run.manifest["seed"]
+    return folder / f"{run.manifest['recipe']}{f'-seed-{seed}' if seed else ''}.json"
 
 
 def keep_study(
@@ -84,9 +91,10 @@ def comparison(folder: Path, dataset: str, *, part: str = "test", filter_seen: b
     ``protocol`` holds how each was measured; ``as_markdown`` says where they differ.
 
     Raises:
-        ValueError: no result of the data set, or results on different targets or catalogues, which share no table.
+        ValueError: no result of the data set, a file that is none, lists that are too short for the table, or results
+            on different targets or catalogues, which share no table.
     """
-    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    found = [_read(path) for path in sorted(folder.glob("*.json"))]
     chosen = [each for each in found if each["manifest"]["dataset"]["name"] == dataset]
     if not chosen:
         raise unknown_name(
@@ -99,7 +107,19 @@ def comparison(folder: Path, dataset: str, *, part: str = "test", filter_seen: b
         if (result["part"], result["protocol"]["filter_seen"]) == (part, filter_seen)
     ]
     _check_targets([row["protocol"] for row in rows], dataset)
+    for row in rows:
+        if "NDCG@10" not in row:
+            raise ValueError(
+                f"{row['system']} was judged by lists of fewer than ten items: the table has figures @10"
+            )
     return pd.DataFrame(rows).sort_values("NDCG@10", ascending=False, ignore_index=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"manifest", "metrics"} <= set(content):
+        raise ValueError(f"{path} is not the result of a run: keep results in a folder of their own")
+    return content
 
 
 def as_markdown(table: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workbench.results import as_markdown, comparison, keep, keep_study
+from workbench.results import as_markdown, comparison, keep, keep_study, kept_at
 from workbench.runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,11 +114,27 @@ def test_another_seed_stands_in_a_file_and_a_row_of_its_own(tmp_path: Path) -> N
         run = Run.create(
             tmp_path / "runs", "toy-sasrec", str(seed), {"config": config, "seed": seed, "status": "done"}
         )
+        with pytest.raises(ValueError, match="was not judged on test: `workbench evaluate toy-sasrec"):
+            keep(run, tmp_path / "kept")
+        assert not kept_at(run, tmp_path / "kept").exists()
+        metrics = {"format": 1, "results": a_result("sasrec", ndcg=0.2)["metrics"]["results"]}
+        (run.folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         assert keep(run, tmp_path / "kept").name == ("toy-sasrec-seed-2.json" if seed else "toy-sasrec.json")
     other = a_result("gru", ndcg=0.1)
     other["manifest"]["seed"] = 2
     write(tmp_path, a_result("sasrec", ndcg=0.2), other)
     assert comparison(tmp_path, "toy")["system"].tolist() == ["sasrec", "gru, seed 2"]
+
+
+def test_what_is_no_result_and_lists_too_short_for_the_table_are_named(tmp_path: Path) -> None:
+    short = a_result("sasrec", ndcg=0.2)
+    short["metrics"]["results"][0]["figures"] = {"HR@5": {"value": 0.1, "low": 0.1, "high": 0.1}}
+    write(tmp_path, short)
+    with pytest.raises(ValueError, match="sasrec was judged by lists of fewer than ten items"):
+        comparison(tmp_path, "toy")
+    (tmp_path / "notes.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"notes\.json is not the result of a run"):
+        comparison(tmp_path, "toy")
 
 
 def test_figures_of_different_targets_share_no_table(tmp_path: Path) -> None:

@@ -47,12 +47,17 @@ def keep(
     runs: RunsOption = None,
 ) -> None:
     """Keep the figures of finished runs as JSON files without per-user rows, and print their table."""
-    from workbench.results import as_markdown, comparison
+    from workbench.results import as_markdown, comparison, kept_at
     from workbench.results import keep as keep_run
 
-    datasets = set()
+    datasets: set[str] = set()
+    written: dict[Path, str] = {}
     for each in runs_:
         run = run_named(each, runs)
+        if (other := written.setdefault(kept_at(run, to), run.id)) != run.id:
+            raise ValueError(
+                f"{other} and {run.id} have the same name in {to}: keep one of them in another folder"
+            )
         say(f"wrote {keep_run(run, to)}")
         datasets.add(run.manifest["dataset"]["name"])
     for dataset in sorted(datasets):
