@@ -336,9 +336,19 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 def _list_length(split: Split, part: str, way: str) -> int:
     """Return how many items a list has: fewer than usual where a user's history leaves fewer of the catalogue."""
-    judged = split.part(part)
-    left = split.interactions.num_items - int((judged.end - judged.start).max())
-    return max(1, min(LIST_LENGTH if way == "topk" else NUM_SLOTS, left))
+    judged, usual = split.part(part), LIST_LENGTH if way == "topk" else NUM_SLOTS
+    tokens, left = split.interactions.tokens, split.interactions.num_items
+    for row in np.flatnonzero(
+        judged.end - judged.start > left - usual
+    ):  # the others leave enough, whatever repeats
+        num_seen = len(np.unique(tokens[judged.start[row] : judged.end[row]]))
+        left = min(left, split.interactions.num_items - num_seen)
+    length = max(1, min(usual, left))
+    if length < usual:
+        logger.warning(
+            "lists of %s have %d items instead of %d: a user has seen all others", way, length, usual
+        )
+    return length
 
 
 @contextmanager

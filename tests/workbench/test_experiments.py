@@ -13,8 +13,9 @@ import pytest
 from diffsasrec.config import to_dict
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.evaluation import evaluate
+from diffsasrec.interactions import Interactions
 from diffsasrec.models.sasrec import SASRec
-from diffsasrec.splits import SPLITS
+from diffsasrec.splits import SPLITS, SplitConfig, make_split
 from tests.workbench.small_runs import tiny
 from workbench import experiments
 from workbench.datasets import open_dataset
@@ -255,6 +256,22 @@ def test_lists_are_shorter_where_histories_leave_few_items(world):
     split = open_run(run_experiment(tiny(world), runs_dir=world.runs)).split
     longest = int(np.max(split.test.end - split.test.start))
     assert experiments._list_length(split, "test", "topk") == min(20, 30 - longest)
+
+
+def test_a_user_who_repeats_few_items_leaves_lists_their_length(caplog):
+    rows = [(user, 1 + (user + place) % 40, place) for user in range(30) for place in range(6)]
+    rows += [(99, 1 + place % 5, place) for place in range(400)]  # 5 of 35 items, time and again
+
+    def length() -> int:
+        table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+        split = make_split(Interactions.from_table(table), SplitConfig())
+        return experiments._list_length(split, "test", "topk")
+
+    assert length() == 20
+    assert not caplog.records
+    rows += [(99, 1 + place % 33, 400 + place) for place in range(40)]
+    assert length() == 35 - 33
+    assert "lists of topk have 2 items instead of 20: a user has seen all others" in caplog.text
 
 
 SPLIT_SETTINGS = {
