@@ -215,7 +215,9 @@ def read_columns(
         table = pyarrow.csv.read_csv(
             text,
             read_options=pyarrow.csv.ReadOptions(
-                column_names=None if has_header else names, block_size=LONGEST_LINE + 2 * _BLOCK
+                column_names=None if has_header else names,
+                block_size=LONGEST_LINE + 2 * _BLOCK,
+                use_threads=False,  # threads that still hold the file when an error ends us abort the process
             ),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=text.delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted

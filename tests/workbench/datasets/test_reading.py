@@ -1,4 +1,6 @@
 import gzip
+import subprocess
+import sys
 
 import pytest
 
@@ -203,3 +205,19 @@ def test_constants_that_are_no_json_are_refused(tmp_path, constant):
 def test_true_is_no_number(tmp_path):
     with pytest.raises(ValueError, match="a True is not of type int"):
         list(json_lines(write(tmp_path, '{"a": true}\n'), {"a": int}))
+
+
+def test_an_error_never_aborts_the_process(tmp_path):
+    """Threads of the reader that outlived an error did, now and then."""
+    path = tmp_path / "bad.csv"
+    rows = [f"{user},{user % 7}" for user in range(200_000)]
+    path.write_text("\n".join(["user,rating", *rows, "5,"]), encoding="utf-8")
+    program = (
+        "from pathlib import Path\nfrom workbench.datasets import reading\n"
+        "kinds = {'user': reading.INTEGER, 'rating': reading.NUMBER}\n"
+        f"reading.read_columns(Path({str(path)!r}), kinds, delimiter=',', has_header=True, quoted=True)\n"
+    )
+    for _ in range(3):
+        called = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert called.returncode == 1
+        assert "ValueError" in called.stderr.splitlines()[-1]
