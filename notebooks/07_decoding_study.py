@@ -252,5 +252,5 @@ blocks.show_table(
 )
 blocks.answer(
     "Where does diffusion decoding win over top-K and the autoregressive SASRec, if anywhere?",
-    study_tables.claims_in_words(claims, part=report_part, num_users=len(judged[0].rows)),
+    study_tables.claims_in_words(claims, part=report_part, chosen_on=part, num_users=len(judged[0].rows)),
 )

@@ -237,10 +237,11 @@ def claims(
     return table
 
 
-def claims_in_words(table: pd.DataFrame, *, part: str, num_users: int) -> str:
+def claims_in_words(table: pd.DataFrame, *, part: str, chosen_on: str, num_users: int) -> str:
     """Say where decoding wins over every competitor, where over some, and where it does not, with intervals."""
+    chosen = "this very part, which flatters them" if chosen_on == part else f"the {chosen_on} part"
     words = [
-        f"Settings were chosen on another part; the {part} part has {num_users:,} users, differences are on "
+        f"Settings were chosen on {chosen}; the {part} part has {num_users:,} users, differences are on "
         f"the same users with 95 % intervals, corrected for {len(table)} comparisons."
     ]
     ways = table["competitor"].str.partition(" ")[2]

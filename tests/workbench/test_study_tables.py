@@ -144,11 +144,14 @@ def test_a_claim_wins_loses_or_is_undecided():
         "sasrec topk": "loses",
         "sasrec autoregressive": "undecided",
     }
-    words = claims_in_words(table, part="test", num_users=NUM_USERS)
+    words = claims_in_words(table, part="test", chosen_on="validation", num_users=NUM_USERS)
     assert "decoding wins over diffsasrec topk alone" in words
     assert "+0.2000 [" in words
     assert "-0.2000 [" in words
     assert "autoregressive model was given" not in words
+    assert words.startswith("Settings were chosen on the validation part; the test part has")
+    flattered = claims_in_words(table, part="test", chosen_on="test", num_users=NUM_USERS)
+    assert flattered.startswith("Settings were chosen on this very part, which flatters them")
 
 
 def test_a_clear_difference_stays_one_however_many_are_compared():
@@ -160,7 +163,7 @@ def test_a_clear_difference_stays_one_however_many_are_compared():
 def test_words_say_plainly_where_decoding_wins_over_all_and_where_over_none():
     def say(value: float) -> str:
         table = claims({"NDCG@1": (NAME, "slot")}, [decoded(value), listed("diffsasrec", "topk", 0.2)])
-        return claims_in_words(table, part="test", num_users=NUM_USERS)
+        return claims_in_words(table, part="test", chosen_on="validation", num_users=NUM_USERS)
 
     assert "decoding wins over all" in say(0.4)
     assert "decoding loses to all" in say(0.1)
