@@ -33,14 +33,18 @@ num_slots: Optional[int] = None  # K; 10, or half of a short model's length, by 
 num_steps: Optional[int] = None  # of the rules that have one (`workbench rules`); one slot a step by default
 temperature: float = 0.0  # above 0, items are drawn instead of taking the most probable one
 seed: int = 0  # of the draws
-knobs: str = ""  # any other knob of the rule, as in "threshold=0.5, decay=0.8"
-edit: str = ""  # of the history: "remove 1, replace 2=1193, insert 1=260, move 4=1"; 1 is the latest item
-pin: str = ""  # items in slots from the start, as in "3=1193"
+knobs: str = ""  # any other knobs of the rule, as below
+edit: str = ""  # of the history, as below
+pin: str = ""  # items in slots from the start, as below
 forbid: str = ""  # items that may not be recommended
-branch: str = ""  # on the way, from a step on: "2: pin 3=1193, 4: forbid 260"; each changes the one before it
+branch: str = ""  # pins and forbidden items from a step on, as below; each changes the one before it
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
 # %% [markdown]
+# Several of a kind stand between commas: `knobs` as in `threshold=0.5, decay=0.8`; `edit` as in `remove 1,
+# replace 2=1193, insert 1=260, move 4=1`, where 1 is the latest item; `pin` as in `3=1193`; `branch` as in
+# `2: pin 3=1193, 4: forbid 260`.
+#
 # ## Where we start: a history, and K masks
 #
 # Below is what the user did, oldest first. The last item in the data was held out: the model never saw it, and neither
@@ -98,8 +102,8 @@ print(f"Where it comes from: {RULES[config.rule].source}.")
 # %% [markdown]
 # ## Before the first step
 #
-# Every slot is a mask. The slots look alike, but each has a position of its own, so the model may expect different
-# items in them.
+# Every slot is a mask, but for those into which you pinned an item. The slots look alike, but each has a position of
+# its own, so the model may expect different items in them.
 
 # %%
 trace_figures.slot_strip(trace, None, titles, target=target).show()
@@ -108,7 +112,8 @@ trace_figures.slot_strip(trace, None, titles, target=target).show()
 # ## Step by step
 #
 # What each step did. The percentage is the model's probability of the item among all that were allowed, at the moment
-# when the slot was filled. With these rules a slot that is filled stays so: an early mistake is never taken back.
+# when the slot was filled. With most rules a slot that is filled stays so: an early mistake is never taken back
+# (`workbench rules` names those that revise).
 
 # %%
 for step in range(trace.num_steps):
@@ -144,7 +149,7 @@ trace_figures.slot_step_matrix(trace, "probability", titles=titles, target=targe
 # If the bars are all short, the model did not know: it took the best of many items that it held to be about as likely.
 
 # %%
-first = int(trace.unmask_order()[0, 0])
+first = blocks.own_slots(trace)[0]
 trace_figures.candidates_bar(trace, int(trace.filled_at[0, first]), first, titles, target=target).show()
 
 # %% [markdown]
@@ -229,7 +234,7 @@ blocks.show_page(played, height=760)
 # %% [markdown]
 # ## Answer
 #
-# The list is ordered by how sure the model was of each item when it took it.
+# The list is ordered by how sure the model was of each item when it took it, unless the knob `rank_by` says otherwise.
 
 # %%
 blocks.show_table(blocks.list_table(trace, titles, target=target))

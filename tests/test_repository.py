@@ -299,6 +299,9 @@ def test_a_notebook_has_one_parameters_cell_with_a_type_and_a_comment_for_each(p
     for line in source.splitlines():
         if line.strip() and not line.startswith(("#", "from ", "import ")):
             assert re.fullmatch(r"\w+: [^=]+ = .+  # .+", line), f"no type or no comment: {line}"
+            assert line.count("=") == 1, (
+                f"papermill does not know a parameter whose line has another =: {line}"
+            )
 
 
 def test_no_script_beside_the_notebooks_lacks_its_notebook():

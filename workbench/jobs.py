@@ -108,6 +108,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     )  # here: a worker process, which imports this file, needs no torch
     from workbench.datasets import open_dataset
     from workbench.recipes import recipe
+    from workbench.runs import Run
 
     source = find_notebook(notebook)
     checked = check_parameters(notebook, parameters)
@@ -115,6 +116,8 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     runs_dir = runs_dir.resolve()
     if "runs_dir" in known:
         checked["runs_dir"] = str(runs_dir)
+    if checked.get("run") and checked["run"] not in {job.run for job in needs}:
+        checked["run"] = Run.open(runs_dir, checked["run"]).id  # in full, and there
     values = {name: ast.literal_eval(entry["default"]) for name, entry in known.items()} | checked
     values.pop("runs_dir", None)
     after = tuple(job.key for job in needs)
@@ -128,7 +131,8 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     data = open_dataset(values["dataset"]).fingerprint if "dataset" in values else None
     key = config_hash([source.stem, values, data, provenance.source_hash(), provenance.hash_of_cells(source)])
     run = values.get("run") or None
-    name = f"{source.stem}.ipynb" if run else f"{source.stem}-{key}.ipynb"
+    is_usual = bool(run) and set(checked) <= {"run", "runs_dir"}  # else several may belong to a run
+    name = f"{source.stem}.ipynb" if is_usual else f"{source.stem}-{key}.ipynb"
     output = (runs_dir / run if run else runs_dir / LOOSE) / name
     return Job(source, checked, output, runs_dir, key, run, after)
 
@@ -180,6 +184,8 @@ def _typed(notebook: str, name: str, value: Any, type_name: str) -> Any:
     kind = _TYPES[type_name.removeprefix("Optional[").removesuffix("]")]
     if value is None and is_optional:
         return None
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # an id that is a number, on a command line or in YAML
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):

@@ -11,6 +11,7 @@ from workbench import jobs
 from workbench.experiments import run_experiment
 from workbench.jobs import check_parameters, is_finished, plan
 from workbench.recipes import recipe
+from workbench.run_files import RunError
 from workbench.runs import Run
 
 
@@ -40,7 +41,8 @@ def test_the_training_notebook_has_the_parameters_of_the_contract():
         ({"seed": None}, "seed of 02_train must be int, got None"),
         ({"width": True}, "must be int or None"),
         ({"fine_tune": 1}, "must be bool or None"),
-        ({"dataset": 3}, "must be str"),
+        ({"dataset": True}, "must be str"),
+        ({"dataset": 1.5}, "must be str"),
     ],
 )
 def test_a_bad_parameter_is_refused_with_name_value_and_fix(parameters, message):
@@ -86,10 +88,37 @@ def test_a_training_job_knows_its_run_before_it_starts(world):
     assert Run.open(world.runs, run.id).status == "pending"
 
 
-def test_a_job_on_a_run_is_kept_in_it(world):
-    job = plan("03_evaluate", {"run": "circle-sasrec/abc"}, runs_dir=world.runs)
-    assert job.output == world.runs / "circle-sasrec" / "abc" / "03_evaluate.ipynb"
-    assert job.parameters["runs_dir"] == str(world.runs)
+def test_an_id_that_is_a_number_is_text():
+    assert check_parameters("04_decode", {"user": 1193, "pin": "3=1005"}) == {"user": "1193", "pin": "3=1005"}
+
+
+@pytest.fixture
+def a_run(tmp_path) -> Run:
+    return Run.create(
+        tmp_path,
+        "circle-sasrec",
+        "abc123",
+        {"config": {}, "dataset": {"name": "circle", "fingerprint": "0" * 16}, "seed": 0, "status": "done"},
+    )
+
+
+def test_a_job_on_a_run_is_kept_in_it(tmp_path, a_run):
+    for named in ("circle-sasrec/abc123", "abc"):
+        job = plan("03_evaluate", {"run": named}, runs_dir=tmp_path)
+        assert job.output == a_run.folder / "03_evaluate.ipynb"
+        assert (job.run, job.parameters) == (a_run.id, {"run": a_run.id, "runs_dir": str(tmp_path)})
+
+
+def test_jobs_on_a_run_that_differ_do_not_overwrite_each_other(tmp_path, a_run):
+    jobs = [plan("04_decode", {"run": a_run.id, "user": user}, runs_dir=tmp_path) for user in ("1", "2")]
+    assert len({job.output for job in jobs}) == 2
+    assert {job.output.parent for job in jobs} == {a_run.folder}
+    assert all(job.output.name == f"04_decode-{job.key}.ipynb" for job in jobs)
+
+
+def test_a_run_that_is_not_there_is_refused_before_a_kernel_starts(tmp_path, a_run):
+    with pytest.raises(RunError, match="nosuch"):
+        plan("03_evaluate", {"run": "nosuch"}, runs_dir=tmp_path)
 
 
 def test_the_key_of_a_job_changes_with_a_parameter_and_with_a_cell(tmp_path, notebook):
