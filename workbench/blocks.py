@@ -248,6 +248,8 @@ def references_in_words(table: pd.DataFrame) -> str:
     words += "." if chance > 0 else " none."
     if "oracle" not in reached:
         return f"{words} How much more the histories tell is what notebook 02_train finds out."
+    if not reached["popularity"] > 0:
+        return f"{words} The best that any model can reach is {reached['oracle']:.4f}."
     gain = reached["oracle"] / reached["popularity"]
     more = "yes, far more" if gain > 2 else "yes" if gain > 1.1 else "hardly"
     return f"{words} The best that any model can reach is {reached['oracle']:.4f}: {more}, {gain:.1f} times as much."
@@ -357,6 +359,7 @@ def list_table(trace: DecodeTrace, titles: Callable[[int], str], *, target: int 
     """Return a user's list as it is ranked, with the slot and the step each item comes from."""
     made = trace.recommendations()
     slots = trace.steps[-1].tokens[0].tolist()
+    pinned = trace.pinned_items(trace.num_steps - 1)
     rows = []
     for place, token in enumerate(made.items[0].tolist(), start=1):
         slot = slots.index(token)
@@ -364,23 +367,31 @@ def list_table(trace: DecodeTrace, titles: Callable[[int], str], *, target: int 
             {
                 "rank": place,
                 "title": titles(token) + (" ★ held out" if token == target else ""),
-                "confidence": percent(float(made.scores[0, place - 1])),
+                "confidence": "" if slot in pinned else percent(float(made.scores[0, place - 1])),
                 "slot": slot + 1,
-                "step": int(trace.filled_at[0, slot]) + 1,
+                "step": "pinned" if slot in pinned else str(int(trace.filled_at[0, slot]) + 1),
             }
         )
     return pd.DataFrame(rows)
 
 
+def own_slots(trace: DecodeTrace) -> list[int]:
+    """Return the slots that the model filled itself, those that were filled first at the front."""
+    pinned = trace.pinned_items(trace.num_steps - 1)
+    return [slot for slot in trace.unmask_order()[0].tolist() if slot not in pinned]
+
+
 def decode_in_words(trace: DecodeTrace, titles: Callable[[int], str], *, target: int | None) -> str:
     """Say how many steps a decode took, where it was sure, and what became of the held-out item."""
-    first = int(trace.unmask_order()[0, 0])
+    own = own_slots(trace)
     confidence = trace.steps[-1].probability[0]
-    most = int(confidence.argmax())
+    most = max(own, key=lambda slot: float(confidence[slot]))
     words = (
-        f"In {trace.num_steps} steps the model filled {trace.num_slots} slots. It began with slot {first + 1} and was "
+        f"In {trace.num_steps} steps the model filled {len(own)} slots. It began with slot {own[0] + 1} and was "
         f"surest of slot {most + 1} ({percent(float(confidence[most]))})."
     )
+    if len(own) < trace.num_slots:
+        words += f" {trace.num_slots - len(own)} held what a person had put there."
     return f"{words} {truth_in_words(trace, target, titles)}" if target else words
 
 

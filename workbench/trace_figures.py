@@ -54,6 +54,7 @@ def slot_strip(
     """
     num_slots = trace.num_slots
     states = _states(trace, step)
+    pinned = trace.pinned_items() if step is None else {}
     items, shares = (each[:, 0].tolist() for each in trace.leading_items())
     figure = go.Figure()
     for name in (NOISE, "new", "kept", "changed") if trace.kind == "gaussian" else SLOT_STATES:
@@ -66,12 +67,9 @@ def slot_strip(
             name=f"{STATE_GLYPHS[name]} {name}",
             showlegend=True,
             marker={"color": STATE_COLORS[name], "opacity": 0.35 if name in ("masked", NOISE) else 0.9},
-            text=[
-                ""
-                if step is None
-                else _slot_text(name, items[step][slot], shares[step][slot], titles, target)
-                for slot in rows
-            ],
+            text=[label(titles(pinned[slot]), 34) if slot in pinned else "" for slot in rows]
+            if step is None
+            else [_slot_text(name, items[step][slot], shares[step][slot], titles, target) for slot in rows],
             textposition="outside",
             cliponaxis=False,
             hoverinfo="skip",
@@ -344,7 +342,9 @@ def _cell_texts(
 def _states(trace: DecodeTrace, step: int | None) -> list[str]:
     """Return the state of each of the K slots by name."""
     if step is None:
-        return [NOISE if trace.kind == "gaussian" else "masked"] * trace.num_slots
+        pinned = trace.pinned_items()
+        empty = NOISE if trace.kind == "gaussian" else "masked"
+        return ["kept" if slot in pinned else empty for slot in range(trace.num_slots)]
     return [SLOT_STATES[code] for code in trace.slot_states()[step, 0].tolist()]
 
 

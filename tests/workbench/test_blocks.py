@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import pandas as pd
@@ -13,9 +14,11 @@ from diffsasrec.interactions import Interactions
 from diffsasrec.splits import SplitConfig, make_split
 from workbench import blocks
 from workbench.experiments import evaluate_run, run_experiment
+from workbench.figure_style import label
 from workbench.open_runs import decode_user, default_decode_config, open_run
 from workbench.recipes import recipe
 from workbench.run_files import RunError
+from workbench.trace_figures import slot_strip
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,26 @@ def test_the_interesting_user_has_the_answer_in_the_list_where_anybody_has(runs)
     assert table["title"].str.contains("held out").sum() == (len(hits) > 0)
     assert len(blocks.history_table(opened, trace, num_shown=3)) == 3
     assert "slots" in blocks.decode_in_words(trace, opened.dataset.title, target=None)
+
+
+def test_what_a_person_has_pinned_is_not_told_as_the_models(runs):
+    opened = open_run(runs["diffsasrec"])
+    config = dataclasses.replace(default_decode_config(opened.checkpoint.model), rule="left_to_right")
+    user = blocks.interesting_user(opened, config)
+    free = decode_user(opened, user, config)
+    item = opened.dataset.interactions.vocabulary.decode(free.steps[-1].tokens[0, 2:3]).item()
+    trace = decode_user(opened, user, config, pinned={1: item})
+    assert blocks.own_slots(trace) == [1, 2, 3]
+    words = blocks.decode_in_words(trace, opened.dataset.title, target=None)
+    assert "the model filled 3 slots. It began with slot 2" in words
+    assert "surest of slot 1 " not in words
+    assert words.endswith("1 held what a person had put there.")
+    table = blocks.list_table(trace, opened.dataset.title, target=None).set_index("slot")
+    assert table.loc[1, ["confidence", "step"]].tolist() == ["", "pinned"]
+    assert table.loc[[2, 3, 4], "step"].tolist() == ["1", "2", "3"]
+    before = slot_strip(trace, None, opened.dataset.title)
+    (kept,) = [bar for bar in before.data if bar.name.endswith("kept")]
+    assert kept.text == (label(opened.dataset.title(int(trace.steps[0].tokens[0, 0])), 34),)
 
 
 def test_references_are_told_with_and_without_an_oracle(runs):
