@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from workbench import item_map, lessons
+from workbench.datasets import prepare
 from workbench.experiments import evaluate_run, run_experiment
 from workbench.recipes import recipe
 from workbench.runs import list_runs
@@ -288,6 +289,15 @@ def test_prepared_data_that_cannot_be_read_are_told(opened, tmp_path, monkeypatc
     app = opened(tmp_path, "data", data="mine")
     assert not app.exception
     assert app.error
+
+
+def test_data_that_were_prepared_anew_are_shown_anew(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSASREC_CACHE", str(tmp_path / "cache"))
+    for num_users in (20, 30):
+        rows = [f"{user},{item},{item}" for user in range(num_users) for item in range(5)]
+        (tmp_path / "mine.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]), encoding="utf-8")
+        prepare(str(tmp_path / "mine.csv"))
+        assert f"{num_users} users, 5 items" in texts(opened(tmp_path, "data", data="mine"))
 
 
 def test_the_map_has_a_table_of_its_items_that_says_what_is_left_out(opened, runs, monkeypatch):

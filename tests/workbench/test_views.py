@@ -1154,6 +1154,20 @@ def test_sasrec_and_popularity_stand_beside(opened, runs, tmp_path):
     assert "<th>popularity</th>" in without
 
 
+def test_what_stands_beside_holds_out_the_same_items(runs, tmp_path, monkeypatch):
+    _copy(runs, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(tmp_path)])
+    others = {**TINY, "split": "global_time"}
+    other = run_experiment(recipe("toy", "diffsasrec", **others), runs_dir=tmp_path, progress="none")
+    late = run_experiment(recipe("toy", "sasrec", **others), runs_dir=tmp_path, progress="none")
+    found = sources.shelf()
+    first = next(id_ for id_, run in found.steppable.items() if id_ != other.id)
+    assert other.id not in found.on_the_same_data(first)
+    assert found.on_the_same_data(other.id) == [other.id]
+    assert found.baseline(first) is None
+    assert found.baseline(other.id).id == late.id
+
+
 def test_the_lists_of_sasrec_are_recorded_with_the_example(opened, tmp_path):
     content = example.load()
     shown = texts(opened(tmp_path, "compare", beside="Lists and baselines"))

@@ -52,7 +52,8 @@ def page() -> None:
     if samples:
         grow(samples)
         outcomes = {name: sample.outcome for name, sample in samples.items() if sample.outcome is not None}
-        _show(outcomes)
+        if outcomes:
+            _show(outcomes)
     go_on(
         ("cases", "Which users are these? Find a case", "person_search"),
         ("slices", "For whom does it work? Slices", "stacked_bar_chart"),

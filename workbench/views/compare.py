@@ -150,7 +150,10 @@ def _show_lists(found: Shelf, chosen: list[Side], person: Person) -> None:
     }
     shared = next(iter(columns))
     run = found.baseline(first.request.run)
-    columns |= first.source.baselines(first.request, run)
+    try:
+        columns |= first.source.baselines(first.request, run)
+    except (ValueError, FileNotFoundError) as error:
+        st.error(f"The baselines cannot be shown: {plain(str(error))}")
     notes = f"{board.SHARED_GLYPH} marks what A recommends too, ★ the held-out item. The baselines read A’s history."
     missing = (
         "" if run else " SASRec beside it needs a run on the same data: `workbench train --model sasrec`."

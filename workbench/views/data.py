@@ -43,7 +43,8 @@ def page() -> None:
     check_address("data", names)
     name = st.selectbox("Data", names, key="data", bind="query-params", width=320, filter_mode="contains")
     try:
-        dataset, seen = _opened(name)
+        dataset = open_dataset(name)  # every time: it may have been prepared anew
+        seen = _sampled(name, dataset.fingerprint, dataset.interactions)
     except (ValueError, FileNotFoundError, OSError) as error:
         st.error(f"{plain(name)} cannot be read: {plain(str(error))}")
     else:
@@ -57,10 +58,9 @@ def page() -> None:
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the data …")
-def _opened(name: str) -> tuple[Dataset, Interactions]:
-    """Return a data set and what is looked at of it."""
-    dataset = open_dataset(name)
-    return dataset, data_summary.sampled(dataset.interactions)
+def _sampled(name: str, fingerprint: str, _interactions: Interactions) -> Interactions:
+    """Return what is looked at of a data set."""
+    return data_summary.sampled(_interactions)
 
 
 def _show(dataset: Dataset, seen: Interactions) -> None:

@@ -17,9 +17,13 @@ from workbench.run_files import RunError
 from workbench.runs import Run
 from workbench.tables import of_one_kind
 from workbench.views.page import check_address, plain
-from workbench.views.sources import EXAMPLE, Shelf, Source
+from workbench.views.sources import EXAMPLE, Shelf, Source, holds_out_the_same
 
 NAMES = ("run", "list", "part")  # in the address
+JUDGED_BY = {  # what judges a run on a part
+    "test": "`workbench evaluate RUN` does that",
+    "validation": "training does that at its end, by topk alone",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,7 @@ def choose(found: Shelf) -> Judged | None:
         st.error(f"What the users of {plain(run_id)} got cannot be read: {plain(str(error))}")
         return None
     if rows.empty:
-        st.info(
-            f"This run was not judged on {part} with lists from {way}: `workbench evaluate RUN` does that."
-        )
+        st.info(f"This run was not judged on {part} with lists from {way}: {JUDGED_BY[part]}.")
         return None
     source_id = _who_shows(run, found)
     try:
@@ -81,8 +83,7 @@ def _who_shows(run: Run, found: Shelf) -> str:
     if run.id in found.steppable:
         return run.id
     for id_, other in found.steppable.items():
-        is_same = other.manifest["dataset"]["fingerprint"] == run.manifest["dataset"]["fingerprint"]
-        if is_same and other.manifest["config"].get("split") == run.manifest["config"].get("split"):
+        if holds_out_the_same(run, other):
             return id_
     return ""
 

@@ -40,6 +40,8 @@ def say_no_slots(found: Shelf, key: str, messages: DeltaGenerator | None = None)
 
 def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") -> str:
     """Return the user that the reader chose; say so and fall back to the first when there is no such user."""
+    if source.num_users == 0:
+        raise ValueError("nobody here has a history of two items and a held-out one: no user can be decoded")
     known = [source.user_at(index) for index in range(min(source.num_users, _MOST_USERS_LISTED))]
     if source.is_fixed:
         check_address(key, known, messages=messages)

@@ -14,6 +14,7 @@ from workbench.run_figures import collapse_curves, runs_scatter, training_curves
 from workbench.run_files import RunError
 from workbench.runs import Run
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
+from workbench.views.judged import JUDGED_BY
 from workbench.views.page import (
     Place,
     chart,
@@ -63,9 +64,7 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
     judged = table.dropna(subset=figures, how="all") if figures else table.iloc[:0]
     _show_table(table, found)
     if judged.empty:
-        st.info(
-            f"None of these runs was judged on {part} with lists from {way}: `workbench evaluate RUN` does that."
-        )
+        st.info(f"None of these runs was judged on {part} with lists from {way}: {JUDGED_BY[part]}.")
         return
     with st.container(horizontal=True):
         across = _choose("Across", figures, "HR@10", key="across", width=160)

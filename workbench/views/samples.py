@@ -7,15 +7,23 @@ from collections.abc import Mapping
 import streamlit as st
 
 from workbench.cohort import Sample
+from workbench.views.page import plain
 
 FIRST_LOOK = 0.7  # seconds of decoding before a page is drawn
 A_LOOK = 0.4  # of those that follow
 
 
 def grow(samples: Mapping[str, Sample]) -> None:
-    """Decode for a moment, and go on beside the page until all is done or the reader stops it."""
-    for sample in (each for each in samples.values() if each.outcome is None or not _is_stopped()):
-        sample.advance(FIRST_LOOK / len(samples))
+    """Decode for a moment, and go on beside the page until all is done or the reader stops it.
+
+    Where a user cannot be decoded, say why and leave it at what there is.
+    """
+    try:
+        for sample in (each for each in samples.values() if each.outcome is None or not _is_stopped()):
+            sample.advance(FIRST_LOOK / len(samples))
+    except ValueError as error:
+        st.error(f"Decoding has stopped: {plain(str(error))}")
+        return
     is_working = not all(sample.is_done for sample in samples.values())
     st.fragment(_progress, run_every=0.5 if is_working and not _is_stopped() else None)(samples)
 
@@ -26,8 +34,12 @@ def _progress(samples: Mapping[str, Sample]) -> None:
     if not waiting:
         return
     if not _is_stopped():
-        for sample in waiting:
-            sample.advance(A_LOOK / len(waiting))
+        try:
+            for sample in waiting:
+                sample.advance(A_LOOK / len(waiting))
+        except ValueError as error:
+            st.error(f"Decoding has stopped: {plain(str(error))}")
+            return
     done, of = (sum(getattr(each, what) for each in samples.values()) for what in ("num_done", "num_users"))
     with st.container(horizontal=True, vertical_alignment="center", key="progress"):
         st.progress(min(1.0, done / max(of, 1)), text=f"{done:,} of {of:,} users decoded", width=420)

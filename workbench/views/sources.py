@@ -386,24 +386,28 @@ class Shelf:
         return RunSource(self.steppable[run_id])
 
     def on_the_same_data(self, run_id: str) -> list[str]:
-        """Return the ids of the runs that can be stepped through and know the same items, that run among them."""
+        """Return the ids of the runs that can be stepped through and hold out the same items of the same data."""
         if run_id not in self.steppable:
             return [run_id]
-        data = self.steppable[run_id].manifest["dataset"]
-        return [id_ for id_, run in self.steppable.items() if run.manifest["dataset"] == data]
+        asked = self.steppable[run_id]
+        return [id_ for id_, run in self.steppable.items() if holds_out_the_same(run, asked)]
 
     def baseline(self, run_id: str) -> Run | None:
-        """Return the newest run of SASRec that is trained on the same data as a run that can be stepped through."""
+        """Return the newest run of SASRec that holds out the same items of the same data as a run with slots."""
         if run_id not in self.steppable:
             return None
-        data = self.steppable[run_id].manifest["dataset"]
+        asked = self.steppable[run_id]
         for run in self.other.values():
-            is_alike = (
-                run.manifest.get("config", {}).get("model") == "sasrec" and run.manifest["dataset"] == data
-            )
-            if is_alike and (run.folder / BEST / WEIGHTS).is_file():
+            is_sasrec = run.manifest.get("config", {}).get("model") == "sasrec"
+            if is_sasrec and holds_out_the_same(run, asked) and (run.folder / BEST / WEIGHTS).is_file():
                 return run
         return None
+
+
+def holds_out_the_same(run: Run, other: Run) -> bool:
+    """Return whether two runs are of the same data and the same split: only then are histories and targets one."""
+    splits = [each.manifest.get("config", {}).get("split") for each in (run, other)]
+    return run.manifest["dataset"] == other.manifest["dataset"] and splits[0] == splits[1]
 
 
 def recommended(run: Run, request: DecodeRequest, way: str) -> list[int]:
