@@ -179,7 +179,7 @@ def ending(
         "time": f"the time of {config.max_minutes} minutes is used up: {kept}",
         "interrupted": f"interrupted at step {state.step}: {kept}",
         "nan": f"the loss became NaN or infinite at step {state.step + 1}: "
-        f"lower the learning rate of {learning_rate}; {kept}",
+        f"lower learning_rate, {learning_rate:g} in this stage; {kept}",
     }[stopped]
     return TrainingResult(
         stopped=stopped,

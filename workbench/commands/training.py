@@ -44,6 +44,10 @@ def train(
             raise ValueError(
                 f"{name} is given twice: --{name.replace('_', '-')} {value}, --set {name}={settings[name]}"
             )
+    if taken := {"dataset", "model", "unset"} & set(settings):
+        raise ValueError(
+            f"--set has no {', '.join(sorted(taken))}: --dataset and --model are options of their own"
+        )
     unset = [name for name, value in settings.items() if value is None]
     config = recipe(dataset, model, unset=unset, **settings)
     run = run_in_ranks(config, runs_dir=runs, force=force, resume_stale=resume_stale)
