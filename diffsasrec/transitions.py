@@ -166,6 +166,6 @@ def pairs_of(column: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor,
 def make_room(module: nn.Module, state_dict: dict[str, Any], prefix: str, names: tuple[str, ...]) -> None:
     """Give a module buffers of the sizes that they have in a state that is about to be loaded."""
     for name in names:
-        setattr(
-            module, name, torch.empty_like(state_dict[prefix + name], device=getattr(module, name).device)
-        )
+        if prefix + name in state_dict:  # what is missing torch names itself
+            room = torch.empty_like(state_dict[prefix + name], device=getattr(module, name).device)
+            setattr(module, name, room)

@@ -225,3 +225,10 @@ def test_a_setting_out_of_range_is_named(name: str, changes: dict):
     ((field, value),) = changes.items()
     with pytest.raises(ValueError, match=f"{field} must be .* got {value}"):
         dataclasses.replace(MODELS[name][0](), **changes)
+
+
+def test_weights_without_the_counts_are_named_as_such() -> None:
+    mixed = build_model("sasrec", SMALL | {"transition_share": 0.5}, 9)
+    plain = build_model("sasrec", SMALL, 9)
+    with pytest.raises(RuntimeError, match=r"Missing key.*transitions\.followers"):
+        mixed.load_state_dict(plain.state_dict())
