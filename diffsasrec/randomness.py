@@ -34,7 +34,7 @@ def checked_seeds(seeds: torch.Tensor | None, history: torch.Tensor) -> torch.Te
     """Return a seed for each of the histories (B, L), 0 where none are given: (B,) long.
 
     Raises:
-        ValueError: as many as there are histories they are not.
+        ValueError: more or fewer seeds than histories.
     """
     if seeds is None:
         return history.new_zeros(len(history))

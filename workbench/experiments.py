@@ -338,9 +338,8 @@ def _list_length(split: Split, part: str, way: str) -> int:
     """Return how many items a list has: fewer than usual where a user's history leaves fewer of the catalogue."""
     judged, usual = split.part(part), LIST_LENGTH if way == "topk" else NUM_SLOTS
     tokens, left = split.interactions.tokens, split.interactions.num_items
-    for row in np.flatnonzero(
-        judged.end - judged.start > left - usual
-    ):  # the others leave enough, whatever repeats
+    may_be_short = judged.end - judged.start > left - usual  # the others leave enough, whatever repeats
+    for row in np.flatnonzero(may_be_short):
         num_seen = len(np.unique(tokens[judged.start[row] : judged.end[row]]))
         left = min(left, split.interactions.num_items - num_seen)
     length = max(1, min(usual, left))
