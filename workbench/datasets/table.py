@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from diffsasrec.table_checks import COLUMNS
 from workbench.datasets import reading
@@ -77,7 +78,15 @@ def _read(
     place, notes = None, []
     if suffix == ".parquet":
         _check_names(path.name, reading.read_schema(path), columns)
-        table = reading.read_parquet(path, names).to_pandas(date_as_object=False)
+        content = reading.read_parquet(path, names)
+        for known in {"title", "categories"} & set(columns):
+            kind = content.schema.field(columns[known]).type
+            if pa.types.is_nested(kind):
+                raise ValueError(
+                    f"{path.name}: column {columns[known]!r} holds {kind}, not one value a row: write a text, "
+                    "several categories of an item joined by |"
+                )
+        table = content.to_pandas(date_as_object=False)
     else:
         delimiter = "\t" if suffix.startswith(".tsv") else ","
         line, found = reading.read_header(path, delimiter)

@@ -74,6 +74,15 @@ def test_parquet_is_read_like_csv(tmp_path):
     assert columns(raw) == [[1, 2], ["a", "b"], [3, 4]]
 
 
+def test_a_parquet_column_of_lists_is_refused_with_what_to_write(tmp_path):
+    path = tmp_path / "listed.parquet"
+    frame = pd.DataFrame({"user_id": [1], "item_id": [2], "timestamp": [3], "genres": [["Drama", "War"]]})
+    frame.to_parquet(path)
+    with pytest.raises(ValueError, match=r"column 'genres' holds list<.*several categories of an item"):
+        read_table(path, category_col="genres")
+    assert columns(read_table(path)) == [[1], [2], [3]]
+
+
 def test_ids_are_integers_only_if_no_zero_is_lost(tmp_path):
     raw = read_table(write(tmp_path, HEADER + "12,007,1\n-3,7,2\n"))
     assert columns(raw)[:2] == [[12, -3], ["007", "7"]]
