@@ -38,7 +38,7 @@ def any_slot(
         history,
         num_items=num_items,
         forbidden=forbidden,
-        user_seeds=history.new_zeros(len(history)),
+        user_seeds=None,
         config=config,
     )
     tokens, masked = starting_slots(predictor, None)

@@ -51,12 +51,12 @@ class SlotPredictor:
         *,
         num_items: int,
         forbidden: Forbidden | None,
-        user_seeds: torch.Tensor,
+        user_seeds: torch.Tensor | None,
         config: DecodeConfig,
     ) -> SlotPredictor:
         """Return the predictor; raise ``ValueError`` for no history, too few items left, or seeds of other users."""
         num_slots = config.num_slots
-        checked_seeds(user_seeds, checked_history(history))
+        seeds = checked_seeds(user_seeds, checked_history(history))
         user, column = forbidden_pairs(forbidden, len(history), num_needed=num_slots, num_items=num_items)
         mask_id = Vocabulary.mask_id_of(num_items)
         is_out = torch.zeros(len(history), mask_id + 1, dtype=torch.bool, device=history.device)
@@ -64,7 +64,7 @@ class SlotPredictor:
         reader = model if isinstance(model, SlotReader) else Rereader(model)
         asked = {"num_slots": num_slots, "refresh": config.refresh}
         without = reader.read(history.where(history == PAD_ID, mask_id), **asked) if config.guidance else None
-        return cls(reader.read(history, **asked), without, is_out, user_seeds, config)
+        return cls(reader.read(history, **asked), without, is_out, seeds, config)
 
     @property
     def num_items(self) -> int:

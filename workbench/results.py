@@ -34,13 +34,14 @@ _IN_A_COLUMN = ("recommends by",)  # what a row says of itself
 
 
 def document(run: Run) -> dict[str, Any]:
-    """Return what is kept of a finished run; raise ``ValueError`` for one that is not finished."""
+    """Return what is kept of a run; raise ``ValueError`` for one that is not finished, or was not judged on test."""
     if run.status != "done":
         raise ValueError(f"the run {run.id} is {run.status}: only a finished run is a result")
-    if not any(result["part"] == "test" for result in run.metrics()["results"]):
+    metrics = run.metrics()
+    if not any(result["part"] == "test" for result in metrics["results"]):
         raise ValueError(f"the run {run.id} was not judged on test: `workbench evaluate {run.id}` does that")
     history = json.loads(run.history().to_json(orient="records"))
-    return {"format": FORMAT, "manifest": dict(run.manifest), "metrics": run.metrics(), "history": history}
+    return {"format": FORMAT, "manifest": dict(run.manifest), "metrics": metrics, "history": history}
 
 
 def keep(run: Run, folder: Path) -> Path:

@@ -79,7 +79,7 @@ def _read(
     if suffix == ".parquet":
         _check_names(path.name, reading.read_schema(path), columns)
         content = reading.read_parquet(path, names)
-        for known in {"title", "categories"} & set(columns):
+        for known in (each for each in ("title", "categories") if each in columns):
             kind = content.schema.field(columns[known]).type
             if pa.types.is_nested(kind):
                 raise ValueError(

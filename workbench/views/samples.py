@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import streamlit as st
 
@@ -18,14 +18,22 @@ def grow(samples: Mapping[str, Sample]) -> None:
 
     Where a user cannot be decoded, say why and leave it at what there is.
     """
-    try:
-        for sample in (each for each in samples.values() if each.outcome is None or not _is_stopped()):
-            sample.advance(FIRST_LOOK / len(samples))
-    except ValueError as error:
-        st.error(f"Decoding has stopped: {plain(str(error))}")
+    waiting = [sample for sample in samples.values() if sample.outcome is None or not _is_stopped()]
+    if not _advance(waiting, FIRST_LOOK / len(samples)):
         return
     is_working = not all(sample.is_done for sample in samples.values())
     st.fragment(_progress, run_every=0.5 if is_working and not _is_stopped() else None)(samples)
+
+
+def _advance(samples: Iterable[Sample], seconds: float) -> bool:
+    """Decode each for so many seconds; where a user cannot be decoded, say why and return False."""
+    try:
+        for sample in samples:
+            sample.advance(seconds)
+    except ValueError as error:
+        st.error(f"Decoding has stopped: {plain(str(error))}")
+        return False
+    return True
 
 
 def _progress(samples: Mapping[str, Sample]) -> None:
@@ -33,13 +41,8 @@ def _progress(samples: Mapping[str, Sample]) -> None:
     waiting = [sample for sample in samples.values() if not sample.is_done]
     if not waiting:
         return
-    if not _is_stopped():
-        try:
-            for sample in waiting:
-                sample.advance(A_LOOK / len(waiting))
-        except ValueError as error:
-            st.error(f"Decoding has stopped: {plain(str(error))}")
-            return
+    if not _is_stopped() and not _advance(waiting, A_LOOK / len(waiting)):
+        return
     done, of = (sum(getattr(each, what) for each in samples.values()) for what in ("num_done", "num_users"))
     with st.container(horizontal=True, vertical_alignment="center", key="progress"):
         st.progress(min(1.0, done / max(of, 1)), text=f"{done:,} of {of:,} users decoded", width=420)
