@@ -156,7 +156,9 @@ def _show_lists(found: Shelf, chosen: list[Side], person: Person) -> None:
         st.error(f"The baselines cannot be shown: {plain(str(error))}")
     notes = f"{board.SHARED_GLYPH} marks what A recommends too, ★ the held-out item. The baselines read A’s history."
     missing = (
-        "" if run else " SASRec beside it needs a run on the same data: `workbench train --model sasrec`."
+        ""
+        if run
+        else " SASRec beside it needs a run on the same data and split: `workbench train --model sasrec`."
     )
     st.caption(f"The lists, best first. {notes}{missing}")
     st.html(
