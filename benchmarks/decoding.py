@@ -4,7 +4,9 @@ Histories are those of ML-1M where DIFFSASREC_DATA has it, else invented ones of
 takes depends on how sure the model is, so one is trained for a minute first; `--run RUN` takes a trained one. Both
 forms are measured in turn in one process: a ratio is one of medians. Users per second of every rule, the ratio and for
 how many users the lists differ, what the time is spent on, the most memory at two lengths, and all of ML-1M at once.
-Block diffusion of that size, which reads a history once and then its slots alone, stands beside the same form.
+Block diffusion of that size, which reads a history once and then its slots alone, stands beside the same form. Last
+what several workers gain, each with a batch of its own (`diffsasrec/side_by_side.py`), for either form in the batches
+that suit it.
 
 Run with `make bench`, or alone: `python benchmarks/decoding.py [--run RUN --block-run RUN --runs DIR]`.
 """
@@ -31,6 +33,7 @@ from diffsasrec.models import build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.masked import DiffSASRec
 from diffsasrec.sequences import Forbidden, pad_left
+from diffsasrec.side_by_side import in_order
 from diffsasrec.trace import DecodeTrace
 
 SIZE = {"max_length": 200, "width": 50, "num_blocks": 2, "num_heads": 1}
@@ -156,12 +159,11 @@ def compare(model: DiffSASRec, everybody: Users, batch: int) -> None:
     )
 
 
-def block_diffusion(run: str | None, runs: str | None, model: DiffSASRec, everybody: Users) -> None:
+def block_diffusion(block: SequentialModel, model: DiffSASRec, everybody: Users) -> None:
     """Print how fast block diffusion decodes beside the straightforward form of DiffSASRec.
 
     ``threshold_decay`` takes as many steps as each model needs, so the ratio for a step of a user is printed too.
     """
-    block, _ = trained(run, runs, name="block_diffusion")
     config = DecodeConfig()
     for batch in BATCHES[1:]:
         users = everybody.first(batch)
@@ -175,6 +177,32 @@ def block_diffusion(run: str | None, runs: str | None, model: DiffSASRec, everyb
         print(
             f"block diffusion, batch {batch}: {batch / ours:,.1f} users/s, straightforward DiffSASRec "
             f"{batch / theirs:,.1f}, ratio {theirs / ours:.1f}, for a step {theirs_a_step / ours_a_step:.1f}"
+        )
+
+
+def several_workers(model: DiffSASRec, block: SequentialModel, everybody: Users) -> None:
+    """Print users per second when every thread decodes a batch of its own, as `evaluate` has it, and as one."""
+    config, count = DecodeConfig(), 1024
+    num_threads = torch.get_num_threads()
+    forms: dict[str, tuple[Callable[[Users], object], int]] = {
+        "DiffSASRec": (lambda part: decoded(model, part, config), 256),
+        "block diffusion": (lambda part: decoded(block, part, config), 256),
+        "straightforward DiffSASRec": (lambda part: plainly(model, part, config), 64),
+    }
+    for name, (form, batch) in forms.items():
+        users = everybody.first(count if batch == 256 else count // 4)
+        parts = [
+            Users(users.history[i : i + batch], users.seen[i : i + batch])
+            for i in range(0, len(users.seen), batch)
+        ]
+        as_one, at_once = seconds(
+            lambda f=form, p=parts: [f(part) for part in p],
+            lambda f=form, p=parts: [*in_order(f, p, num_workers=num_threads)],
+            rounds=3,
+        )
+        print(
+            f"{name}, batches of {batch}: {len(users.seen) / as_one:,.1f} users/s with {num_threads} threads in one "
+            f"batch, {len(users.seen) / at_once:,.1f} with {num_threads} workers, ratio {as_one / at_once:.2f}"
         )
 
 
@@ -284,7 +312,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(rows):,} users")
     for batch in BATCHES:
         compare(model, everybody, batch)
-    block_diffusion(given.block_run, given.runs, model, everybody)
+    block, _ = trained(given.block_run, given.runs, name="block_diffusion")
+    block_diffusion(block, model, everybody)
+    several_workers(model, block, everybody)
     shares(model, everybody)
     everybody_at_once(model, everybody)
     memory()

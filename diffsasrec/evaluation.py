@@ -5,7 +5,6 @@ Letters: B users of a batch, N real items, K length of the list.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import to_dict
-from diffsasrec.judging import MISS, NO_SLOT, Asked, Judged, judge_list, judge_ranking, repeats
+from diffsasrec.judging import MISS, NO_SLOT, Asked, Judged, judge_users
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.protocol import Protocol, decoding_name
 from diffsasrec.sampling import Decoding
-from diffsasrec.sequences import Batch, evaluation_batches
+from diffsasrec.sequences import Batch
 from diffsasrec.splits import Part, Split
 from diffsasrec.summary import Figures, Lists, head_items, per_user_figures, summarise
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
-
-_MOST_SCORES = 1 << 25  # of a batch: fewer users share one where the catalogue is large
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,6 @@ class Evaluation:
         }
 
 
-@torch.no_grad()
 def evaluate(
     model: SequentialModel,
     split: Split,
@@ -66,6 +62,7 @@ def evaluate(
     num_recommendations: int = 20,
     decode_config: Decoding | None = None,
     batch_size: int = 256,
+    num_workers: int | None = None,
     max_users: int | None = None,
     seed: int = 0,
     item_features: NDArray[np.bool_] | None = None,
@@ -77,6 +74,7 @@ def evaluate(
         recommend: a way that the model has; ``diffusion`` takes its K from ``decode_config``.
         filter_seen: forbid every item of the user's whole history before the target. In ``topk`` a target that
             repeats an item of the history is exempt; in a decoded list it stays forbidden: a miss.
+        num_workers: batches judged at a time, each by one torch thread; on a CPU torch's number of threads by default.
         max_users: judge that many users, at equal distances (for quick looks; part of the protocol).
         seed: of the bootstrap.
         item_features: (N, F), True where an item has a feature such as a category: lists get a diversity then.
@@ -91,9 +89,8 @@ def evaluate(
     started = time.perf_counter()
     found: list[tuple[Batch, Judged]] = []
     with _at_rest(model):
-        for batch, judgement in _judge(
-            model, split, judged, asked=asked, filter_seen=filter_seen, batch_size=batch_size
-        ):
+        options = {"filter_seen": filter_seen, "batch_size": batch_size, "num_workers": num_workers}
+        for batch, judgement in judge_users(model, split, judged, asked=asked, **options):
             found.append((batch, judgement))
             if progress is not None:
                 progress(sum(len(done) for done, _ in found), len(judged))
@@ -165,24 +162,6 @@ def _at_rest(model: SequentialModel) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-def _judge(
-    model: SequentialModel, split: Split, judged: Part, *, asked: Asked, filter_seen: bool, batch_size: int
-) -> Iterator[tuple[Batch, Judged]]:
-    """Yield what each batch of users got; the rows say whose they are, and whether the target repeats an item."""
-    judge = judge_ranking if asked.way == "topk" else judge_list
-    num_scores = split.interactions.num_items * (asked.num_recommendations if asked.decode_config else 1)
-    batch_size = min(batch_size, max(1, _MOST_SCORES // num_scores))
-    for batch, seen in evaluation_batches(split, judged, max_length=model.max_length, batch_size=batch_size):
-        own = dataclasses.replace(asked, forbidden=seen if filter_seen else None)
-        judgement = judge(model, batch, own, split)
-        judgement.rows["row"], judgement.rows["repeats"] = (
-            batch.user.numpy(),
-            repeats(batch.target[:, 0], seen),
-        )
-        nothing = torch.zeros((len(batch), 0), dtype=torch.long)  # the histories of all users would be kept
-        yield dataclasses.replace(batch, history=nothing, timestamps=nothing), judgement
 
 
 def _rows(found: Sequence[tuple[Batch, Judged]], judged: Part) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,15 @@ from diffsasrec.metrics import checked_scores, rank_of_target
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
 from diffsasrec.sampling import Decoding
-from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
-from diffsasrec.splits import Split
+from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_pairs
+from diffsasrec.side_by_side import in_order, usual_workers
+from diffsasrec.splits import Part, Split
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 MISS = math.inf  # the rank of a target that is not in the list, or that no model could know
 NO_SLOT = -1
+
+_MOST_SCORES = 1 << 25  # of batches at a time: fewer users share one where the catalogue is large
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,42 @@ class Judged:
     confidence: torch.Tensor  # (B, S)
 
 
+def judge_users(
+    model: SequentialModel,
+    split: Split,
+    part: Part,
+    *,
+    asked: Asked,
+    filter_seen: bool,
+    batch_size: int,
+    num_workers: int | None,
+) -> Iterator[tuple[Batch, Judged]]:
+    """Yield what each batch of a part's users got, ``num_workers`` batches at a time (None: as many as are usual).
+
+    The rows say whose they are, and whether the target repeats an item. Nobody's history is kept.
+    """
+    num_workers = usual_workers(device_of(model)) if num_workers is None else num_workers
+    judge = judge_ranking if asked.way == "topk" else judge_list
+    num_scores = split.interactions.num_items * (asked.num_recommendations if asked.decode_config else 1)
+    batch_size = min(batch_size, max(1, _MOST_SCORES // (num_scores * max(1, num_workers))))
+
+    @torch.no_grad()
+    def judged(given: tuple[Batch, Forbidden]) -> tuple[Batch, Judged]:
+        batch, seen = given
+        own = dataclasses.replace(asked, forbidden=seen if filter_seen else None)
+        judgement = judge(model, batch, own, split)
+        judgement.rows["row"] = batch.user.numpy()
+        judgement.rows["repeats"] = repeats(batch.target[:, 0], seen)
+        nothing = torch.zeros((len(batch), 0), dtype=torch.long)
+        return dataclasses.replace(batch, history=nothing, timestamps=nothing), judgement
+
+    batches = evaluation_batches(split, part, max_length=model.max_length, batch_size=batch_size)
+    return in_order(judged, batches, num_workers=num_workers)
+
+
 def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:
     """Rank the target among the whole catalogue."""
-    device = _device(model)
+    device = device_of(model)
     seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
     model = model.knowing(batch.timestamps.to(device))
     logits = checked_scores(model.seeded_logits(batch.history.to(device), user_seeds=seeds).cpu())
@@ -73,7 +110,7 @@ def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Spl
 
 def judge_list(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:
     """Look the target up in the list."""
-    device = _device(model)
+    device = device_of(model)
     made = model.knowing(batch.timestamps.to(device)).recommend(
         batch.history.to(device),
         num_recommendations=asked.num_recommendations,
@@ -104,7 +141,7 @@ def judge_list(model: SequentialModel, batch: Batch, asked: Asked, split: Split)
     return Judged(pd.DataFrame(frame), items, slots, slots, last.probability.cpu())
 
 
-def _device(model: SequentialModel) -> torch.device:
+def device_of(model: SequentialModel) -> torch.device:
     """Return where the model's weights are; the CPU for a model without any."""
     return next((value.device for value in model.state_dict().values()), torch.device("cpu"))
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diffsasrec import evaluation
+from diffsasrec import judging
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
@@ -312,15 +312,45 @@ def test_progress_is_told_up_to_the_number_of_users(cycle_split: Split) -> None:
 
 def test_fewer_users_share_a_batch_where_the_catalogue_is_large(cycle_split: Split, monkeypatch) -> None:
     expected = evaluate(Stub(ahead(40), 40), cycle_split, "test")
-    monkeypatch.setattr(evaluation, "_MOST_SCORES", 40 * 7)
+    monkeypatch.setattr(judging, "_MOST_SCORES", 40 * 7)
     model = Stub(ahead(40), 40)
     found = evaluate(model, cycle_split, "test")
     assert max(model.calls) == 7
     assert found.figures == expected.figures
-    monkeypatch.setattr(evaluation, "_MOST_SCORES", 1)
+    monkeypatch.setattr(judging, "_MOST_SCORES", 1)
     model = Stub(ahead(40), 40)
     evaluate(model, cycle_split, "test", max_users=3)
     assert model.calls == [1, 1, 1]
+
+
+def test_batches_at_a_time_share_the_scores_that_are_held(cycle_split: Split, monkeypatch) -> None:
+    monkeypatch.setattr(judging, "_MOST_SCORES", 40 * 8)
+    model = Stub(ahead(40), 40)
+    evaluate(model, cycle_split, "test", num_workers=2)
+    assert max(model.calls) == 4
+
+
+@pytest.mark.parametrize("recommend", ["topk", "diffusion"])
+def test_workers_change_nothing(cycle_split: Split, diffusion, recommend: str) -> None:
+    asked = {"recommend": recommend, "batch_size": 7, "num_recommendations": 5}
+    alone, together = (
+        evaluate(diffusion, cycle_split, "test", **asked, num_workers=number) for number in (1, 3)
+    )
+    assert together.figures == alone.figures
+    pd.testing.assert_frame_equal(together.per_user, alone.per_user)
+    assert together.protocol == alone.protocol
+
+
+def test_a_worker_keeps_no_gradients_and_sees_the_model_at_rest(cycle_split: Split) -> None:
+    told = []
+
+    class Telling(Stub):
+        def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+            told.append((torch.is_grad_enabled(), self.training))
+            return super().next_item_logits(history)
+
+    evaluate(Telling(ahead(40), 40).train(), cycle_split, "test", batch_size=30, num_workers=2)
+    assert told == [(False, False)] * 3
 
 
 def test_the_bootstrap_seed_moves_the_interval_and_nothing_else(cycle_split: Split) -> None:
@@ -504,6 +534,7 @@ def test_hr_of_a_list_needs_no_ranking(cycle_split: Split, diffusion) -> None:
         ({"recommend": "top-k"}, r"top-k.*topk"),
         ({"num_recommendations": 41}, r"41.*40"),
         ({"decode_config": DecodeConfig()}, r"decode_config.*topk"),
+        ({"num_workers": 0}, r"num_workers.*at least 1, got 0"),
     ],
 )
 def test_what_the_model_or_the_data_cannot_give_is_refused(cycle_split: Split, arguments, message) -> None:

@@ -345,6 +345,18 @@ def test_a_user_gets_the_same_list_in_any_batch(case: str, way: str, cycle_split
 
 
 @pytest.mark.parametrize(("case", "way"), WAYS)
+def test_several_threads_may_ask_at_once(case: str, way: str, cycle_split: Split) -> None:
+    model = ready(case, cycle_split)
+    asked = {"recommend": way, "batch_size": 7}
+    if way == "diffusion":
+        asked["decode_config"] = model.usual_decoding(NUM_SLOTS)
+    else:
+        asked["num_recommendations"] = NUM_SLOTS
+    alone, together = (evaluate(model, cycle_split, "test", **asked, num_workers=number) for number in (1, 4))
+    pd.testing.assert_frame_equal(together.per_user, alone.per_user)
+
+
+@pytest.mark.parametrize(("case", "way"), WAYS)
 @pytest.mark.parametrize("padding", [1, 30])
 def test_more_left_padding_changes_nothing(case: str, way: str, padding: int, cycle_split: Split) -> None:
     model = ready(case, cycle_split)
