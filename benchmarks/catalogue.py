@@ -68,12 +68,13 @@ def measure(loss: str, num_items: int, steps: int) -> None:
     from diffsasrec.descent import Descent
     from diffsasrec.models import build_model
     from diffsasrec.sequences import Batch
+    from diffsasrec.side_by_side import Workers
     from diffsasrec.training_batches import losses_in_parts
     from diffsasrec.training_records import TrainConfig
 
     size = {"max_length": LENGTH, "width": WIDTH, "loss": loss, "num_negatives": NUM_NEGATIVES}
     model = build_model("sasrec", size, num_items).train()
-    descent = Descent(model, TrainConfig())
+    descent, workers = Descent(model, TrainConfig()), Workers.usual(torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     best = {name: value.clone() for name, value in model.state_dict().items()}
     seconds, worked = [], []
@@ -84,7 +85,7 @@ def measure(loss: str, num_items: int, steps: int) -> None:
         users = torch.arange(BATCH_SIZE)
         batch = Batch(history, history[:, :0], history, lengths, users)
         began, busy = time.perf_counter(), time.process_time()
-        descent.step(losses_in_parts(model.loss, batch, seed=number), num_before=number)
+        descent.step(losses_in_parts(model.loss, batch, seed=number), num_before=number, workers=workers)
         seconds.append(time.perf_counter() - began)
         worked.append(time.process_time() - busy)
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -33,7 +33,7 @@ from diffsasrec.models import build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.masked import DiffSASRec
 from diffsasrec.sequences import Forbidden, pad_left
-from diffsasrec.side_by_side import in_order
+from diffsasrec.side_by_side import Workers
 from diffsasrec.trace import DecodeTrace
 
 SIZE = {"max_length": 200, "width": 50, "num_blocks": 2, "num_heads": 1}
@@ -195,11 +195,12 @@ def several_workers(model: DiffSASRec, block: SequentialModel, everybody: Users)
             Users(users.history[i : i + batch], users.seen[i : i + batch])
             for i in range(0, len(users.seen), batch)
         ]
-        as_one, at_once = seconds(
-            lambda f=form, p=parts: [f(part) for part in p],
-            lambda f=form, p=parts: [*in_order(f, p, num_workers=num_threads)],
-            rounds=3,
-        )
+        with Workers(num_threads) as workers:
+            as_one, at_once = seconds(
+                lambda f=form, p=parts: [f(part) for part in p],
+                lambda f=form, p=parts, w=workers: [*w.in_order(f, p)],
+                rounds=3,
+            )
         print(
             f"{name}, batches of {batch}: {len(users.seen) / as_one:,.1f} users/s with {num_threads} threads in one "
             f"batch, {len(users.seen) / at_once:,.1f} with {num_threads} workers, ratio {as_one / at_once:.2f}"

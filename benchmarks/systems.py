@@ -23,6 +23,7 @@ from diffsasrec.evaluation import evaluate
 from diffsasrec.models import MODELS, build_model
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.sampling import SampleConfig
+from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_records import TrainConfig
@@ -85,7 +86,7 @@ def row(name: str, split: Split, *, num_steps: int, num_users: int) -> str:
 def train_row(name: str, model: SequentialModel, split: Split, *, num_steps: int) -> str:
     """Return the cells about training: the median of a step, after one that warms up."""
     batches = TrainingBatches(split, window=model.window, batch_size=BATCH_SIZE, seed=0)
-    descent = Descent(model, TrainConfig())
+    descent, workers = Descent(model, TrainConfig()), Workers.usual(torch.device("cpu"))
     objective = model.objectives()[model.stages()[-1].name]
     seconds: list[float] = []
     targets: list[int] = []
@@ -95,7 +96,8 @@ def train_row(name: str, model: SequentialModel, split: Split, *, num_steps: int
             if len(seconds) > num_steps:
                 break
             began = time.perf_counter()
-            descent.step(losses_in_parts(objective, batch, seed=len(seconds)), num_before=len(seconds))
+            losses = losses_in_parts(objective, batch, seed=len(seconds))
+            descent.step(losses, num_before=len(seconds), workers=workers)
             seconds.append(time.perf_counter() - began)
             targets.append(len(batch) if name in PREFIX_TRAINED else int((batch.lengths - 1).sum()))
     model.eval()

@@ -33,6 +33,7 @@ from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
 from diffsasrec.precision import chosen_precision, training_precision
 from diffsasrec.sequences import Batch
+from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_records import TrainConfig
@@ -145,11 +146,11 @@ class Trainee:
     def ours(cls, name: str, split: Split, *, dropout: float, precision: str = "auto") -> Trainee:
         """Return what ``fit`` does for a batch."""
         model = fresh(name, split, dropout)
-        descent = Descent(model, TrainConfig())
+        descent, workers = Descent(model, TrainConfig()), Workers.usual(torch.device("cpu"))
 
         def step(batch: Batch, seed: int) -> float:
             losses = losses_in_parts(model.loss, batch, seed=seed, precision=precision)
-            return descent.step(losses, num_before=100)
+            return descent.step(losses, num_before=100, workers=workers)
 
         return cls(model, step)
 

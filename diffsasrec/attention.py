@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from diffsasrec.dropout import draw_kept, share_kept
+from diffsasrec.dropout import draw_kept, dropout_generator, dropped, share_kept
 
 _CHUNK_ELEMENTS = 1 << 19  # attention weights held at once
 _NEVER = 1e30  # subtracted from the score of a key that is not allowed: its weight is exactly 0
@@ -32,24 +32,36 @@ def attention(
     """Return softmax(query key^T / sqrt(E) + bias) value, (B, H, L, E), with dropout of the attention weights.
 
     Args:
-        query, key, value: (B, H, L, E) float; fewer queries than keys are few weights, and torch's own kernel.
+        query, key, value: (B, H, L, E) float; fewer queries than keys are few weights, and all of them are held.
         allowed: (B, 1, L, L) bool, True where a query (row) sees a key; None where all is seen. No row is empty.
         is_causal: with ``allowed`` None, a query sees the keys up to its own.
         dropout: the chance that a weight is dropped, 0 outside training.
         bias: (B, H, L, L) float, not with ``is_causal``; it holds all weights.
     """
+    mask = allowed
     if bias is not None:
-        bias = bias if allowed is None else bias.masked_fill(~allowed, -_NEVER)
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-    if dropout == 0 or query.device.type != "cpu" or query.shape != key.shape:
+        mask = bias if allowed is None else bias.masked_fill(~allowed, -_NEVER)
+    if dropout == 0 or query.device.type != "cpu":
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=allowed, is_causal=is_causal, dropout_p=dropout
+            query, key, value, attn_mask=mask, is_causal=is_causal, dropout_p=dropout
         )
+    if bias is not None or query.shape != key.shape:
+        return _holding_all_weights(query, key, value, mask, dropout)
     if allowed is None and is_causal:
         num_positions = query.shape[2]
         allowed = torch.ones(1, 1, num_positions, num_positions, dtype=torch.bool).tril()
-    seed = int(torch.randint(2**63 - 1, ()))
+    seed = int(torch.randint(2**63 - 1, (), generator=dropout_generator()))
     return _DroppedAttention.apply(query, key, value, allowed, dropout, seed)
+
+
+def _holding_all_weights(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, chance: float
+) -> torch.Tensor:
+    """Return the same with weights that torch keeps; ``mask`` says who is seen, or is added to the scores."""
+    score = query @ key.mT * query.shape[-1] ** -0.5
+    if mask is not None:
+        score = score.masked_fill(~mask, -_NEVER) if mask.dtype == torch.bool else score + mask
+    return dropped(score.softmax(-1), chance=chance) @ value
 
 
 class _DroppedAttention(torch.autograd.Function):

@@ -51,6 +51,11 @@ def config_hash(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def hashed_seed(*values: Any) -> int:
+    """Return the seed of a generator that belongs to some JSON values, such as another seed and an epoch."""
+    return int(config_hash(list(values)), 16) % 2**63
+
+
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """Return ``value`` as the annotated type: dicts become dataclasses, lists tuples, integers floats."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)

@@ -6,7 +6,7 @@ When to stop, what to keep and what to write is decided in ``training``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,10 @@ from diffsasrec.learning_rate import SCHEDULES
 from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.ranks import Ranks
+from diffsasrec.side_by_side import Workers
 from diffsasrec.training_records import TrainConfig
 
+LossOf = Callable[[], torch.Tensor]  # computes the loss of a part of a batch, with its graph
 _AVERAGE = "average"  # in the state
 
 
@@ -49,12 +51,20 @@ class Descent:
             [weight.detach().clone() for weight in self._parameters] if config.average_decay else []
         )
 
-    def step(self, losses: Iterable[torch.Tensor], *, num_before: int, progress: float = 0.0) -> float:
+    def step(
+        self,
+        losses: Iterable[LossOf],
+        *,
+        num_before: int,
+        progress: float = 0.0,
+        workers: Workers | None = None,
+    ) -> float:
         """Make one step down the gradient, the first of a stage with ``num_before`` = 0; return the loss.
 
         ``losses`` are of the parts of a batch, with several ranks of this one's: the loss returned and the gradient are
-        the sums over all. They are taken one by one, so that the graph of one alone is held. ``progress`` is the share
-        of the stage that is over: the schedule goes by it.
+        the sums over all, in the order of the parts whoever computes them. A worker holds the graph of one part alone;
+        without ``workers`` the caller computes them. ``progress`` is the share of the stage that is over: the schedule
+        goes by it.
 
         Raises:
             NotANumberError: the loss or its gradient is NaN or infinite; the weights are as before.
@@ -63,9 +73,13 @@ class Descent:
             group["lr"] = self._learning_rate(num_before, progress)
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros(1, device=self._parameters[0].device)
-        for loss in losses:
-            loss.backward()
-            total += loss.detach()
+        for loss, gradients in (workers or Workers()).in_order(self._gradients, losses):
+            total += loss
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                if parameter.grad is None:
+                    parameter.grad = None if gradient is None else gradient.clone()
+                elif gradient is not None:
+                    parameter.grad += gradient
         value = self.ranks.add_up(total, self._parameters).item()
         if not math.isfinite(value):
             raise NotANumberError("loss")
@@ -78,6 +92,11 @@ class Descent:
             for average, weight in zip(self._average, self._parameters, strict=True):
                 average.lerp_(weight.detach(), 1 - decay)
         return value
+
+    def _gradients(self, loss_of: LossOf) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+        """Return a loss and its gradient by every parameter, None where it does not depend on one."""
+        loss = loss_of()
+        return loss.detach(), torch.autograd.grad(loss, self._parameters, allow_unused=True)
 
     def _learning_rate(self, num_before: int, progress: float) -> float:
         config = self.config

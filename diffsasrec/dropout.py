@@ -6,6 +6,10 @@ dropout is used. What belongs here is how values are dropped, not where.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -13,6 +17,23 @@ from torch.nn import functional
 _NUM_LEVELS = 1 << 16  # of a 16-bit draw: a chance is met to a part in 65,536
 _DRAWS_PER_WORD = 4
 _LOWEST_WORD = -(2**63)  # with no upper end: all 64 bits are random
+_thread = threading.local()  # its ``generator``, where a seed was given
+
+
+@contextmanager
+def seeded_dropout(seed: int) -> Iterator[None]:
+    """Let dropout on a CPU draw by a seed here, in this thread, whatever other threads draw meanwhile."""
+    before = dropout_generator()
+    _thread.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _thread.generator = before
+
+
+def dropout_generator() -> torch.Generator | None:
+    """Return what dropout on a CPU draws from in this thread; None is torch's own, which threads share."""
+    return getattr(_thread, "generator", None)
 
 
 class Dropout(nn.Module):
@@ -28,12 +49,17 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return functional.dropout(values, self.chance)
-        kept = torch.empty_like(values)
-        draw_kept(kept, chance=self.chance)
-        return values * kept.mul_(1 / share_kept(self.chance))
+        return dropped(values, chance=self.chance)
 
     def extra_repr(self) -> str:
         return f"chance={self.chance}"
+
+
+def dropped(values: torch.Tensor, *, chance: float) -> torch.Tensor:
+    """Return values on the CPU, some of them set to 0 and the others divided by the share that stays."""
+    kept = torch.empty_like(values, memory_format=torch.contiguous_format)
+    draw_kept(kept, chance=chance, generator=dropout_generator())
+    return values * kept.mul_(1 / share_kept(chance))
 
 
 def share_kept(chance: float) -> float:

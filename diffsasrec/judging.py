@@ -20,7 +20,7 @@ from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import user_seeds
 from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_pairs
-from diffsasrec.side_by_side import in_order, usual_workers
+from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Part, Split
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
@@ -65,10 +65,12 @@ def judge_users(
 
     The rows say whose they are, and whether the target repeats an item. Nobody's history is kept.
     """
-    num_workers = usual_workers(device_of(model)) if num_workers is None else num_workers
     judge = judge_ranking if asked.way == "topk" else judge_list
+    workers = Workers.usual(device_of(model)) if num_workers is None else Workers(num_workers)
     num_scores = split.interactions.num_items * (asked.num_recommendations if asked.decode_config else 1)
-    batch_size = min(batch_size, max(1, _MOST_SCORES // (num_scores * max(1, num_workers))))
+    batch_size = min(
+        batch_size, -(-len(part) // workers.count), max(1, _MOST_SCORES // (num_scores * workers.count))
+    )
 
     @torch.no_grad()
     def judged(given: tuple[Batch, Forbidden]) -> tuple[Batch, Judged]:
@@ -81,7 +83,8 @@ def judge_users(
         return dataclasses.replace(batch, history=nothing, timestamps=nothing), judgement
 
     batches = evaluation_batches(split, part, max_length=model.max_length, batch_size=batch_size)
-    return in_order(judged, batches, num_workers=num_workers)
+    with workers:
+        yield from workers.in_order(judged, batches)
 
 
 def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:

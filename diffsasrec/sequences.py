@@ -58,19 +58,16 @@ class Batch:
         return self.shared or Whole(torch.arange(len(self), device=self.history.device), self.lengths)
 
     def by_length(self, most: int = 32) -> Iterator[Batch]:
-        """Yield the batch in parts of ``most`` rows of similar length, each padded to its own longest alone.
+        """Yield the batch in parts of ``most`` rows of similar length, each padded to its own longest, long ones first.
 
-        A batch whose rows are equally long is one part, one without rows none. Losses of the parts, drawn with equally
-        seeded generators, add up to the loss of the batch: they divide by what the whole holds, and draw by a row's
-        place in it. (Not quite for what looks at all of a part: see docs/decisions/0028.)
+        A batch without rows has none. Losses of the parts, drawn with equally seeded generators, add up to the loss of
+        the batch: they divide by what the whole holds, and draw by a row's place in it. (Not quite for what looks at
+        all of a part: see docs/decisions/0028.)
         """
         if len(self) == 0:
             return
-        if int(self.lengths.min()) == int(self.lengths.max()):
-            yield self
-            return
         whole = self.whole
-        for rows in torch.argsort(self.lengths, stable=True).split(most):
+        for rows in torch.argsort(self.lengths, descending=True, stable=True).split(most):
             lengths = self.lengths[rows]
             last = slice(self.history.shape[1] - int(lengths.max()), None)
             yield replace(

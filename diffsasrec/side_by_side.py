@@ -1,7 +1,8 @@
 """Several pieces of work at once on a CPU, in threads of one torch thread each.
 
 Torch takes one operation apart for its threads. What a batch of users needs is many small ones, which a second thread
-speeds up little; batches have nothing to do with each other, and torch lets go of Python's lock while it computes.
+speeds up little, and less where other programs keep it waiting; batches and their parts have nothing to do with each
+other, and torch lets go of Python's lock while it computes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 import torch
 
@@ -17,38 +19,53 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def usual_workers(device: torch.device) -> int:
-    """Return how many workers a model there is worth: torch's threads on a CPU; any other device is one by itself."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
+class Workers:
+    """Threads that wait for work until the ``with`` block is over; a single worker is the caller, with its threads.
 
-
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, num_workers: int) -> Iterator[Result]:
-    """Yield ``work`` of every item in the order of the items, ``num_workers`` of them at a time.
-
-    Items are taken one or two ahead of the workers, by the caller's thread; gradients are off in a worker where
-    ``work`` says so itself. One worker is the caller.
+    What depends on the thread, such as gradients being off, autocast or a seed of dropout, the work says itself.
 
     Raises:
-        ValueError: no worker. What ``work`` or the items raise comes out in its turn, and nothing is begun after it.
+        ValueError: no worker.
     """
-    if num_workers < 1:
-        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
-    if num_workers == 1:
-        yield from map(work, items)
-        return
-    num_threads = torch.get_num_threads()
-    waiting: deque[Future[Result]] = deque()
-    try:
-        with ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                for item in items:
-                    waiting.append(pool.submit(work, item))
-                    if len(waiting) > num_workers:
-                        yield waiting.popleft().result()
-                while waiting:
+
+    def __init__(self, count: int = 1) -> None:
+        if count < 1:
+            raise ValueError(f"num_workers must be at least 1, got {count}")
+        self.count = count
+        self._num_threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+    @classmethod
+    def usual(cls, device: torch.device) -> Self:
+        """Return as many as torch has threads where a model is on a CPU; any other device is one by itself."""
+        return cls(torch.get_num_threads() if device.type == "cpu" else 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        torch.set_num_threads(self._num_threads)  # what threads to come begin with was the workers' one
+
+    def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield ``work`` of every item in the order of the items, as many at a time as there are workers.
+
+        Items are taken in the caller's thread, one ahead of the workers. What ``work`` or the items raise comes out in
+        its turn, and nothing is begun after that.
+        """
+        if self.count == 1:
+            yield from map(work, items)
+            return
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(self._pool.submit(work, item))
+                if len(waiting) > self.count:
                     yield waiting.popleft().result()
-            finally:
-                for each in waiting:
-                    each.cancel()
-    finally:
-        torch.set_num_threads(num_threads)  # the workers' number is what threads to come would begin with
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()

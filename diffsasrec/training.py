@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from diffsasrec.checkpoint import save_checkpoint
-from diffsasrec.config import config_hash, to_dict
+from diffsasrec.config import config_hash, hashed_seed, to_dict
 from diffsasrec.descent import Descent
 from diffsasrec.embedding_health import collapse_figures
 from diffsasrec.evaluation import evaluate
@@ -23,6 +23,7 @@ from diffsasrec.metrics import NotANumberError
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.precision import chosen_precision
 from diffsasrec.ranks import Ranks
+from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts
 from diffsasrec.training_history import HISTORY, append_row, keep_rows
@@ -73,7 +74,8 @@ def fit(
     model.count(split)
     trainer = _Trainer(model, split.without_test(), config, folder, ranks or Ranks())
     trainer.on_progress, trainer.on_evaluation = on_progress, on_evaluation
-    return trainer.run(resume)
+    with Workers.usual(trainer.device) as trainer.workers:
+        return trainer.run(resume)
 
 
 class _Trainer:
@@ -85,7 +87,7 @@ class _Trainer:
         self.model, self.split, self.config, self.folder = model, split, config, folder
         self.on_progress: Callable[[Progress], None] | None = None
         self.on_evaluation: Callable[[dict[str, Any]], None] | None = None
-        self.ranks = ranks
+        self.ranks, self.workers = ranks, Workers()
         self.device = next(model.parameters()).device
         lasting = config.lasting() | {"precision": chosen_precision(config.precision, self.device)}
         known = split.interactions.vocabulary.fingerprint()
@@ -149,20 +151,18 @@ class _Trainer:
     def _run_epoch(self) -> tuple[float, bool]:
         """Return the mean loss, and whether there was time for the whole epoch."""
         state, stage = self.state, self.stages[self.state.stage]
-        seed = int(config_hash([self.config.seed, state.epoch]), 16) % 2**63
+        seed = hashed_seed(self.config.seed, state.epoch)
         total = 0.0
         self.model.train()
-        with torch.random.fork_rng():  # dropout draws from the global generator, in each rank its own
+        with torch.random.fork_rng():  # a GPU's dropout draws from its global generator, in each rank its own
             torch.manual_seed((seed + self.ranks.rank) % 2**63)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
-                draws = int(config_hash([seed, index]), 16) % 2**63
-                parts, precision = batch.to(self.device), self.config.precision
-                losses = losses_in_parts(stage.objective, parts, seed=draws, precision=precision)
+                how = {"seed": hashed_seed(seed, index), "precision": self.config.precision}
+                losses = losses_in_parts(stage.objective, batch.to(self.device), **how)
                 progress = stage.progress(state, num_batches=self.batches.num_batches, seconds=self.clock)
-                total += self.descent.step(losses, num_before=state.stage_step, progress=progress)
-                state.step += 1
-                state.stage_step += 1
-                state.real_items += int(batch.whole.lengths.sum())
+                step = {"num_before": state.stage_step, "progress": progress, "workers": self.workers}
+                total += self.descent.step(losses, **step)
+                state.count_step(int(batch.whole.lengths.sum()))
                 self._report(index, total / index)
                 if self._is_out_of_time():
                     return total / index, False

@@ -6,12 +6,14 @@ Letters: B windows of this process, L history length.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffsasrec.config import hashed_seed
+from diffsasrec.dropout import seeded_dropout
 from diffsasrec.objectives import Objective
 from diffsasrec.precision import training_precision
 from diffsasrec.randomness import uniform
@@ -109,14 +111,28 @@ class TrainingBatches:
         return uniform(self.seed, torch.tensor(number), torch.tensor(purpose), torch.arange(count)).numpy()
 
 
+@dataclass(frozen=True)
+class LossOfPart:
+    """The loss of one part of a batch, to be computed by whoever comes to it."""
+
+    objective: Objective
+    part: Batch
+    seed: int  # of what the objective draws, by the places of the rows: that of the whole batch
+    precision: str
+
+    def __call__(self) -> torch.Tensor:
+        """Return the loss with its graph; dropout draws by the seed and the place of the part's first row."""
+        own = hashed_seed(self.seed, int(self.part.whole.places[0]))
+        with training_precision(self.precision, self.part.history.device), seeded_dropout(own):
+            return self.objective(self.part, generator=torch.Generator().manual_seed(self.seed)).value
+
+
 def losses_in_parts(
     objective: Objective, batch: Batch, *, seed: int, precision: str = "auto"
-) -> Iterator[torch.Tensor]:
+) -> Iterator[LossOfPart]:
     """Yield the losses of a batch's parts of similar length: they add up to its own, and few positions are padded.
 
-    Every part draws with the same seed, by the places of its rows; a batch without a row has no part.
+    A batch without a row has no part.
     """
     for part in batch.by_length():
-        with training_precision(precision, part.history.device):
-            loss = objective(part, generator=torch.Generator().manual_seed(seed)).value
-        yield loss
+        yield LossOfPart(objective, part, seed, precision)

@@ -142,6 +142,12 @@ class TrainingState:
         if forgets_best:
             self.best_figure = self.best_step = None
 
+    def count_step(self, real_items: int) -> None:
+        """Count a step on so many items."""
+        self.step += 1
+        self.stage_step += 1
+        self.real_items += real_items
+
     def counts(self, stage: str, seconds: float) -> dict[str, Any]:
         """Return where training stands, as a row of ``history.jsonl`` begins."""
         return {

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from diffsasrec import attention as module
 from diffsasrec.attention import attention
-from diffsasrec.dropout import draw_kept, share_kept
+from diffsasrec.dropout import draw_kept, seeded_dropout, share_kept
 
 USERS, HEADS, POSITIONS, FEATURES = 5, 2, 7, 4
 CHANCE = 0.3
@@ -108,6 +108,16 @@ def test_the_backward_pass_drops_what_the_forward_pass_dropped_in_any_chunks(
     torch.testing.assert_close(key.grad.sum(2), torch.zeros(USERS, HEADS, FEATURES), atol=1e-5, rtol=0)
 
 
+def test_a_seed_decides_the_draws_whatever_the_global_generator() -> None:
+    found = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(len(found))
+        with seeded_dropout(seed):
+            found.append(attention(*tensors(), allowed=None, is_causal=False, dropout=CHANCE))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_the_draws_move_with_the_global_seed() -> None:
     found = []
     for seed in (0, 0, 1):
@@ -115,6 +125,28 @@ def test_the_draws_move_with_the_global_seed() -> None:
         found.append(attention(*tensors(), allowed=None, is_causal=False, dropout=CHANCE))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("name", ["all", "padded"])
+@pytest.mark.parametrize(("biased", "queries"), [(False, 1), (True, 1), (True, POSITIONS)])
+def test_with_a_bias_or_fewer_queries_weights_are_dropped_by_the_same_kind_of_draws(
+    name: str, biased: bool, queries: int
+) -> None:
+    allowed = patterns()[name][0]
+    allowed = None if allowed is None else allowed[:, :, -queries:]
+    query, key, value = (each.detach() for each in tensors())
+    query = query[:, :, -queries:]
+    random = torch.Generator().manual_seed(3)
+    bias = torch.randn(USERS, HEADS, queries, POSITIONS, generator=random) if biased else None
+    score = query @ key.mT / FEATURES**0.5 + (bias if biased else 0)
+    if allowed is not None:
+        score = score.masked_fill(~allowed, -torch.inf)
+    kept = torch.empty_like(score)
+    draw_kept(kept, chance=CHANCE, generator=torch.Generator().manual_seed(4))
+    expected = (score.softmax(-1) * kept / share_kept(CHANCE)) @ value
+    with seeded_dropout(4):
+        found = attention(query, key, value, allowed=allowed, is_causal=False, dropout=CHANCE, bias=bias)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["all", "padded"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
-from diffsasrec.dropout import Dropout, draw_kept, share_kept
+from diffsasrec.dropout import Dropout, draw_kept, dropout_generator, seeded_dropout, share_kept
 
 CHANCES = (0.01, 0.1, 0.2, 0.5, 0.9)
 
@@ -61,3 +63,35 @@ def test_a_generator_alone_decides_where_one_is_given() -> None:
         draw_kept(kept, chance=0.5, generator=torch.Generator().manual_seed(3))
     assert torch.equal(one, two)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_decides_the_draws_until_its_block_is_over_and_moves_no_other_generator() -> None:
+    before = torch.get_rng_state()
+    found = []
+    for seed in (1, 1, 2):
+        with seeded_dropout(seed):
+            found.append(Dropout(0.5)(torch.ones(100)))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert dropout_generator() is None
+
+
+def test_a_block_within_a_block_has_its_own_seed_and_the_outer_one_goes_on() -> None:
+    with seeded_dropout(1):
+        expected = [Dropout(0.5)(torch.ones(50)) for _ in range(2)]
+    with seeded_dropout(1):
+        first = Dropout(0.5)(torch.ones(50))
+        with seeded_dropout(9):
+            Dropout(0.5)(torch.ones(50))
+        second = Dropout(0.5)(torch.ones(50))
+    assert torch.equal(torch.stack([first, second]), torch.stack(expected))
+
+
+def test_a_seed_is_its_threads_own() -> None:
+    seen = []
+    with seeded_dropout(1):
+        other = threading.Thread(target=lambda: seen.append(dropout_generator()))
+        other.start()
+        other.join()
+    assert seen == [None]

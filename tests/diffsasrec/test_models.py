@@ -14,6 +14,7 @@ import torch
 from diffsasrec.checkpoint import load_checkpoint, save_checkpoint
 from diffsasrec.config import from_dict, to_dict
 from diffsasrec.decoding import DecodeConfig
+from diffsasrec.descent import Descent
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import MODELS, build_model
@@ -21,9 +22,11 @@ from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.sasrec import draw_negatives
 from diffsasrec.sampling import Decoding
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches
+from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Split, SplitConfig, make_split
 from diffsasrec.trace import Recommendations
-from diffsasrec.training_batches import TrainingBatches
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts
+from diffsasrec.training_records import TrainConfig
 from tests.diffsasrec.sequence_cases import split_of
 
 SMALL = {"max_length": 12, "width": 16, "num_blocks": 1, "num_heads": 2, "dropout": 0.1}
@@ -268,6 +271,24 @@ def test_the_seed_of_the_generator_decides_the_draws_of_a_loss(case: str, cycle_
     assert losses[0] == losses[1]
     if case not in ("sasrec", "gru4rec"):  # cross entropy at every position draws nothing
         assert losses[0] != losses[2]
+
+
+@pytest.mark.parametrize("case", TRAINABLE)
+def test_several_workers_train_as_one_whatever_the_global_generator(case: str, cycle_split: Split) -> None:
+    found = []
+    for count in (1, 3):
+        model = make(case, cycle_split.interactions.num_items).train()
+        batches = TrainingBatches(cycle_split, window=model.window, batch_size=40, seed=0)
+        torch.manual_seed(count)
+        with Workers(count) as workers:
+            for objective in model.objectives().values():
+                descent = Descent(model, TrainConfig())
+                for number, batch in enumerate(batches.epoch(0)):
+                    losses = losses_in_parts(objective, batch, seed=number)
+                    descent.step(losses, num_before=number, workers=workers)
+        found.append(model.state_dict())
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
 
 
 @pytest.mark.parametrize(("case", "way"), WAYS)

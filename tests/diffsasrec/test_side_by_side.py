@@ -7,22 +7,35 @@ import threading
 import pytest
 import torch
 
-from diffsasrec.side_by_side import in_order, usual_workers
+from diffsasrec.side_by_side import Workers
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3])
-def test_results_come_in_the_order_of_the_items_whichever_is_done_first(num_workers: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_results_come_in_the_order_of_the_items_whichever_is_done_first(count: int) -> None:
     late = threading.Event()
 
     def work(number: int) -> int:
-        if number == 0 and num_workers > 1:
+        if number == 0 and count > 1:
             assert late.wait(10), "the second item waits for the first: they do not run side by side"
         if number == 1:
             late.set()
         return number * number
 
-    assert list(in_order(work, range(7), num_workers=num_workers)) == [0, 1, 4, 9, 16, 25, 36]
-    assert list(in_order(work, [], num_workers=num_workers)) == []
+    with Workers(count) as workers:
+        assert list(workers.in_order(work, range(7))) == [0, 1, 4, 9, 16, 25, 36]
+        assert list(workers.in_order(work, [])) == []
+
+
+def test_the_same_threads_do_what_comes_later() -> None:
+    with Workers(2) as workers:
+        found = [set(workers.in_order(lambda _: threading.get_ident(), range(20))) for _ in range(5)]
+    assert len(set().union(*found)) <= 2
+    assert threading.get_ident() not in set().union(*found)
+
+
+def test_one_worker_is_the_caller() -> None:
+    with Workers() as workers:
+        assert set(workers.in_order(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
 
 
 def test_items_are_taken_no_further_ahead_than_workers_need() -> None:
@@ -33,17 +46,18 @@ def test_items_are_taken_no_further_ahead_than_workers_need() -> None:
             taken.append(number)
             yield number
 
-    found = in_order(lambda number: number, items(), num_workers=2)
-    assert next(found) == 0
-    assert len(taken) == 3
-    assert [next(found) for _ in range(5)] == [1, 2, 3, 4, 5]
-    assert len(taken) == 8
-    found.close()
+    with Workers(2) as workers:
+        found = workers.in_order(lambda number: number, items())
+        assert next(found) == 0
+        assert len(taken) == 3
+        assert [next(found) for _ in range(5)] == [1, 2, 3, 4, 5]
+        assert len(taken) == 8
+        found.close()
     assert len(taken) == 8
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_an_error_comes_out_in_its_turn_and_nothing_is_begun_after_it(num_workers: int) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_comes_out_in_its_turn_and_nothing_is_begun_after_it(count: int) -> None:
     begun = []
 
     def work(number: int) -> int:
@@ -52,11 +66,12 @@ def test_an_error_comes_out_in_its_turn_and_nothing_is_begun_after_it(num_worker
             raise RuntimeError("of the second item")
         return number
 
-    found = in_order(work, range(100), num_workers=num_workers)
-    assert next(found) == 0
-    with pytest.raises(RuntimeError, match="of the second item"):
-        list(found)
-    assert len(begun) <= 2 + num_workers
+    with Workers(count) as workers:
+        found = workers.in_order(work, range(100))
+        assert next(found) == 0
+        with pytest.raises(RuntimeError, match="of the second item"):
+            list(found)
+    assert len(begun) <= 2 + count
 
 
 def test_an_error_of_the_items_comes_out() -> None:
@@ -64,17 +79,17 @@ def test_an_error_of_the_items_comes_out() -> None:
         yield 1
         raise RuntimeError("no more items")
 
-    with pytest.raises(RuntimeError, match="no more items"):
-        list(in_order(lambda number: number, items(), num_workers=2))
+    with Workers(2) as workers, pytest.raises(RuntimeError, match="no more items"):
+        list(workers.in_order(lambda number: number, items()))
 
 
-def test_a_worker_has_one_torch_thread_and_the_callers_number_is_put_back() -> None:
+def test_a_worker_has_one_torch_thread_and_everybody_else_what_they_had() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        inside = in_order(lambda _: torch.get_num_threads(), range(4), num_workers=2)
-        assert list(inside) == [1, 1, 1, 1]
-        assert torch.get_num_threads() == 3
+        with Workers(2) as workers:
+            assert set(workers.in_order(lambda _: torch.get_num_threads(), range(4))) == {1}
+            assert torch.get_num_threads() == 3
         seen: list[int] = []
         later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         later.start()
@@ -86,9 +101,9 @@ def test_a_worker_has_one_torch_thread_and_the_callers_number_is_put_back() -> N
 
 def test_no_worker_is_refused() -> None:
     with pytest.raises(ValueError, match="num_workers must be at least 1, got 0"):
-        list(in_order(str, [1], num_workers=0))
+        Workers(0)
 
 
-def test_a_cpu_is_worth_as_many_workers_as_torch_has_threads_and_another_device_one() -> None:
-    assert usual_workers(torch.device("cpu")) == torch.get_num_threads()
-    assert usual_workers(torch.device("cuda")) == 1
+def test_a_cpu_has_as_many_workers_as_torch_has_threads_and_another_device_one() -> None:
+    assert Workers.usual(torch.device("cpu")).count == torch.get_num_threads()
+    assert Workers.usual(torch.device("cuda")).count == 1

@@ -16,6 +16,7 @@ import torch
 from diffsasrec import training
 from diffsasrec.checkpoint import CheckpointError, load_checkpoint
 from diffsasrec.descent import Descent
+from diffsasrec.dropout import dropout_generator
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.models import build_model
@@ -190,20 +191,25 @@ def test_another_seed_gives_other_numbers(uninterrupted, cycle_split: Split, tmp
     assert differ(other, model)
 
 
-def test_every_step_draws_its_own_masks_and_every_epoch_its_own_dropout(
+def test_every_step_draws_its_own_masks_and_every_part_of_it_its_own_dropout(
     cycle_split: Split, tmp_path: Path
 ) -> None:
     model, seeds = make(), []
     original = model.loss
 
     def listening(batch, *, generator: torch.Generator) -> Loss:
-        seeds.append((generator.initial_seed(), torch.initial_seed()))
+        dropout = dropout_generator()
+        assert dropout is not None
+        seeds.append((generator.initial_seed(), dropout.initial_seed(), torch.initial_seed()))
         return original(batch, generator=generator)
 
     model.loss = listening
-    fit(model, cycle_split, CONFIG, folder=tmp_path)
-    assert len({masks for masks, _ in seeds}) == len(seeds)
-    assert len({dropout for _, dropout in seeds}) == CONFIG.max_epochs
+    config = dataclasses.replace(CONFIG, batch_size=60)  # more than 32 windows in each: two parts
+    result = fit(model, cycle_split, config, folder=tmp_path)
+    assert len(seeds) == 2 * result.steps
+    assert len({masks for masks, _, _ in seeds}) == result.steps
+    assert len({dropout for _, dropout, _ in seeds}) == len(seeds)
+    assert len({device for _, _, device in seeds}) == CONFIG.max_epochs
 
 
 def test_training_does_not_move_the_global_generator(cycle_split: Split, tmp_path: Path) -> None:
@@ -624,9 +630,9 @@ def heard(monkeypatch) -> list[float]:
     found: list[float] = []
     original = Descent.step
 
-    def listening(self, loss, *, num_before: int, progress: float) -> float:
+    def listening(self, losses, *, progress: float, **given) -> float:
         found.append(progress)
-        return original(self, loss, num_before=num_before, progress=progress)
+        return original(self, losses, progress=progress, **given)
 
     monkeypatch.setattr(Descent, "step", listening)
     return found

@@ -180,7 +180,7 @@ def test_a_batch_in_parts_holds_every_row_once_padded_to_the_longest_of_its_part
     places = torch.cat([part.whole.places for part in parts])
     assert sorted(places.tolist()) == list(range(len(batch)))
     lengths = torch.cat([part.lengths for part in parts])
-    assert lengths.tolist() == sorted(batch.lengths.tolist())
+    assert lengths.tolist() == sorted(batch.lengths.tolist(), reverse=True)
     for part in parts:
         assert len(part) <= 2
         assert part.history.shape[1] == int(part.lengths.max())
@@ -194,12 +194,6 @@ def test_a_process_without_a_row_has_no_part():
     split = split_of([4, 9])
     shares = TrainingBatches(split, window=20, batch_size=4, seed=2, ranks=Ranks(4, 5))
     assert [list(batch.by_length()) for batch in shares.epoch(0)] == [[]]
-
-
-def test_a_batch_of_one_length_is_one_part():
-    batch = next(TrainingBatches(split_of([5, 5, 5]), window=6, batch_size=3, seed=2).epoch(0))
-    (part,) = batch.by_length(2)
-    assert part is batch
 
 
 def test_padding_to_a_length_changes_nothing_but_the_width():
