@@ -30,6 +30,7 @@ from diffsasrec.metrics import coverage
 from diffsasrec.protocol import decoding_name
 from diffsasrec.randomness import user_seeds
 from diffsasrec.sequences import Batch, Forbidden, evaluation_batches, forbidden_of
+from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Part
 from diffsasrec.summary import Lists, per_user_figures
 from diffsasrec.trace import DecodeTrace
@@ -237,10 +238,11 @@ def _decoded(
     """Decode every user and keep what the traces tell."""
     assert setting.decode is not None
     assert setting.decode.num_slots == num_slots, "one study compares lists of one length"
-    parts, seconds = [], 0.0
-    for told, took in _decoded_batches(opened, setting, opened.split.part(part), max_users=max_users):
-        parts.append(told)
-        seconds += took
+    parts, seconds, judged = [], 0.0, opened.split.part(part)
+    with _workers(opened) as workers:
+        for told, took in _decoded_batches(opened, setting, judged, workers=workers, max_users=max_users):
+            parts.append(told)
+            seconds += took
     return outcome_of(
         setting,
         part,
@@ -256,23 +258,30 @@ def growing(
 ) -> Iterator[Outcome]:
     """Yield the outcome of a decoding over ever more users, nothing of it kept in the run.
 
-    The users lie at equal distances, and so do those of each turn: whoever stops early has a fair sample.
+    The users lie at equal distances, and so do those of each turn, ``users_at_once`` for each worker: whoever stops
+    early has a fair sample.
     """
     judged = opened.split.part(part)
     judged = judged.take(judged.end - judged.start >= SHORTEST_HISTORY)
     num_users = min(max_users, len(judged))
     num_scores = opened.split.interactions.num_items * (setting.decode.num_slots if setting.decode else 1)
-    users_at_once = min(users_at_once, max(1, _MOST_SCORES // num_scores))
-    chosen, num_turns = (
-        np.arange(num_users) * len(judged) // max(num_users, 1),
-        -(-num_users // users_at_once),
-    )
     counts, parts, seconds = opened.split.training_counts(), [], 0.0
-    for turn in range(num_turns):
-        for told, took in _decoded_batches(opened, setting, judged.take(chosen[turn::num_turns])):
-            parts.append(told)
-            seconds += took
-        yield outcome_of(setting, part, parts, seconds=seconds, counts=counts)
+    with _workers(opened) as workers:
+        users_at_once = min(users_at_once * workers.count, max(1, _MOST_SCORES // num_scores))
+        chosen, num_turns = (
+            np.arange(num_users) * len(judged) // max(num_users, 1),
+            -(-num_users // users_at_once),
+        )
+        for turn in range(num_turns):
+            now = judged.take(chosen[turn::num_turns])
+            for told, took in _decoded_batches(opened, setting, now, workers=workers):
+                parts.append(told)
+                seconds += took
+            yield outcome_of(setting, part, parts, seconds=seconds, counts=counts)
+
+
+def _workers(opened: OpenRun) -> Workers:
+    return Workers.usual(next(opened.checkpoint.model.parameters()).device)
 
 
 def outcome_of(
@@ -302,13 +311,15 @@ def outcome_of(
 
 
 def _decoded_batches(
-    opened: OpenRun, setting: Setting, judged: Part, *, max_users: int | None = None
+    opened: OpenRun, setting: Setting, judged: Part, *, workers: Workers, max_users: int | None = None
 ) -> Iterator[tuple[dict[str, NDArray], float]]:
-    """Yield what is told of each batch of users, and the seconds that decoding took."""
+    """Yield what is told of each batch of users, and the seconds of its worker by the number of workers."""
     assert setting.decode is not None
     split, config = opened.split, dataclasses.replace(setting.decode, num_candidates=NUM_CANDIDATES)
     is_known = np.concatenate([[True], split.training_counts() > 0])  # PAD stays PAD
-    for batch, forbidden, seeds in _batches(opened, judged, max_users):
+
+    def decoded(given: tuple[Batch, Forbidden, torch.Tensor]) -> tuple[dict[str, NDArray], float]:
+        batch, forbidden, seeds = given
         started = time.perf_counter()
         options = {"forbidden": forbidden, "user_seeds": seeds}
         model = opened.checkpoint.model.knowing(batch.timestamps)
@@ -325,16 +336,24 @@ def _decoded_batches(
         }
         if setting.looks_back:
             told["regret"] = last_look(model, trace, **options).regret.cpu().numpy()
-        yield told, seconds
+        return told, seconds / workers.count
+
+    num_users = len(judged) if max_users is None else min(max_users, len(judged))
+    batch_size = max(1, min(128, -(-num_users // workers.count)))
+    yield from workers.in_order(decoded, _batches(opened, judged, max_users, batch_size=batch_size))
 
 
 def _batches(
-    opened: OpenRun, judged: Part, max_users: int | None
+    opened: OpenRun, judged: Part, max_users: int | None, *, batch_size: int
 ) -> Iterator[tuple[Batch, Forbidden, torch.Tensor]]:
     """Yield users with what is forbidden to them and their seeds, where the model is."""
     split = opened.split
     device = next(opened.checkpoint.model.parameters()).device
-    options = {"max_length": opened.checkpoint.model.max_length, "batch_size": 128, "max_users": max_users}
+    options = {
+        "max_length": opened.checkpoint.model.max_length,
+        "batch_size": batch_size,
+        "max_users": max_users,
+    }
     for batch, seen in evaluation_batches(split, judged, **options):
         seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
         yield dataclasses.replace(batch, history=batch.history.to(device)), seen.to(device), seeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from diffsasrec.decode_config import DecodeConfig
 from workbench import cohort
@@ -111,3 +112,19 @@ def test_whoever_stops_a_sample_early_has_users_from_everywhere(opened):
     assert len(first.rows) == 8
     assert first.rows.min() < 8
     assert first.rows.max() > 45
+
+
+def test_each_of_several_threads_has_users_of_its_own_and_finds_the_same(opened):
+    setting = Setting(system="m", way="diffusion", decode=DecodeConfig(rule="low_confidence", num_slots=2))
+    asked = {"part": "test", "max_users": 32, "users_at_once": 8}
+    *_, alone = growing(opened, setting, **asked)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        first, *_, together = growing(opened, setting, **asked)
+    finally:
+        torch.set_num_threads(before)
+    assert len(first.rows) == 16
+    assert together.rows.tolist() == alone.rows.tolist()
+    for name, values in alone.arrays.items():
+        assert np.array_equal(together.arrays[name], values), name
