@@ -63,8 +63,17 @@ def dropped(values: torch.Tensor, *, chance: float) -> torch.Tensor:
 
 
 def share_kept(chance: float) -> float:
-    """Return the share of values that stay, as exactly as sixteen bits say it."""
-    return 1 - round(chance * _NUM_LEVELS) / _NUM_LEVELS
+    """Return the share of values that stay, as exactly as sixteen bits say it.
+
+    Raises:
+        ValueError: none would.
+    """
+    share = 1 - round(chance * _NUM_LEVELS) / _NUM_LEVELS
+    if share <= 0:
+        raise ValueError(
+            f"dropout must leave at least one value in {_NUM_LEVELS:,}, got a chance of {chance}"
+        )
+    return share
 
 
 def draw_kept(kept: torch.Tensor, *, chance: float, generator: torch.Generator | None = None) -> None:

@@ -26,11 +26,10 @@ from typing import Any
 import yaml
 
 from diffsasrec.config import unknown_name
-from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.models import MODELS
-from diffsasrec.models.base import SequentialModel
 from workbench.batch import Limits
 from workbench.jobs import TRAINING, Job, notebook_parameters, plan
+from workbench.open_runs import fills_slots
 
 _TOP = ("dataset", "model", "seed")  # parameters that may stand at the top
 _KEYS = ("notebooks", "parameters", "timeouts", *_TOP)
@@ -140,12 +139,8 @@ def _fitting(trained: Sequence[Job], notebook: str) -> list[Job]:
     return [
         job
         for job, name in zip(trained, names, strict=True)
-        if notebook not in _ABOUT_SLOTS or _fills_slots(MODELS[name][1])
+        if notebook not in _ABOUT_SLOTS or fills_slots(MODELS[name][1])
     ]
-
-
-def _fills_slots(model: type[SequentialModel]) -> bool:
-    return "diffusion" in model.ways and model.decoded_by is DecodeConfig
 
 
 def _combinations(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

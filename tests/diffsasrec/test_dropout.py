@@ -47,6 +47,12 @@ def test_nothing_is_dropped_outside_training_or_with_chance_0() -> None:
     assert torch.equal(Dropout(0.0)(values), values)
 
 
+@pytest.mark.parametrize("chance", [1.0, 1 - 2**-18])
+def test_a_chance_that_sixteen_bits_cannot_tell_from_1_is_refused(chance: float) -> None:
+    with pytest.raises(ValueError, match=r"at least one value in 65,536, got a chance of (1\.0|0\.99999)"):
+        Dropout(chance)(torch.ones(3))
+
+
 def test_the_global_seed_decides_the_draws() -> None:
     found = []
     for seed in (0, 0, 1):
