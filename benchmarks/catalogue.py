@@ -69,7 +69,7 @@ def measure(loss: str, num_items: int, steps: int) -> None:
     from diffsasrec.models import build_model
     from diffsasrec.sequences import Batch
     from diffsasrec.side_by_side import Workers
-    from diffsasrec.training_batches import losses_in_parts
+    from diffsasrec.training_batches import losses_in_parts, rows_of_part
     from diffsasrec.training_records import TrainConfig
 
     size = {"max_length": LENGTH, "width": WIDTH, "loss": loss, "num_negatives": NUM_NEGATIVES}
@@ -85,7 +85,8 @@ def measure(loss: str, num_items: int, steps: int) -> None:
         users = torch.arange(BATCH_SIZE)
         batch = Batch(history, history[:, :0], history, lengths, users)
         began, busy = time.perf_counter(), time.process_time()
-        descent.step(losses_in_parts(model.loss, batch, seed=number), num_before=number, workers=workers)
+        losses = losses_in_parts(model.loss, batch, seed=number, most=rows_of_part(model))
+        descent.step(losses, num_before=number, workers=workers)
         seconds.append(time.perf_counter() - began)
         worked.append(time.process_time() - busy)
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -7,6 +7,7 @@ other, and torch lets go of Python's lock while it computes.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,15 +53,19 @@ class Workers:
     def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield ``work`` of every item in the order of the items, as many at a time as there are workers.
 
-        Items are taken in the caller's thread, one ahead of the workers. What ``work`` or the items raise comes out in
+        A single item is the caller's, with all threads. Items are taken in the caller's thread, one ahead of the
+        workers. What ``work`` or the items raise comes out in
         its turn, and nothing is begun after that.
         """
-        if self.count == 1:
-            yield from map(work, items)
+        queue = iter(items)
+        first = list(itertools.islice(queue, 1 if self.count == 1 else 2))
+        queue = itertools.chain(first, queue)
+        if self.count == 1 or len(first) == 1:
+            yield from map(work, queue)
             return
         waiting: deque[Future[Result]] = deque()
         try:
-            for item in items:
+            for item in queue:
                 waiting.append(self._pool.submit(work, item))
                 if len(waiting) > self.count:
                     yield waiting.popleft().result()

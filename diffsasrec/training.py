@@ -25,7 +25,7 @@ from diffsasrec.precision import chosen_precision
 from diffsasrec.ranks import Ranks
 from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Split
-from diffsasrec.training_batches import TrainingBatches, losses_in_parts
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts, rows_of_part
 from diffsasrec.training_history import HISTORY, append_row, keep_rows
 from diffsasrec.training_records import (
     BEST,
@@ -96,6 +96,7 @@ class _Trainer:
         self.batches = TrainingBatches(
             split, window=model.window, batch_size=config.batch_size, seed=config.seed, ranks=ranks
         )
+        self.how = {"most": rows_of_part(model), "precision": config.precision}  # losses are computed
         self.state, self.stages = TrainingState(), plan_stages(model, config)
         self._begin_stage()
         self.best_weights: Weights | None = None
@@ -136,8 +137,7 @@ class _Trainer:
                 return "early"
             loss, is_whole = self._run_epoch()
             if is_whole:
-                state.epoch += 1
-                state.stage_epoch += 1
+                state.count_epoch()
             is_due = state.stage_epoch % config.evaluate_every == 0 or state.stage_epoch == num_epochs
             if is_due or self._is_out_of_time():
                 with self.descent.averaged():
@@ -157,8 +157,8 @@ class _Trainer:
         with torch.random.fork_rng():  # a GPU's dropout draws from its global generator, in each rank its own
             torch.manual_seed((seed + self.ranks.rank) % 2**63)
             for index, batch in enumerate(self.batches.epoch(state.epoch), start=1):
-                how = {"seed": hashed_seed(seed, index), "precision": self.config.precision}
-                losses = losses_in_parts(stage.objective, batch.to(self.device), **how)
+                parts, draws = batch.to(self.device), hashed_seed(seed, index)
+                losses = losses_in_parts(stage.objective, parts, seed=draws, **self.how)
                 progress = stage.progress(state, num_batches=self.batches.num_batches, seconds=self.clock)
                 step = {"num_before": state.stage_step, "progress": progress, "workers": self.workers}
                 total += self.descent.step(losses, **step)

@@ -5,12 +5,14 @@ Letters: B windows of this process, L history length.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from diffsasrec.config import hashed_seed
 from diffsasrec.dropout import seeded_dropout
@@ -22,6 +24,9 @@ from diffsasrec.sequences import Batch, Whole, as_long, gather
 from diffsasrec.splits import Split
 
 _SHIFT, _ORDER = 0, 1  # what a draw is for
+_MOST_WEIGHTS = (
+    1 << 24
+)  # of a model whose batches are cut into parts: with more, forming gradients is the work
 
 
 class TrainingBatches:
@@ -127,12 +132,18 @@ class LossOfPart:
             return self.objective(self.part, generator=torch.Generator().manual_seed(self.seed)).value
 
 
-def losses_in_parts(
-    objective: Objective, batch: Batch, *, seed: int, precision: str = "auto"
-) -> Iterator[LossOfPart]:
-    """Yield the losses of a batch's parts of similar length: they add up to its own, and few positions are padded.
+def rows_of_part(model: nn.Module) -> int:
+    """Return how many rows a part of a model's batch has at most: every part forms the gradients of all weights."""
+    num_weights = sum(weights.numel() for weights in model.parameters())
+    return 32 if num_weights <= _MOST_WEIGHTS else sys.maxsize
 
-    A batch without a row has no part.
+
+def losses_in_parts(
+    objective: Objective, batch: Batch, *, seed: int, most: int = 32, precision: str = "auto"
+) -> Iterator[LossOfPart]:
+    """Yield the losses of a batch's parts of similar length, ``most`` rows each: they add up to its own.
+
+    Few positions are padded. A batch without a row has no part.
     """
-    for part in batch.by_length():
+    for part in batch.by_length(most):
         yield LossOfPart(objective, part, seed, precision)

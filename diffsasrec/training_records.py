@@ -148,6 +148,11 @@ class TrainingState:
         self.stage_step += 1
         self.real_items += real_items
 
+    def count_epoch(self) -> None:
+        """Count a whole epoch."""
+        self.epoch += 1
+        self.stage_epoch += 1
+
     def counts(self, stage: str, seconds: float) -> dict[str, Any]:
         """Return where training stands, as a row of ``history.jsonl`` begins."""
         return {

@@ -38,6 +38,17 @@ def test_one_worker_is_the_caller() -> None:
         assert set(workers.in_order(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
 
 
+def test_a_single_item_is_the_callers_with_all_of_its_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with Workers(2) as workers:
+            told = workers.in_order(lambda _: (threading.get_ident(), torch.get_num_threads()), iter([0]))
+            assert list(told) == [(threading.get_ident(), 3)]
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_items_are_taken_no_further_ahead_than_workers_need() -> None:
     taken = []
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsasrec.ranks import Ranks
-from diffsasrec.training_batches import TrainingBatches
+from diffsasrec.training_batches import TrainingBatches, losses_in_parts, rows_of_part
 from tests.diffsasrec.sequence_cases import split_of
 
 
@@ -188,6 +188,14 @@ def test_a_batch_in_parts_holds_every_row_once_padded_to_the_longest_of_its_part
         for place, tokens, times in zip(part.whole.places, part.history, part.timestamps, strict=True):
             assert torch.equal(tokens, batch.history[place, -len(tokens) :])
             assert torch.equal(times, batch.timestamps[place, -len(times) :])
+
+
+@pytest.mark.parametrize(("num_items", "sizes"), [(1 << 14, [32, 8]), ((1 << 14) + 1, [40])])
+def test_a_batch_of_a_model_with_very_many_weights_is_left_whole(num_items: int, sizes: list[int]):
+    model = torch.nn.Embedding(num_items, 1 << 10, device="meta")
+    batch = next(TrainingBatches(split_of([5] * 40), window=6, batch_size=40, seed=2).epoch(0))
+    losses = losses_in_parts(lambda part, generator: None, batch, seed=0, most=rows_of_part(model))
+    assert [len(each.part) for each in losses] == sizes
 
 
 def test_a_process_without_a_row_has_no_part():
