@@ -1,4 +1,4 @@
-"""One step of training: from a loss to other weights. The only file that calls backward.
+"""One step of training: from the losses of a batch's parts to other weights.
 
 When to stop, what to keep and what to write is decided in ``training``.
 """
@@ -75,11 +75,8 @@ class Descent:
         total = torch.zeros(1, device=self._parameters[0].device)
         for loss, gradients in (workers or Workers()).in_order(self._gradients, losses):
             total += loss
-            for parameter, gradient in zip(self._parameters, gradients, strict=True):
-                if parameter.grad is None:
-                    parameter.grad = None if gradient is None else gradient.clone()
-                elif gradient is not None:
-                    parameter.grad += gradient
+            self._add(gradients)
+            del loss, gradients  # before the next is waited for
         value = self.ranks.add_up(total, self._parameters).item()
         if not math.isfinite(value):
             raise NotANumberError("loss")
@@ -92,6 +89,16 @@ class Descent:
             for average, weight in zip(self._average, self._parameters, strict=True):
                 average.lerp_(weight.detach(), 1 - decay)
         return value
+
+    def _add(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Add a part's gradients to those of the step, each laid out as its parameter."""
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            if gradient is None:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            else:
+                parameter.grad += gradient
 
     def _gradients(self, loss_of: LossOf) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
         """Return a loss and its gradient by every parameter, None where it does not depend on one."""

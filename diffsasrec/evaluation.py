@@ -74,7 +74,8 @@ def evaluate(
         recommend: a way that the model has; ``diffusion`` takes its K from ``decode_config``.
         filter_seen: forbid every item of the user's whole history before the target. In ``topk`` a target that
             repeats an item of the history is exempt; in a decoded list it stays forbidden: a miss.
-        num_workers: batches judged at a time, each by one torch thread; on a CPU torch's number of threads by default.
+        num_workers: batches judged at a time, by one torch thread each where they are several; on a CPU torch's number
+            of threads by default.
         max_users: judge that many users, at equal distances (for quick looks; part of the protocol).
         seed: of the bootstrap.
         item_features: (N, F), True where an item has a feature such as a category: lists get a diversity then.

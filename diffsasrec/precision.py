@@ -23,9 +23,13 @@ def chosen_precision(precision: str, device: torch.device) -> str:
 
 
 def training_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a loss is computed on a device; ``precision`` is one of ``PRECISIONS``."""
+    """Return the context in which a loss is computed on a device; ``precision`` is one of ``PRECISIONS``.
+
+    Weights are cast anew wherever they are used on a CPU: torch keeps one table of casts for all threads, and a thread
+    that is done empties it for the others.
+    """
     if chosen_precision(precision, device) == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=device.type != "cpu")
     return nullcontext()
 
 

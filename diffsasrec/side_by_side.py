@@ -8,6 +8,7 @@ other, and torch lets go of Python's lock while it computes.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +20,14 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_starting = threading.Lock()  # while it is held, torch's number of threads may be that of a worker
+
 
 class Workers:
     """Threads that wait for work until the ``with`` block is over; a single worker is the caller, with its threads.
 
-    What depends on the thread, such as gradients being off, autocast or a seed of dropout, the work says itself.
+    What depends on the thread, such as gradients being off, autocast or a seed of dropout, the work says itself. The
+    end of the block waits for what has been begun, after Ctrl-C too.
 
     Raises:
         ValueError: no worker.
@@ -33,13 +37,13 @@ class Workers:
         if count < 1:
             raise ValueError(f"num_workers must be at least 1, got {count}")
         self.count = count
-        self._num_threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+        self._pool: ThreadPoolExecutor | None = None
 
     @classmethod
     def usual(cls, device: torch.device) -> Self:
         """Return as many as torch has threads where a model is on a CPU; any other device is one by itself."""
-        return cls(torch.get_num_threads() if device.type == "cpu" else 1)
+        with _starting:
+            return cls(torch.get_num_threads() if device.type == "cpu" else 1)
 
     def __enter__(self) -> Self:
         return self
@@ -47,15 +51,15 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown()
-        torch.set_num_threads(self._num_threads)  # what threads to come begin with was the workers' one
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield ``work`` of every item in the order of the items, as many at a time as there are workers.
 
         A single item is the caller's, with all threads. Items are taken in the caller's thread, one ahead of the
-        workers. What ``work`` or the items raise comes out in
-        its turn, and nothing is begun after that.
+        workers. What ``work`` raises comes out in its turn, what the items raise at once, and nothing is begun after.
         """
         queue = iter(items)
         first = list(itertools.islice(queue, 1 if self.count == 1 else 2))
@@ -63,10 +67,10 @@ class Workers:
         if self.count == 1 or len(first) == 1:
             yield from map(work, queue)
             return
-        waiting: deque[Future[Result]] = deque()
+        pool, waiting = self._started(), deque[Future[Result]]()
         try:
             for item in queue:
-                waiting.append(self._pool.submit(work, item))
+                waiting.append(pool.submit(work, item))
                 if len(waiting) > self.count:
                     yield waiting.popleft().result()
             while waiting:
@@ -74,3 +78,24 @@ class Workers:
         finally:
             for each in waiting:
                 each.cancel()
+
+    def _started(self) -> ThreadPoolExecutor:
+        """Return the pool with all of its threads begun, and torch's number of threads as it was.
+
+        A thread that sets it for itself sets what later threads begin with, so nobody else may begin meanwhile.
+        """
+        if self._pool is None:
+            with _starting:
+                num_threads = torch.get_num_threads()
+                self._pool = ThreadPoolExecutor(self.count, initializer=_begin)
+                all_begun = threading.Barrier(self.count)
+                for each in [self._pool.submit(all_begun.wait) for _ in range(self.count)]:
+                    each.result()
+                torch.set_num_threads(num_threads)
+        return self._pool
+
+
+def _begin() -> None:
+    """Give this thread one torch thread: asked for, the number is the thread's own whatever is set later elsewhere."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()

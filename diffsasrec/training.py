@@ -1,7 +1,7 @@
 """Training from start to end, in epochs and stages. It sees the training and validation parts, never the test part.
 
-An epoch is a pure function of (seed, epoch, weights): the order of windows and the dropout are seeded anew at its
-start, the masks at every step. So resuming needs no more than what ``last/`` holds from the end of an epoch.
+An epoch is a pure function of (seed, epoch, weights): the order of windows is seeded anew at its start, the masks at
+every step, dropout in every part of one. So resuming needs no more than what ``last/`` holds from the end of an epoch.
 Several processes (``ranks``) make the same steps on shares of each batch; the first one judges, decides and writes.
 """
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is loaded: threads of parallel workers only get in the way
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: threads of parallel workers only get in the way
 
 import numpy as np
 import pandas as pd

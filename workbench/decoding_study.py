@@ -25,6 +25,7 @@ from diffsasrec.config import config_hash, from_dict, to_dict, unknown_name
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.evaluation import evaluate
 from diffsasrec.files import make_folder, replace_files
+from diffsasrec.judging import device_of
 from diffsasrec.last_look import last_look
 from diffsasrec.metrics import coverage
 from diffsasrec.protocol import decoding_name
@@ -238,11 +239,10 @@ def _decoded(
     """Decode every user and keep what the traces tell."""
     assert setting.decode is not None
     assert setting.decode.num_slots == num_slots, "one study compares lists of one length"
-    parts, seconds, judged = [], 0.0, opened.split.part(part)
-    with _workers(opened) as workers:
-        for told, took in _decoded_batches(opened, setting, judged, workers=workers, max_users=max_users):
-            parts.append(told)
-            seconds += took
+    parts, seconds = [], 0.0
+    for told, took in _decoded_batches(opened, setting, opened.split.part(part), max_users=max_users):
+        parts.append(told)
+        seconds += took
     return outcome_of(
         setting,
         part,
@@ -265,23 +265,18 @@ def growing(
     judged = judged.take(judged.end - judged.start >= SHORTEST_HISTORY)
     num_users = min(max_users, len(judged))
     num_scores = opened.split.interactions.num_items * (setting.decode.num_slots if setting.decode else 1)
+    count = Workers.usual(device_of(opened.checkpoint.model)).count
+    users_at_once = min(users_at_once * count, max(1, _MOST_SCORES // num_scores))
+    chosen, num_turns = (
+        np.arange(num_users) * len(judged) // max(num_users, 1),
+        -(-num_users // users_at_once),
+    )
     counts, parts, seconds = opened.split.training_counts(), [], 0.0
-    with _workers(opened) as workers:
-        users_at_once = min(users_at_once * workers.count, max(1, _MOST_SCORES // num_scores))
-        chosen, num_turns = (
-            np.arange(num_users) * len(judged) // max(num_users, 1),
-            -(-num_users // users_at_once),
-        )
-        for turn in range(num_turns):
-            now = judged.take(chosen[turn::num_turns])
-            for told, took in _decoded_batches(opened, setting, now, workers=workers):
-                parts.append(told)
-                seconds += took
-            yield outcome_of(setting, part, parts, seconds=seconds, counts=counts)
-
-
-def _workers(opened: OpenRun) -> Workers:
-    return Workers.usual(next(opened.checkpoint.model.parameters()).device)
+    for turn in range(num_turns):
+        for told, took in _decoded_batches(opened, setting, judged.take(chosen[turn::num_turns])):
+            parts.append(told)
+            seconds += took
+        yield outcome_of(setting, part, parts, seconds=seconds, counts=counts)
 
 
 def outcome_of(
@@ -311,10 +306,14 @@ def outcome_of(
 
 
 def _decoded_batches(
-    opened: OpenRun, setting: Setting, judged: Part, *, workers: Workers, max_users: int | None = None
+    opened: OpenRun, setting: Setting, judged: Part, *, max_users: int | None = None
 ) -> Iterator[tuple[dict[str, NDArray], float]]:
-    """Yield what is told of each batch of users, and the seconds of its worker by the number of workers."""
+    """Yield what is told of each batch of users, and its share of the seconds: its own by those at a time."""
     assert setting.decode is not None
+    num_users = len(judged) if max_users is None else min(max_users, len(judged))
+    workers = Workers.usual(device_of(opened.checkpoint.model))
+    batch_size = max(1, min(128, -(-num_users // workers.count)))
+    at_a_time = min(workers.count, -(-num_users // batch_size))
     split, config = opened.split, dataclasses.replace(setting.decode, num_candidates=NUM_CANDIDATES)
     is_known = np.concatenate([[True], split.training_counts() > 0])  # PAD stays PAD
 
@@ -336,11 +335,10 @@ def _decoded_batches(
         }
         if setting.looks_back:
             told["regret"] = last_look(model, trace, **options).regret.cpu().numpy()
-        return told, seconds / workers.count
+        return told, seconds / at_a_time
 
-    num_users = len(judged) if max_users is None else min(max_users, len(judged))
-    batch_size = max(1, min(128, -(-num_users // workers.count)))
-    yield from workers.in_order(decoded, _batches(opened, judged, max_users, batch_size=batch_size))
+    with workers:
+        yield from workers.in_order(decoded, _batches(opened, judged, max_users, batch_size=batch_size))
 
 
 def _batches(
@@ -348,7 +346,7 @@ def _batches(
 ) -> Iterator[tuple[Batch, Forbidden, torch.Tensor]]:
     """Yield users with what is forbidden to them and their seeds, where the model is."""
     split = opened.split
-    device = next(opened.checkpoint.model.parameters()).device
+    device = device_of(opened.checkpoint.model)
     options = {
         "max_length": opened.checkpoint.model.max_length,
         "batch_size": batch_size,

@@ -80,6 +80,13 @@ def test_every_model_has_the_loss_and_gradients_of_float32_in_bf16(
     assert functional.cosine_similarity(gradients["bfloat16"], gradients["float32"], dim=0) > 0.99
 
 
+def test_casts_of_weights_are_not_kept_on_a_cpu_where_threads_would_share_them() -> None:
+    with training_precision("bfloat16", CPU):
+        assert torch.is_autocast_enabled("cpu")
+        assert not torch.is_autocast_cache_enabled()
+    assert torch.is_autocast_cache_enabled()
+
+
 def test_a_torch_that_cannot_say_what_its_cpu_has_trains_in_float32(monkeypatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert chosen_precision("auto", CPU) == "float32"

@@ -9,6 +9,8 @@ import torch
 
 from diffsasrec.side_by_side import Workers
 
+CPU = torch.device("cpu")
+
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_results_come_in_the_order_of_the_items_whichever_is_done_first(count: int) -> None:
@@ -94,6 +96,15 @@ def test_an_error_of_the_items_comes_out() -> None:
         list(workers.in_order(lambda number: number, items()))
 
 
+def in_a_fresh_thread(call):
+    """Return what a call gives in a thread that is new to torch."""
+    found = []
+    other = threading.Thread(target=lambda: found.append(call()))
+    other.start()
+    other.join()
+    return found[0]
+
+
 def test_a_worker_has_one_torch_thread_and_everybody_else_what_they_had() -> None:
     before = torch.get_num_threads()
     try:
@@ -101,13 +112,38 @@ def test_a_worker_has_one_torch_thread_and_everybody_else_what_they_had() -> Non
         with Workers(2) as workers:
             assert set(workers.in_order(lambda _: torch.get_num_threads(), range(4))) == {1}
             assert torch.get_num_threads() == 3
-        seen: list[int] = []
-        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        later.start()
-        later.join()
-        assert seen == [3]
+            assert in_a_fresh_thread(torch.get_num_threads) == 3
+            torch.set_num_threads(2)  # by somebody else, meanwhile
+            assert set(workers.in_order(lambda _: torch.get_num_threads(), range(4))) == {1}
+        assert in_a_fresh_thread(torch.get_num_threads) == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_blocks_that_overlap_in_two_threads_leave_the_number_alone() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with Workers.usual(CPU) as workers:
+            assert set(workers.in_order(lambda _: torch.get_num_threads(), range(4))) == {1}
+
+            def within() -> int:
+                with Workers.usual(CPU) as others:
+                    assert list(others.in_order(lambda number: number, range(4))) == [0, 1, 2, 3]
+                    return others.count
+
+            assert in_a_fresh_thread(within) == 3
+        assert in_a_fresh_thread(torch.get_num_threads) == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_no_thread_is_left_when_the_block_is_over() -> None:
+    before = threading.active_count()
+    with Workers(3) as workers:
+        list(workers.in_order(lambda number: number, range(4)))
+        assert threading.active_count() == before + 3
+    assert threading.active_count() == before
 
 
 def test_no_worker_is_refused() -> None:
@@ -116,5 +152,5 @@ def test_no_worker_is_refused() -> None:
 
 
 def test_a_cpu_has_as_many_workers_as_torch_has_threads_and_another_device_one() -> None:
-    assert Workers.usual(torch.device("cpu")).count == torch.get_num_threads()
+    assert Workers.usual(CPU).count == torch.get_num_threads()
     assert Workers.usual(torch.device("cuda")).count == 1
