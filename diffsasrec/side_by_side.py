@@ -64,7 +64,7 @@ class Workers:
         queue = iter(items)
         first = list(itertools.islice(queue, 1 if self.count == 1 else 2))
         queue = itertools.chain(first, queue)
-        if self.count == 1 or len(first) == 1:
+        if self.count == 1 or len(first) < 2:
             yield from map(work, queue)
             return
         pool, waiting = self._started(), deque[Future[Result]]()
