@@ -65,19 +65,17 @@ def gbce(
     calibration: float,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Return sum over rows of row_weight * (-beta log s(true) - sum of log(1 - s(negative))): a scalar.
+    """Return sum over rows of row_weight * (-beta log s(true) - sum of log(1 - s(negative))) / (S + 1): a scalar.
 
     With the sampling rate alpha = S / (N - 1) and the calibration t, beta = alpha (t (1 - 1 / alpha) + 1 / alpha):
     t = 0 is binary cross entropy, which is too sure of its scores where few negatives are drawn; t = 1 undoes that
-    (gSASRec, Petrov and Macdonald 2023). There each prediction draws its own negatives; here a batch shares them. There
-    it is divided by S + 1 as well, which with many negatives makes gradients so small that AdamW's epsilon stops them
-    (docs/log.md).
+    (gSASRec, Petrov and Macdonald 2023). There each prediction draws its own negatives; here a batch shares them.
     """
     beta = gbce_exponent(num_negatives, num_items=len(item_weight), calibration=calibration)
     negatives = torch.randint(len(item_weight), (num_negatives,), generator=generator).to(columns.device)
 
     def row_loss(true: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        return beta * functional.softplus(-true) + functional.softplus(others).sum(1)
+        return (beta * functional.softplus(-true) + functional.softplus(others).sum(1)) / (num_negatives + 1)
 
     return _summed(row_loss, hidden, item_weight, columns, row_weight=row_weight, negatives=negatives)
 

@@ -99,7 +99,7 @@ def test_gbce_is_what_its_formula_says() -> None:
         scores = (hidden[row] @ item_weight.T).sigmoid().tolist()
         total_of_row = -beta * math.log(scores[columns[row]])
         total_of_row -= sum(math.log(1 - scores[each]) for each in negatives if each != int(columns[row]))
-        total += float(row_weight[row]) * total_of_row
+        total += float(row_weight[row]) * total_of_row / 4
     assert value.item() == pytest.approx(total, rel=1e-5)
 
 
