@@ -4,7 +4,7 @@ Histories are those of ML-1M where DIFFSASREC_DATA has it, else invented ones of
 takes depends on how sure the model is, so one is trained for a minute first; `--run RUN` takes a trained one. Both
 forms are measured in turn in one process: a ratio is one of medians. Users per second of every rule, the ratio and for
 how many users the lists differ, what the time is spent on, the most memory at two lengths, and all of ML-1M at once.
-Block diffusion of that size, which reads a history once and then its slots alone, stands beside the same form. Last
+Block diffusion of that size, which reads a history once and then its slots alone, stands beside the same form; then
 what several workers gain, each with a batch of its own (`diffsasrec/side_by_side.py`), for either form in the batches
 that suit it.
 

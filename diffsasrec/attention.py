@@ -34,7 +34,7 @@ def attention(
     Args:
         query, key, value: (B, H, L, E) float; fewer queries than keys are few weights, and all of them are held.
         allowed: (B, 1, L, L) bool, True where a query (row) sees a key; None where all is seen. No row is empty.
-        is_causal: with ``allowed`` None, a query sees the keys up to its own.
+        is_causal: with ``allowed`` None and as many queries as keys, a query sees the keys up to its own.
         dropout: the chance that a weight is dropped, 0 outside training.
         bias: (B, H, L, L) float, not with ``is_causal``; it holds all weights.
     """

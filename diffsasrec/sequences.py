@@ -19,6 +19,8 @@ from diffsasrec.interactions import Interactions
 from diffsasrec.splits import Part, Split
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
+ROWS_OF_PART = 32  # of a batch: few enough that they are of similar length, enough to keep a processor busy
+
 
 class Forbidden(NamedTuple):
     """Items that may not be recommended: user b's are ``items[offsets[b]:offsets[b + 1]]``, ascending."""
@@ -57,7 +59,7 @@ class Batch:
         """What losses divide by and draws count by: the batch with all its parts, over all processes."""
         return self.shared or Whole(torch.arange(len(self), device=self.history.device), self.lengths)
 
-    def by_length(self, most: int = 32) -> Iterator[Batch]:
+    def by_length(self, most: int = ROWS_OF_PART) -> Iterator[Batch]:
         """Yield the batch in parts of ``most`` rows of similar length, each padded to its own longest, long ones first.
 
         A batch without rows has none. Losses of the parts, drawn with equally seeded generators, add up to the loss of

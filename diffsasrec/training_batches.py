@@ -20,13 +20,11 @@ from diffsasrec.objectives import Objective
 from diffsasrec.precision import training_precision
 from diffsasrec.randomness import uniform
 from diffsasrec.ranks import Ranks
-from diffsasrec.sequences import Batch, Whole, as_long, gather
+from diffsasrec.sequences import ROWS_OF_PART, Batch, Whole, as_long, gather
 from diffsasrec.splits import Split
 
 _SHIFT, _ORDER = 0, 1  # what a draw is for
-_MOST_WEIGHTS = (
-    1 << 24
-)  # of a model whose batches are cut into parts: with more, forming gradients is the work
+_MOST_WEIGHTS = 1 << 24  # of a model whose batches are cut into parts: with more, gradients are the work
 
 
 class TrainingBatches:
@@ -135,11 +133,11 @@ class LossOfPart:
 def rows_of_part(model: nn.Module) -> int:
     """Return how many rows a part of a model's batch has at most: every part forms the gradients of all weights."""
     num_weights = sum(weights.numel() for weights in model.parameters())
-    return 32 if num_weights <= _MOST_WEIGHTS else sys.maxsize
+    return ROWS_OF_PART if num_weights <= _MOST_WEIGHTS else sys.maxsize
 
 
 def losses_in_parts(
-    objective: Objective, batch: Batch, *, seed: int, most: int = 32, precision: str = "auto"
+    objective: Objective, batch: Batch, *, seed: int, most: int = ROWS_OF_PART, precision: str = "auto"
 ) -> Iterator[LossOfPart]:
     """Yield the losses of a batch's parts of similar length, ``most`` rows each: they add up to its own.
 
