@@ -50,7 +50,13 @@ max_length: Optional[int] = None  # items of a history that the model reads
 width: Optional[int] = None  # of embeddings and hidden states
 num_blocks: Optional[int] = None  # transformer blocks
 num_heads: Optional[int] = None  # attention heads; they divide the width
+dropout: Optional[float] = None  # share of values dropped while training
 batch_size: Optional[int] = None  # windows in a batch
+num_stages: int = (
+    1  # of ADRec: 1 has all losses from the first step on; 3, as published, the embeddings first
+)
+pretrain_epochs: Optional[int] = None  # of max_epochs, ADRec's embeddings alone, where it has stages
+warm_up_epochs: Optional[int] = None  # of max_epochs, the denoiser alone, where ADRec has three stages
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 results_to: Optional[str] = None  # a folder for the tables as JSON, such as results/diffusion
 
@@ -71,7 +77,13 @@ size = {
     "width": width,
     "num_blocks": num_blocks,
     "num_heads": num_heads,
+    "dropout": dropout,
     "batch_size": batch_size,
+}
+stages = {
+    "num_stages": num_stages,
+    "pretrain_epochs": pretrain_epochs,
+    "warm_up_epochs": warm_up_epochs,
 }
 common = {
     "weights": [float(weight) for weight in weights.split(",")],
@@ -82,12 +94,12 @@ common = {
 runs = {}
 for model in models.split(","):
     noised = diffusion_study.is_noised(model)
-    own = {"num_stages": 1} if model == "adrec" else {}  # the same losses from the first step on
+    asked = size | stages if model == "adrec" else size
     runs[model] = diffusion_study.train(
         dataset,
         model,
         max_epochs=max_epochs if noised else masked_epochs,
-        settings={**{name: value for name, value in size.items() if value is not None}, **own},
+        settings={name: value for name, value in asked.items() if value is not None},
         **common,
     )
 
@@ -120,6 +132,7 @@ if results_to is not None:
         "seeds": seeds,
         "epochs": max_epochs,
         "masked epochs": masked_epochs,
+        **({"stages of ADRec": num_stages} if "adrec" in tables else {}),
     }
     print(keep_study(base, Path(results_to), tables=tables, about=about))
 blocks.answer(
