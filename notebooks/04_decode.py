@@ -59,23 +59,24 @@ from workbench import blocks, decoding_figures, decoding_study, replay, stepper,
 from workbench.decode_request import read_request
 from workbench.figure_style import percent
 from workbench.open_runs import default_decode_config, open_run, trace_name
+from workbench.parameters import text
 
 folder = blocks.begin(runs_dir)
-opened = open_run(blocks.choose_run(folder, run, way="diffusion"))
+opened = open_run(blocks.choose_run(folder, text("run", run), way="diffusion"))
 given = {"num_slots": num_slots, "num_steps": num_steps, "temperature": temperature or None}
 named = [f"{name}={value}" for name, value in given.items() if value is not None]
 asked = {
     "rule": rule,
     "seed": seed,
-    "knobs": ", ".join([*named, knobs]),
-    "edit": edit,
-    "pin": pin,
-    "forbid": forbid,
-    "branch": branch,
+    "knobs": ", ".join([*named, text("knobs", knobs)]),
+    "edit": text("edit", edit),
+    "pin": text("pin", pin),
+    "forbid": text("forbid", forbid),
+    "branch": text("branch", branch),
 }
 default = default_decode_config(opened.checkpoint.model)
 config = read_request(opened.run.id, "", default=default, **asked).config
-user_id = blocks.interesting_user(opened, config) if user is None else user
+user_id = blocks.interesting_user(opened, config) if user is None else text("user", user)
 request = read_request(opened.run.id, str(user_id), default=default, **asked)
 trace = request.decoded(opened)
 titles = opened.dataset.title

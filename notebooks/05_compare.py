@@ -37,9 +37,10 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 
 # %%
 from workbench import blocks, comparison, run_figures, tables
+from workbench.parameters import text
 
 folder = blocks.begin(runs_dir)
-chosen = comparison.choose_runs(folder, runs, dataset=dataset)
+chosen = comparison.choose_runs(folder, text("runs", runs), dataset=dataset)
 part = comparison.judged_part(chosen, part)
 groups = comparison.groups_of(chosen)
 print(f"{len(chosen)} finished runs, compared on the {part} part")

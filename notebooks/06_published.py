@@ -34,10 +34,11 @@ results: Optional[str] = None  # the folder of our own results; the repository's
 from pathlib import Path
 
 from workbench import blocks, paths, published
+from workbench.parameters import listed
 
 blocks.begin()
 ours = Path(results) if results else paths.repository_root() / "results"
-chosen = [Path(name.strip()) for name in tables.split(",") if name.strip()]
+chosen = [Path(name) for name in listed("tables", tables, str, default=[])]
 files = chosen or sorted((paths.repository_root() / "results" / "published").glob("*.csv"))
 
 # %% [markdown]

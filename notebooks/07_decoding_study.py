@@ -56,15 +56,17 @@ from diffsasrec.protocol import is_usual_decoding
 from workbench import blocks, decoding_figures, decoding_study, study_tables
 from workbench.datasets import oracle_for
 from workbench.open_runs import default_decode_config, open_run
+from workbench.parameters import listed, text
 from workbench.results import keep_study
 from workbench.runs import Run
 from workbench.toy_study import config_of, distances_over_training
 
 folder = blocks.begin(runs_dir)
-opened = open_run(blocks.choose_run(folder, run, way="diffusion"))
+opened = open_run(blocks.choose_run(folder, text("run", run), way="diffusion"))
 k = num_slots or default_decode_config(opened.checkpoint.model).num_slots
-names = [name.strip() for name in rules.split(",") if name.strip()] or list(RULES)
-configs = decoding_study.decodings(names, num_slots=k, steps=[int(step) for step in steps.split(",")])
+names = listed("rules", rules, str, default=list(RULES))
+epochs = listed("stages", stages, int)  # of the last part, on the toy world
+configs = decoding_study.decodings(names, num_slots=k, steps=listed("steps", steps, int))
 settings = decoding_study.settings_of(opened, configs)
 print(
     f"{opened.run.id} on {opened.dataset.name}, {opened.split.config.name}: {len(settings)} settings, K = {k}"
@@ -166,7 +168,7 @@ kept = [
 ]
 judged = decoding_study.study(opened, kept, part=report_part, max_users=report_users, num_slots=k)
 if sasrec_run:
-    other = open_run(Run.open(folder, sasrec_run))
+    other = open_run(Run.open(folder, text("sasrec_run", sasrec_run)))
     rivals = decoding_study.settings_of(other, [])
     judged += decoding_study.study(other, rivals, part=report_part, max_users=report_users, num_slots=k)
 claims = study_tables.claims(chosen, judged)
@@ -207,7 +209,7 @@ if oracle_for(opened.dataset) is not None:
     measured = distances_over_training(
         config_of(opened.run.manifest),
         opened.dataset,
-        epochs=[int(stage) for stage in stages.split(",")],
+        epochs=epochs,
         part=report_part,
         num_slots=k,
         max_users=report_users,

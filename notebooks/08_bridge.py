@@ -65,6 +65,7 @@ from diffsasrec.sequences import evaluation_batches
 from workbench import blocks, run_figures
 from workbench.experiments import run_experiment
 from workbench.open_runs import open_run
+from workbench.parameters import listed
 from workbench.recipes import recipe
 
 folder = blocks.begin(runs_dir)
@@ -80,7 +81,7 @@ budget = {
     "batch_size": batch_size,
 }
 length = recipe(dataset, "block_diffusion", **budget).model_config["max_length"]
-sizes = sorted({int(size) or length for size in block_sizes.split(",")})
+sizes = sorted({size or length for size in listed("block_sizes", block_sizes, int)})
 own = {"w_ar": w_ar, "noised_blocks": noised_blocks, "least_masked": least_masked, "fine_tune": False}
 plans = {size: recipe(dataset, "block_diffusion", block_size=size, **own, **budget) for size in sizes}
 plans |= {

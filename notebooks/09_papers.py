@@ -56,6 +56,7 @@ from pathlib import Path
 
 from workbench import blocks, comparison, papers, paths, population_figures, published, reconstructions
 from workbench.open_runs import open_run
+from workbench.parameters import listed
 
 folder = blocks.begin(runs_dir)
 settings = {
@@ -69,11 +70,11 @@ settings = {
     "dropout": dropout,
     "batch_size": batch_size,
 }
-chosen = [name.strip() for name in systems.split(",") if name.strip()] or papers.SYSTEMS
+chosen = listed("systems", systems, str, default=papers.SYSTEMS)
 runs = papers.train_and_judge(
     dataset,
     systems=chosen,
-    seeds=[int(seed) for seed in seeds.split(",")],
+    seeds=listed("seeds", seeds, int),
     settings=settings,
     runs_dir=folder,
     max_users=max_users,

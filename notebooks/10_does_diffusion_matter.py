@@ -52,9 +52,7 @@ num_blocks: Optional[int] = None  # transformer blocks
 num_heads: Optional[int] = None  # attention heads; they divide the width
 dropout: Optional[float] = None  # share of values dropped while training
 batch_size: Optional[int] = None  # windows in a batch
-num_stages: int = (
-    1  # of ADRec: 1 has all losses from the first step on; 3, as published, the embeddings first
-)
+num_stages: int = 1  # of ADRec: all losses from the first step on; 3 as published, embeddings first
 pretrain_epochs: Optional[int] = None  # of max_epochs, ADRec's embeddings alone, where it has stages
 warm_up_epochs: Optional[int] = None  # of max_epochs, the denoiser alone, where ADRec has three stages
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
@@ -69,6 +67,7 @@ results_to: Optional[str] = None  # a folder for the tables as JSON, such as res
 from pathlib import Path
 
 from workbench import blocks, decoding_figures, diffusion_study
+from workbench.parameters import listed
 from workbench.results import keep_study
 
 folder = blocks.begin(runs_dir)
@@ -86,13 +85,14 @@ stages = {
     "warm_up_epochs": warm_up_epochs,
 }
 common = {
-    "weights": [float(weight) for weight in weights.split(",")],
-    "seeds": [int(seed) for seed in seeds.split(",")],
+    "weights": listed("weights", weights, float),
+    "seeds": listed("seeds", seeds, int),
     "runs_dir": folder,
     "notebook": "10_does_diffusion_matter",
 }
+numbers = {"noised": listed("steps", steps, int), "masked": listed("masked_steps", masked_steps, int)}
 runs = {}
-for model in models.split(","):
+for model in listed("models", models, str):
     noised = diffusion_study.is_noised(model)
     asked = size | stages if model == "adrec" else size
     runs[model] = diffusion_study.train(
@@ -112,9 +112,9 @@ for model in models.split(","):
 # %%
 tables = {}
 for model, by_weight in runs.items():
-    numbers = steps if diffusion_study.is_noised(model) else masked_steps
+    passes = numbers["noised" if diffusion_study.is_noised(model) else "masked"]
     asked = {"part": part, "figure": figure, "max_users": max_users}
-    tables[model] = diffusion_study.compare(by_weight, steps=[int(n) for n in numbers.split(",")], **asked)
+    tables[model] = diffusion_study.compare(by_weight, steps=passes, **asked)
     print(model)
     blocks.show_table(tables[model].round(4))
     title = f"{model}: {figure} above the twin, {part}"

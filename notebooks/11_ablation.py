@@ -50,6 +50,7 @@ results_to: Optional[str] = None  # a folder for the table as JSON, such as resu
 from pathlib import Path
 
 from workbench import ablation, blocks, decoding_figures, run_figures
+from workbench.parameters import listed
 from workbench.results import keep_study
 
 folder = blocks.begin(runs_dir)
@@ -64,10 +65,11 @@ settings = {
     "learning_rate": learning_rate,
 }
 chosen = ablation.variants_named(variants)
+drawn = listed("seeds", seeds, int)
 runs = ablation.ablate(
     dataset,
     variants=chosen,
-    seeds=[int(seed) for seed in seeds.split(",")],
+    seeds=drawn,
     max_epochs=max_epochs,
     runs_dir=folder,
     settings={name: value for name, value in settings.items() if value is not None},
@@ -90,8 +92,7 @@ decoding_figures.gains(table, of="variant", title="NDCG@10 above the base, valid
 # ## How they learn
 
 # %%
-first = int(seeds.split(",")[0])
-run_figures.training_curves({name: by_seed[first].history() for name, by_seed in runs.items()}).show()
+run_figures.training_curves({name: by_seed[drawn[0]].history() for name, by_seed in runs.items()}).show()
 
 # %% [markdown]
 # ## Answer
@@ -104,7 +105,9 @@ if results_to is not None:
         "epochs": max_epochs,
         "ranked by": "topk, seen items filtered",
     }
-    print(keep_study(runs[ablation.BASE][first], Path(results_to), tables={"variants": table}, about=about))
+    print(
+        keep_study(runs[ablation.BASE][drawn[0]], Path(results_to), tables={"variants": table}, about=about)
+    )
 blocks.answer(
     "What makes DiffSASRec better at the next item, and what only sounds as if it did?",
     ablation.gains_in_words(table, part="validation"),

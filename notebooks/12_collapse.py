@@ -55,6 +55,7 @@ import pandas as pd
 from diffsasrec.embedding_health import EFFECTIVE_RANK, MEAN_COSINE, health, item_embeddings
 from workbench import blocks, population_figures, run_figures
 from workbench.experiments import run_experiment
+from workbench.parameters import listed
 from workbench.recipes import recipe
 from workbench.results import keep_study
 
@@ -63,10 +64,10 @@ size = {"max_length": max_length, "width": width, "num_blocks": num_blocks, "num
 common = {**size, "split": split, "seed": seed, "max_epochs": max_epochs, "batch_size": batch_size}
 early = {"pretrain_epochs": stage_epochs, "warm_up_epochs": stage_epochs}
 plans = {
-    f"adrec, {number} stage{'s' if number != '1' else ''}": recipe(
-        dataset, "adrec", num_stages=int(number), **early, **common
+    f"adrec, {number} stage{'s' if number != 1 else ''}": recipe(
+        dataset, "adrec", num_stages=number, **early, **common
     )
-    for number in stages.split(",")
+    for number in listed("stages", stages, int)
 }
 plans["sasrec"] = recipe(dataset, "sasrec", **common)
 two_stages = {"max_epochs": stage_epochs, "fine_tune_epochs": max_epochs}
