@@ -168,6 +168,7 @@ def test_an_address_that_names_no_run_falls_back_with_a_message(opened, runs, ba
         ("step", "-1"),
         ("step", "x"),
         ("slot", "0"),
+        ("slot", "2.0"),
         ("threshold", "7"),
         ("seed", "abc"),
         ("show", "nothing"),
@@ -180,6 +181,13 @@ def test_a_part_of_the_address_that_cannot_be_falls_back_with_a_message(opened, 
     assert not app.exception
     assert any(key in message.value or bad in message.value for message in app.warning)
     assert charts(app)
+
+
+@pytest.mark.parametrize(("key", "given"), [("film", "True"), ("step", "2.0")])
+def test_what_streamlit_reads_in_an_address_is_not_called_wrong(opened, runs, key, given):
+    app = opened(runs, **{key: given})
+    assert not app.warning
+    assert app.session_state[key] == (True if key == "film" else 2)
 
 
 def test_a_deep_link_opens_run_user_step_slot_rule_and_seed(opened, runs):

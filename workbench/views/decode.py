@@ -23,6 +23,7 @@ from workbench.trace_figures import MATRIX_VALUES, matrix_cells
 from workbench.views import board, compare, knobs, matrix, panels, pins, sides
 from workbench.views.case import Case
 from workbench.views.page import (
+    SWITCH,
     check_address,
     frame,
     is_dark,
@@ -122,7 +123,7 @@ def _show_steps(case: Case) -> None:
     """Draw one step; only this is drawn again when the reader moves on."""
     trace, source, target = case.trace, case.source, case.person.target
     left, right = st.columns([7, 1], vertical_alignment="center")
-    check_address("film", ("true", "false"))
+    check_address("film", SWITCH)
     if right.toggle("Film", key="film", bind="query-params", help="Play it: in the browser alone."):
         with left:
             st.markdown("**Film**: play, or move with the arrow keys; point at a slot for its candidates.")

@@ -15,7 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from diffsasrec.decode_config import NAMES, RULES, DecodeConfig
 from diffsasrec.sampling import Decoding, SampleConfig
 from workbench.knob_table import KNOBS, SAMPLING_KNOBS, Knob, knob, knobs_of
-from workbench.views.page import check_address, in_url, plain
+from workbench.views.page import SWITCH, check_address, in_url, plain
 from workbench.views.sources import Source
 
 CANDIDATES_TO_LOOK_AT = 50  # keeping more candidates changes nothing else
@@ -76,7 +76,7 @@ def _draw(name: str, default: Any, messages: DeltaGenerator, table: Mapping[str,
     words, help_, low, high = knob(name, table)
     options: dict[str, Any] = {"key": name, "bind": "query-params", "help": help_ or None}
     if isinstance(default, bool):
-        check_address(name, ("true", "false"), messages=messages)
+        check_address(name, SWITCH, messages=messages)
         return st.toggle(words, value=default, **options)
     if isinstance(default, str):
         named = NAMES[name]

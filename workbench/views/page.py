@@ -57,6 +57,7 @@ def plain(text: str) -> str:
     return "".join(f"\\{char}" if char in _MARKUP else char for char in printable)
 
 
+SWITCH = ("true", "false")
 _STREAMLITS_OWN = ("embed", "embed_options")
 _MARKUP = set("\\\\`*_{}[]()<>#+-.!|$~:&^=@")
 
@@ -80,6 +81,8 @@ def check_address(
     To be called before the widget is drawn: that falls back to its default and clears the address.
     """
     given = in_url(key)
+    if given is not None and known is SWITCH:
+        given = given.lower()  # as Streamlit reads it
     if given is None or (given in known if limits is None else _lies_within(given, limits, is_whole)):
         return
     there = "which is not there"

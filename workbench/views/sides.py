@@ -23,7 +23,7 @@ from workbench.knob_table import check_reach, knobs_of
 from workbench.replay import quoted
 from workbench.settings import read_settings, value_as_text
 from workbench.views.knobs import CANDIDATES_TO_LOOK_AT
-from workbench.views.page import check_address, in_url, plain
+from workbench.views.page import SWITCH, check_address, in_url, plain
 from workbench.views.people import say_no_slots
 from workbench.views.sources import Shelf, Source
 
@@ -122,7 +122,7 @@ def choose(
     found: Shelf, source: Source, run_id: str, user_id: str, *, messages: DeltaGenerator
 ) -> list[Side]:
     """Draw what is asked of each decode and return those that can be; raise ``ValueError`` where A cannot."""
-    check_address("third", ("true", "false"), messages=messages)
+    check_address("third", SWITCH, messages=messages)
     names = NAMES if st.toggle("A third decode", key="third", bind="query-params") else NAMES[:2]
     sides: list[Side] = []
     for name, tab in zip(names, st.tabs(list(names)), strict=True):

@@ -17,7 +17,7 @@ def choose_step(last: int, num_slots: int | None = None) -> tuple[int | None, in
             st.session_state[key] = largest
     check_address("step", limits=(0, last), is_whole=True)
     if num_slots:
-        check_address("slot", limits=(1, num_slots), is_whole=True)
+        check_address("slot", [str(number) for number in range(1, num_slots + 1)])
     with st.container(horizontal=True, vertical_alignment="center", key="stepper"):
         for name, icon, shortcut, to in (
             ("first", "first_page", None, lambda _: 0),
