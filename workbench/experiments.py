@@ -86,6 +86,7 @@ def run_experiment(
     config = config.completed()
     dataset = open_dataset(config.dataset)
     split = make_split(dataset.interactions, config.split)
+    _list_length(split, "validation", "topk")  # raises before anything is trained
     model = _built(config, dataset)
     folder = runs_folder(runs_dir)
     manifest = _manifest(config, dataset, split, model, notebook)
@@ -335,14 +336,23 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 
 def _list_length(split: Split, part: str, way: str) -> int:
-    """Return how many items a list has: fewer than usual where a user's history leaves fewer of the catalogue."""
+    """Return how many items a list has: fewer than usual where a user's history leaves fewer of the catalogue.
+
+    Raises:
+        ValueError: a user has seen the whole catalogue.
+    """
     judged, usual = split.part(part), LIST_LENGTH if way == "topk" else NUM_SLOTS
     tokens, left = split.interactions.tokens, split.interactions.num_items
     may_be_short = judged.end - judged.start > left - usual  # the others leave enough, whatever repeats
     for row in np.flatnonzero(may_be_short):
         num_seen = len(np.unique(tokens[judged.start[row] : judged.end[row]]))
         left = min(left, split.interactions.num_items - num_seen)
-    length = max(1, min(usual, left))
+        if left == 0:
+            raise ValueError(
+                f"user {split.interactions.user_ids[judged.rows[row]]} has seen all {num_seen} items before the one "
+                f"of {part}, so nothing is left to recommend: take more items, or leave that user out"
+            )
+    length = min(usual, left)
     if length < usual:
         logger.warning(
             "lists of %s have %d items instead of %d: a user has seen all others", way, length, usual

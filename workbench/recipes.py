@@ -51,6 +51,8 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise unknown_name("model", self.model, MODELS)
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed must be a whole number of 64 bits, got {self.seed}")
         if self.train.seed not in (TrainConfig().seed, self.seed):
             raise ValueError(f"seed={self.seed} and train.seed={self.train.seed} differ: give seed alone")
 

@@ -7,6 +7,7 @@ item and no trace is in it.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from workbench.provenance import provenance
 from workbench.run_files import read_json, write_json
 from workbench.runs import Run
 from workbench.tables import MAIN_FIGURES, spread
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 WAYS = {
@@ -108,12 +111,14 @@ def comparison(folder: Path, dataset: str, *, part: str = "test", filter_seen: b
         if (result["part"], result["protocol"]["filter_seen"]) == (part, filter_seen)
     ]
     _check_targets([row["protocol"] for row in rows], dataset)
-    for row in rows:
-        if "NDCG@10" not in row:
-            raise ValueError(
-                f"{row['system']} was judged by lists of fewer than ten items: the table has figures @10"
-            )
-    return pd.DataFrame(rows).sort_values("NDCG@10", ascending=False, ignore_index=True)
+    whole = [row for row in rows if "NDCG@10" in row]
+    short = [f"{row['system']}, {row['way']}" for row in rows if "NDCG@10" not in row]
+    if short:
+        words = f"judged by lists of fewer than ten items, and the table has figures @10: {'; '.join(short)}"
+        if not whole:
+            raise ValueError(f"nothing of {dataset} fits the table: {words}")
+        logger.warning("left out of the table of %s, %s", dataset, words)
+    return pd.DataFrame(whole).sort_values("NDCG@10", ascending=False, ignore_index=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -334,6 +334,11 @@ def _check_manifest(manifest: Any, id_: str) -> None:
     for name, kind in _MANIFEST_TYPES.items():
         if not isinstance(manifest.get(name), kind):
             raise RunError(f"{MANIFEST} needs {name!r} as {kind.__name__}, got {manifest.get(name)!r}")
+    config = manifest["config"]
+    if not (isinstance(config.get("model"), str) and isinstance(config.get("split"), dict)):
+        raise RunError(f"{MANIFEST} says in 'config' neither model nor split")
+    if not isinstance(manifest.get("training"), dict | None):
+        raise RunError(f"{MANIFEST} needs 'training' as dict or null, got {manifest['training']!r}")
     if not {"name", "fingerprint"} <= set(manifest["dataset"]):
         raise RunError(f"{MANIFEST} says neither name nor fingerprint of the data set")
     if manifest["status"] not in STATUSES:

@@ -7,12 +7,18 @@ from typing import Any
 
 
 def read_settings(pairs: Iterable[str], *, read: Callable[[str], Any] | None = None) -> dict[str, Any]:
-    """Return what texts of the form key=value say; ``read`` turns a text into a value, ``read_value`` if not given."""
-    settings = {}
+    """Return what texts of the form key=value say; ``read`` turns a text into a value, ``read_value`` if not given.
+
+    Raises:
+        ValueError: a text of another form, or a key that is given twice.
+    """
+    settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = (part.strip() for part in pair.partition("="))
         if not key or not equals:
             raise ValueError(f"a setting is key=value, got {pair!r}")
+        if key in settings:
+            raise ValueError(f"{key} is given twice: {key}={value_as_text(settings[key])}, {key}={text}")
         settings[key] = (read or read_value)(text)
     return settings
 

@@ -13,7 +13,7 @@ def tiny(world, model="sasrec", **changes):
 
 def manifest(**changes):
     content = {
-        "config": {"dataset": "toy", "model": "sasrec"},
+        "config": {"dataset": "toy", "model": "sasrec", "split": {"name": "leave_one_out"}},
         "dataset": {"name": "toy", "fingerprint": "0" * 16},
         "seed": 0,
         "status": "done",

@@ -30,6 +30,10 @@ from tests.workbench.sentences import is_one_sentence
             ["train", "--dataset", "circle", "--model", "sasrec", "--seed", "1", "--set", "seed=2"],
             "given twice",
         ),
+        (
+            ["train", "--dataset", "circle", "--model", "sasrec", "--max-minutes", "nan"],
+            "max_minutes must be",
+        ),
         (["train", "--dataset", "ml-1m", "--model", "sasrec"], "ratings.dat"),
         (["train", "--dataset", "circle"], "--model"),
         (["train", "--dataset", "circle", "--model", "sasrec", "--max-minuts", "1"], "--max-minuts"),

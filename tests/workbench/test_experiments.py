@@ -274,6 +274,19 @@ def test_a_user_who_repeats_few_items_leaves_lists_their_length(caplog):
     assert "lists of topk have 2 items instead of 20: a user has seen all others" in caplog.text
 
 
+def test_a_user_who_has_seen_everything_is_named_before_anything_is_trained(world, monkeypatch):
+    rows = [(user, 1 + (user + place) % 40, place) for user in range(30) for place in range(6)]
+    rows += [("all of it", 1 + place % 40, place) for place in range(60)]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).astype({"user_id": str})
+    split = make_split(Interactions.from_table(table), SplitConfig())
+    monkeypatch.setattr(experiments, "make_split", lambda *_: split)
+    with pytest.raises(
+        ValueError, match=r"^user all of it has seen all 40 items before the one of validation, so"
+    ):
+        run_experiment(tiny(world), runs_dir=world.runs / "none")
+    assert not (world.runs / "none").exists()
+
+
 SPLIT_SETTINGS = {
     "leave_one_out": {},
     "leave_last_k": {"num_targets": 2},

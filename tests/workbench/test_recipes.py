@@ -46,6 +46,7 @@ def test_a_recipe_names_every_setting_and_survives_json(model, dataset):
         ("width", "wide", "width must be int"),
         ("width", 7, "multiple of num_heads"),
         ("seed", "x", "seed must be int"),
+        ("seed", 10**22, "seed must be a whole number of 64 bits, got 10000000000000000000000"),
         ("max_minutes", -1, "max_minutes must be above 0"),
         ("loss", "cf", "unknown loss 'cf'"),
         ("quantile", 1.5, "quantile must lie between 0 and 1"),

@@ -126,12 +126,16 @@ def test_another_seed_stands_in_a_file_and_a_row_of_its_own(tmp_path: Path) -> N
     assert comparison(tmp_path, "toy")["system"].tolist() == ["sasrec", "gru, seed 2"]
 
 
-def test_what_is_no_result_and_lists_too_short_for_the_table_are_named(tmp_path: Path) -> None:
+def test_what_is_no_result_and_lists_too_short_for_the_table_are_named(tmp_path: Path, caplog) -> None:
     short = a_result("sasrec", ndcg=0.2)
     short["metrics"]["results"][0]["figures"] = {"HR@5": {"value": 0.1, "low": 0.1, "high": 0.1}}
     write(tmp_path, short)
-    with pytest.raises(ValueError, match="sasrec was judged by lists of fewer than ten items"):
+    words = "judged by lists of fewer than ten items, and the table has figures @10: sasrec, top-K"
+    with pytest.raises(ValueError, match=f"nothing of toy fits the table: {words}"):
         comparison(tmp_path, "toy")
+    write(tmp_path, short, a_result("gru", ndcg=0.1))
+    assert comparison(tmp_path, "toy")["system"].tolist() == ["gru"]
+    assert f"left out of the table of toy, {words}" in caplog.text
     (tmp_path / "notes.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(ValueError, match=r"notes\.json is not the result of a run"):
         comparison(tmp_path, "toy")

@@ -98,6 +98,14 @@ def test_links_that_lead_out_of_the_runs_folder_are_not_followed(tmp_path):
         ('{"format": 1}', "'recipe'"),
         (json.dumps({"format": 1, "recipe": "a", "key": "b", **manifest(status="great")}), "'great'"),
         (json.dumps({"format": 1, "recipe": "a", "key": "b", **manifest(dataset={})}), "data set"),
+        (
+            json.dumps({"format": 1, "recipe": "a", "key": "b", **manifest(config={})}),
+            "neither model nor split",
+        ),
+        (
+            json.dumps({"format": 1, "recipe": "a", "key": "b", **manifest(training="x")}),
+            "'training' as dict or null",
+        ),
         (json.dumps({"format": 1, "recipe": "a", "key": "c", **manifest()}), "moved"),
     ],
 )

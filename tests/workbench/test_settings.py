@@ -18,6 +18,11 @@ def test_texts_become_what_they_look_like():
     }
 
 
+def test_a_key_given_twice_is_refused_with_both_values():
+    with pytest.raises(ValueError, match=r"^width is given twice: width=32, width=16$"):
+        read_settings(["width=32", "dropout=0", "width = 16"])
+
+
 @pytest.mark.parametrize("value", [3, 0.1, 1e-7, True, False, None, "cap"])
 def test_a_value_survives_as_text(value):
     assert read_value(value_as_text(value)) == value

@@ -98,7 +98,7 @@ def decode(
     if html is not None:
         others = {}
         if beside:
-            config = decode_config(opened, [*(set_ or []), *split_texts(beside)])
+            config = decode_config(opened, set_, split_texts(beside))
             others[beside] = decode_user(opened, user, config, **laid_down)
         write_text(html, _replay(trace, heading, titles, beside=others))
         say(f"wrote {html}")

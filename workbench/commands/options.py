@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,11 +30,12 @@ def run_named(run: str, folder: Path | None) -> Run:
     return Run.open(runs_dir(folder), run)
 
 
-def decode_config(opened: Any, set_: list[str] | None) -> Any:
-    """Return how an open run decodes, with the settings of the option ``--set``."""
+def decode_config(opened: Any, set_: list[str] | None, changes: Iterable[str] = ()) -> Any:
+    """Return how an open run decodes, with the settings of the option ``--set``, and changes of these."""
     from workbench.open_runs import default_decode_config
 
-    return default_decode_config(opened.checkpoint.model, **read_settings(set_ or []))
+    settings = read_settings(set_ or []) | read_settings(changes)
+    return default_decode_config(opened.checkpoint.model, **settings)
 
 
 def check_place(file: Path) -> None:

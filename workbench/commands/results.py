@@ -47,20 +47,20 @@ def keep(
     runs: RunsOption = None,
 ) -> None:
     """Keep the figures of finished runs as JSON files without per-user rows, and print their table."""
-    from workbench.results import as_markdown, comparison, kept_at
+    from workbench.results import as_markdown, comparison, document, kept_at
     from workbench.results import keep as keep_run
 
-    datasets: set[str] = set()
-    written: dict[Path, str] = {}
+    chosen: dict[Path, Run] = {}
     for each in runs_:
         run = run_named(each, runs)
-        if (other := written.setdefault(kept_at(run, to), run.id)) != run.id:
+        if (other := chosen.setdefault(kept_at(run, to), run)).id != run.id:
             raise ValueError(
-                f"{other} and {run.id} have the same name in {to}: keep one of them in another folder"
+                f"{other.id} and {run.id} have the same name in {to}: keep one of them in another folder"
             )
+        document(run)  # raises where it cannot be kept, before any is written
+    for run in chosen.values():
         say(f"wrote {keep_run(run, to)}")
-        datasets.add(run.manifest["dataset"]["name"])
-    for dataset in sorted(datasets):
+    for dataset in sorted({run.manifest["dataset"]["name"] for run in chosen.values()}):
         print(as_markdown(comparison(to, dataset)))
 
 

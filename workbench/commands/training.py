@@ -40,10 +40,11 @@ def train(
 
     settings = read_settings(set_ or [])
     for name, value in (("seed", seed), ("max_minutes", max_minutes)):
-        if value is not None and settings.setdefault(name, value) != value:
-            raise ValueError(
-                f"{name} is given twice: --{name.replace('_', '-')} {value}, --set {name}={settings[name]}"
-            )
+        if value is not None:
+            given = f"--{name.replace('_', '-')} {value}"
+            if name in settings and settings[name] != value:
+                raise ValueError(f"{name} is given twice: {given}, --set {name}={settings[name]}")
+            settings[name] = value
     if taken := {"dataset", "model", "unset"} & set(settings):
         raise ValueError(
             f"--set has no {', '.join(sorted(taken))}: --dataset and --model are options of their own"

@@ -86,7 +86,7 @@ def _read(
                     f"{path.name}: column {columns[known]!r} holds {kind}, not one value a row: write a text, "
                     "several categories of an item joined by |"
                 )
-        table = content.to_pandas(date_as_object=False)
+        table = content.to_pandas(date_as_object=False, ignore_metadata=True)  # of an index
     else:
         delimiter = "\t" if suffix.startswith(".tsv") else ","
         line, found = reading.read_header(path, delimiter)

@@ -74,6 +74,13 @@ def test_parquet_is_read_like_csv(tmp_path):
     assert columns(raw) == [[1, 2], ["a", "b"], [3, 4]]
 
 
+def test_an_index_that_pandas_wrote_into_parquet_is_a_column(tmp_path):
+    path = tmp_path / "indexed.parquet"
+    frame = pd.DataFrame({"user_id": [7, 2, 7], "item_id": ["a", "b", "c"], "timestamp": [3, 4, 5]})
+    frame.set_index("user_id").to_parquet(path)
+    assert columns(read_table(path)) == [[7, 2, 7], ["a", "b", "c"], [3, 4, 5]]
+
+
 def test_a_parquet_column_of_lists_is_refused_with_what_to_write(tmp_path):
     path = tmp_path / "listed.parquet"
     frame = pd.DataFrame({"user_id": [1], "item_id": [2], "timestamp": [3], "genres": [["Drama", "War"]]})
