@@ -7,6 +7,7 @@ handed to another process or another machine.
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 
 import papermill
 
-from diffsasrec.config import config_hash, unknown_name
+from diffsasrec.config import config_hash, from_dict, unknown_name
 from workbench.kernels import is_stamped
+from workbench.parameters import listed
 from workbench.paths import repository_root
 
 TRAINING = "02_train"  # the notebook that makes a run
@@ -113,6 +115,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     source = find_notebook(notebook)
     checked = check_parameters(notebook, parameters)
     known = notebook_parameters(notebook)
+    _check_decoding(checked)
     runs_dir = runs_dir.resolve()
     if "runs_dir" in known:
         checked["runs_dir"] = str(runs_dir)
@@ -135,6 +138,19 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     name = f"{source.stem}.ipynb" if is_usual else f"{source.stem}-{key}.ipynb"
     output = (runs_dir / run if run else runs_dir / LOOSE) / name
     return Job(source, checked, output, runs_dir, key, run, after)
+
+
+def _check_decoding(parameters: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where no rule decodes so: at once, not after the trainings that a notebook waits for."""
+    from diffsasrec.decode_config import RULES, DecodeConfig  # here: a worker process needs no torch
+
+    fields = {field.name for field in dataclasses.fields(DecodeConfig)}
+    given = {name: value for name, value in parameters.items() if name in fields and value is not None}
+    if "rule" in given:
+        from_dict(DecodeConfig, given)
+    for rule in listed("rules", parameters.get("rules"), str, default=[]):
+        if rule not in RULES:
+            raise unknown_name("rule", rule, RULES)
 
 
 def is_finished(job: Job) -> bool:

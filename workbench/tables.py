@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffsasrec.config import unknown_name
+from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means, percentile_interval
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
@@ -35,7 +36,7 @@ def runs_table(
     """Return a row per run: what it is, and its figures of one kind with ``<figure> low`` and ``<figure> high``.
 
     Where a run was decoded in several ways, ``shown_decoding`` says which of them counts. A run without such a
-    result, or whose figures cannot be read, has no value there.
+    result has no value there; one whose figures cannot be read says so in its status.
     """
     rows = []
     for run in runs:
@@ -49,9 +50,12 @@ def runs_table(
             "created": run.manifest.get("created"),
         }
         wanted = (part, recommend, filter_seen)
+        judged = _results(run)
+        if judged is None:
+            row["status"] += ", figures cannot be read"
         results = {
             decoding_name(result["protocol"].get("decode")): result
-            for result in _results(run)
+            for result in judged or ()
             if _kind(result) == wanted
         }
         found = {}
@@ -63,8 +67,14 @@ def runs_table(
 
 
 def shown_decoding(names: Sequence[str]) -> str:
-    """Return which of several decodings stands for a run: the usual one, else the one that was judged last."""
-    return next((name for name in names if is_usual_decoding(name)), names[-1])
+    """Return which of several decodings stands for a run: the usual one, else the one that was judged last.
+
+    Of several numbers of slots the usual one is the longest that is not longer than ten: a short model has room for
+    fewer.
+    """
+    lengths = {name: int(name.rpartition("=")[2]) for name in names if is_usual_decoding(name)}
+    most = DecodeConfig().length
+    return max(lengths, key=lambda name: (lengths[name] <= most, lengths[name]), default=names[-1])
 
 
 def results_table(run: Run) -> pd.DataFrame:
@@ -456,12 +466,12 @@ def _protocol(result: Mapping[str, Any]) -> Protocol | None:
         return None
 
 
-def _results(run: Run) -> list[Mapping[str, Any]]:
-    """Return a run's results; none when they cannot be read: the run is listed all the same."""
+def _results(run: Run) -> list[Mapping[str, Any]] | None:
+    """Return a run's results; None when they cannot be read: the run is listed all the same."""
     try:
         return run.metrics()["results"]
     except (RunError, OSError):
-        return []
+        return None
 
 
 def _kind(result: Mapping[str, Any]) -> tuple[str, str, bool]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workbench.small_runs import manifest
 from workbench import jobs
 from workbench.experiments import run_experiment
 from workbench.jobs import check_parameters, is_finished, plan
@@ -98,7 +99,7 @@ def a_run(tmp_path) -> Run:
         tmp_path,
         "circle-sasrec",
         "abc123",
-        {"config": {}, "dataset": {"name": "circle", "fingerprint": "0" * 16}, "seed": 0, "status": "done"},
+        manifest(dataset={"name": "circle", "fingerprint": "0" * 16}),
     )
 
 
@@ -114,6 +115,22 @@ def test_jobs_on_a_run_that_differ_do_not_overwrite_each_other(tmp_path, a_run):
     assert len({job.output for job in jobs}) == 2
     assert {job.output.parent for job in jobs} == {a_run.folder}
     assert all(job.output.name == f"04_decode-{job.key}.ipynb" for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "parameters", "words"),
+    [
+        ("03_evaluate", {"rule": "entrop"}, "did you mean 'entropy'"),
+        ("03_evaluate", {"rule": "random", "num_slots": 0}, "num_slots"),
+        ("04_decode", {"rule": "randon", "num_slots": None}, "did you mean 'random'"),
+        ("07_decoding_study", {"rules": "random, plam"}, "did you mean 'plan'"),
+    ],
+)
+def test_a_decoding_that_is_none_is_refused_before_a_kernel_starts(
+    tmp_path, a_run, notebook, parameters, words
+):
+    with pytest.raises(ValueError, match=words):
+        plan(notebook, {"run": a_run.id, **parameters}, runs_dir=tmp_path)
 
 
 def test_a_run_that_is_not_there_is_refused_before_a_kernel_starts(tmp_path, a_run):

@@ -16,7 +16,7 @@ from workbench.datasets import prepare
 from workbench.experiments import evaluate_run, run_experiment
 from workbench.recipes import recipe
 from workbench.runs import list_runs
-from workbench.views import example
+from workbench.views import example, page, sources
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("cohort", "cases", "slices", "data", "embeddings", "learn")
@@ -119,7 +119,7 @@ def test_rules_stand_side_by_side(opened, runs):
 def test_an_address_with_a_run_or_a_rule_that_is_not_there_is_told(opened, runs):
     app = opened(runs, "cohort", users="64", runs=["../../etc", run_id(runs)], rules="nonsense")
     assert not app.exception
-    assert any("runs" in message.value for message in app.warning)
+    assert any(r"The run \.\./\.\./etc is not there" in message.value for message in app.warning)
     assert any("nonsense" in message.value for message in app.warning)
 
 
@@ -149,7 +149,7 @@ def test_a_cohort_is_of_slots_and_says_so(opened, with_a_sampler):
     app = opened(with_a_sampler, "cohort", runs=[run])
     assert not [*app.exception, *app.error]
     assert len(app.warning) == 1
-    assert "has no slots to show here: the Decode page steps through it" in app.warning[0].value
+    assert page.plain(sources.NO_SLOTS) in app.warning[0].value
 
 
 def test_cases_of_a_run_without_slots_link_to_its_decode_where_they_need_none(opened, with_a_sampler):

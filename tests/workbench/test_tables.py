@@ -110,7 +110,20 @@ def test_each_decoding_of_a_run_is_a_result_of_its_own(tmp_path):
     assert table["HR@10"].tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize(("decodes", "shown"), [((DecodeConfig(), FAST, LOW), 0), ((LOW, FAST), 1)])
+def usual(num_slots: int) -> DecodeConfig:
+    return DecodeConfig(num_slots=num_slots)
+
+
+@pytest.mark.parametrize(
+    ("decodes", "shown"),
+    [
+        ((DecodeConfig(), FAST, LOW), 0),
+        ((LOW, FAST), 1),
+        ((usual(5), usual(10), LOW), 1),
+        ((usual(6), usual(3)), 0),
+        ((usual(30), usual(10), usual(20)), 1),
+    ],
+)
 def test_the_usual_decoding_stands_for_a_run_else_the_one_judged_last(tmp_path, decodes, shown):
     run = several(tmp_path, *decodes)
     (row,) = runs_table([run], recommend="diffusion").to_dict("records")

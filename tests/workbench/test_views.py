@@ -190,6 +190,58 @@ def test_what_streamlit_reads_in_an_address_is_not_called_wrong(opened, runs, ke
     assert app.session_state[key] == (True if key == "film" else 2)
 
 
+@pytest.mark.parametrize(
+    ("url_path", "key"),
+    [("", key) for key in ("panel", "show", "step", "slot", "film", "threshold", "pin")]
+    + [("compare", key) for key in ("beside", "step", "rule_b", "third")]
+    + [("learn", key) for key in ("lesson", "t", "draw", "step")],
+)
+def test_an_empty_value_in_the_address_is_the_default(opened, runs, url_path, key):
+    app = opened(runs, url_path, **{key: ""})
+    assert not app.exception
+    assert not app.error
+    assert charts(app)
+
+
+def test_a_shorter_decode_takes_step_and_slot_along_and_says_nothing_of_an_address(opened, runs):
+    app = opened(runs, rule="low_confidence", num_slots="8", step="8", slot="7")
+    app.number_input(key="num_slots").set_value(5)
+    app.button(key="FormSubmitter:knobs-Decode").click().run()
+    assert not app.warning
+    assert app.slider(key="step").value == 5
+    assert app.selectbox(key="slot").value == 5
+
+
+def test_a_run_that_is_there_and_has_no_steps_is_not_called_missing(opened, runs):
+    run = next(run.id for run in list_runs(runs) if "popularity" in run.id)
+    (warning,) = opened(runs, run=run).warning
+    assert "has no steps to go through" in warning.value
+    assert "not there" not in warning.value
+
+
+def test_a_broken_run_in_the_address_is_named_with_the_reason(opened, broken):
+    (warning,) = opened(broken, run="toy-sasrec/half").warning
+    assert "cannot be read" in warning.value
+    assert "is missing" in warning.value
+
+
+def test_a_run_that_is_gone_or_damaged_leaves_what_the_reader_had_chosen(opened, broken):
+    good = next(run for run in list_runs(broken) if isinstance(run, Run) and run.key != "weights-cut-short")
+    ((item, _),) = unseen(broken, 1)
+    app = opened(broken, run=good.id, user="7", rule="random", step="3", pin=f"2={item}")
+    assert not app.error
+    away = good.folder.rename(broken / "away")
+    app.run()
+    assert app.selectbox(key="run").value == good.id
+    assert "is not there\\: choose another" in app.error[0].value
+    away.rename(good.folder)
+    app.run()
+    assert not app.error
+    held = app.selectbox(key="user").value, app.selectbox(key="rule").value, app.slider(key="step").value
+    assert held == ("7", "random", 3)
+    assert app.text_input(key="pin").value == f"2={item}"
+
+
 def test_a_deep_link_opens_run_user_step_slot_rule_and_seed(opened, runs):
     run = next(run.id for run in list_runs(runs) if "diffsasrec" in run.id)
     app = opened(runs, run=run, user="7", rule="random", seed="5", num_steps="4", step="3", slot="6")
@@ -293,7 +345,7 @@ def test_compare_is_not_offered_from_a_sample_and_shows_none(opened, sampled, ru
         app = opened(tmp_path, "compare", **{key: run})
         assert not [*app.exception, *app.error]
         assert len(app.warning) == 1
-        assert "has no slots to show here: the Decode page steps through it" in app.warning[0].value
+        assert page.plain(sources.NO_SLOTS) in app.warning[0].value
 
 
 def test_the_film_of_a_sample_begins_with_noise(opened, sampled):
@@ -625,7 +677,7 @@ def test_a_shelf_offers_only_what_can_be_stepped_through(broken, monkeypatch):
     assert set(found.steppable) == {run.id for run in list_runs(broken) if isinstance(run, Run)}
     assert [each.id for each in found.broken] == ["toy-sasrec/half"]
     assert all(isinstance(each, BrokenRun) for each in found.broken)
-    with pytest.raises(ValueError, match="unknown run"):
+    with pytest.raises(ValueError, match=r"^the run \.\./elsewhere is not there: choose another$"):
         found.source("../elsewhere")
 
 
@@ -1012,6 +1064,14 @@ def test_a_history_is_edited_by_hand_and_the_difference_said(opened, runs):
     app.button(key="undo-edit").click().run()
     assert app.text_input(key="edit_b").value == ""
     assert "A and B never part" in said(app)
+
+
+def test_after_the_last_step_a_branch_says_that_it_is_of_the_one_before(opened, runs):
+    asked = {"rule_a": "low_confidence", "knobs_a": "num_slots=5"}
+    app = opened(runs, "compare", person="7", beside="Change B", step="5", **asked)
+    assert "differs after step 4, the last one of A that leaves a slot open" in texts(app)
+    app.slider(key="step").set_value(4).run()
+    assert "differs after step 4, the step on the timeline above" in texts(app)
 
 
 def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):

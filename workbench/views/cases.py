@@ -14,6 +14,7 @@ from workbench.views.judged import NAMES, Judged, choose, rows_of_sample
 from workbench.views.page import (
     Place,
     check_address,
+    choose_one,
     frame,
     go_on,
     in_url,
@@ -58,9 +59,7 @@ def page() -> None:
 
 
 def _choose_case() -> str:
-    check_address("case", CASES)
-    name = st.pills("Case", list(CASES), default="hardest", key="case", bind="query-params", required=True)
-    return str(name)
+    return choose_one("Case", CASES, key="case", default="hardest", draw=st.pills)
 
 
 def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:
@@ -137,17 +136,17 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
     """Draw the filters, folded where nothing is filtered, and return what they leave."""
     is_used = any(in_url(key) is not None for key in ("least", "most", "target"))
     longest = int(rows["history_length"].max()) if len(rows) else 1
+    for key in ("least", "most"):
+        check_address(key, limits=(0, None), is_whole=True)
+    check_address("target", _TARGETS)
     with (
         st.expander("Only some users", icon=":material/filter_alt:", expanded=is_used),
         st.container(horizontal=True),
     ):
-        check_address("least", limits=(0, None), is_whole=True)
         least = st.number_input("Shortest history", 0, None, 0, key="least", bind="query-params", width=150)
-        check_address("most", limits=(0, None), is_whole=True)
         most = st.number_input(
             "Longest history", 0, None, longest, key="most", bind="query-params", width=150
         )
-        check_address("target", _TARGETS)
         target = st.selectbox(
             "Held-out item",
             _TARGETS,

@@ -96,11 +96,13 @@ def _branch(first: Side, other: Side) -> None:
     """Draw what lets B branch after the step that is shown: from A, or from itself where it is a branch of A."""
     st.subheader("What if a slot held something else?", anchor=False)
     last = first.trace.num_steps - 1
-    now = min(int(st.session_state.get("step") or 0), last)
+    shown = int(st.session_state.get("step") or 0)
+    now = min(shown, last)
     when = f"after step {now}" if now else "from the start"
+    which = "the step on the timeline above" if now == shown else "the last one of A that leaves a slot open"
     before = other.request.branches if _is_branch(other, first) else first.request.branches
     way = "its own way" if before != first.request.branches else "the way of A"
-    st.caption(f"B goes {way} and differs {when}, the step on the timeline above.")
+    st.caption(f"B goes {way} and differs {when}, {which}.")
     token = pins.find(first.source.catalogue, "branch-")
     item = None if token is None else str(first.source.item_id(token))
     with st.container(horizontal=True, vertical_alignment="bottom"):

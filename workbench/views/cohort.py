@@ -29,7 +29,7 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
-from workbench.views.people import say_no_slots
+from workbench.views.people import check_runs
 from workbench.views.samples import grow
 from workbench.views.sources import EXAMPLE, Shelf, Source, shelf
 
@@ -66,9 +66,9 @@ def page() -> None:
 def _choose(found: Shelf) -> dict[str, cohort.Sample]:
     """Draw the choice and return a sample per run and rule, under the name that charts give it."""
     options = [*found.steppable, EXAMPLE]
-    say_no_slots(found, "runs")
-    check_addresses("runs", [*options, *found.without_slots])
+    check_runs(found, "runs", options)
     check_addresses("rules", RULES)
+    check_address("users", [str(number) for number in cohort.NUM_USERS])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         runs = st.multiselect(
             "Runs", options, default=options[:1], key="runs", bind="query-params", max_selections=3, width=420
@@ -82,7 +82,6 @@ def _choose(found: Shelf) -> dict[str, cohort.Sample]:
             max_selections=3,
             width=330,
         )
-        check_address("users", [str(number) for number in cohort.NUM_USERS])
         most = st.selectbox(
             "Users",
             cohort.NUM_USERS,

@@ -21,7 +21,7 @@ from workbench.replay import replay_html
 from workbench.views import board, changes, code, sides
 from workbench.views.page import (
     chart,
-    check_address,
+    choose_one,
     frame,
     is_dark,
     list_broken,
@@ -54,7 +54,7 @@ def page() -> None:
     try:
         with st.sidebar:
             run_id = choose_run(found, messages, key=sides.key_of("run", "A"))
-            source = found.source(run_id)
+            source = sides.source_of(found, run_id)
             user_id = choose_user(source, messages, key=sides.USER)
             chosen = sides.choose(found, source, run_id, user_id, messages=messages)
     except (ValueError, FileNotFoundError) as error:
@@ -127,15 +127,7 @@ def _differing(first: Side, other: Side, step: int) -> list[int]:
 
 
 def _show_panel(found: Shelf, chosen: list[Side], person: Person) -> None:
-    check_address("beside", PANELS)
-    name = st.segmented_control(
-        "More about these decodes",
-        list(PANELS),
-        default=PANELS[0],
-        required=True,
-        key="beside",
-        bind="query-params",
-    )
+    name = choose_one("More about these decodes", PANELS, key="beside")
     _DRAW[name](found, chosen, person)
 
 

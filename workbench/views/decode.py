@@ -25,8 +25,10 @@ from workbench.views.case import Case
 from workbench.views.page import (
     SWITCH,
     check_address,
+    choose_one,
     frame,
     is_dark,
+    keep,
     list_broken,
     plain,
     say_no_runs,
@@ -77,7 +79,11 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
     """Draw the sidebar and return the case it names; raise ``ValueError`` with what a person can do about it."""
     with st.sidebar:
         run_id = choose_run(found, messages)
-        source = found.source(run_id)
+        try:
+            source = found.source(run_id)
+        except (ValueError, FileNotFoundError):
+            keep(name for name in _NAMES if name != "run")
+            raise
         user_id = choose_user(source, messages)
         person, place = source.person(user_id), st.container()
         num_slots = source.default_config().length
@@ -142,14 +148,11 @@ def _show_steps(case: Case) -> None:
     )
     left, right = st.columns([6, 5], gap="medium")
     with left:
-        check_address("show", MATRIX_VALUES)
-        value = st.segmented_control(
+        value = choose_one(
             "Colour of the cells",
-            list(MATRIX_VALUES),
-            default="probability",
-            required=True,
+            MATRIX_VALUES,
             key="show",
-            bind="query-params",
+            default="probability",
             label_visibility="collapsed",
         )
         matrix.show(

@@ -22,7 +22,6 @@ from workbench.runs import Run
 from workbench.views.page import (
     as_table,
     chart,
-    check_address,
     frame,
     go_on,
     list_broken,
@@ -31,6 +30,7 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
+from workbench.views.people import check_runs
 from workbench.views.sources import opened_run, shelf, stamp
 
 _NO_MODEL = "the toy data alone, without a model"
@@ -65,7 +65,7 @@ def page() -> None:
     if not runs:
         say_no_runs(found.folder)
     options = [*runs, _NO_MODEL]
-    check_address("run", options)
+    check_runs(found, "run", options, lacks="has no embeddings of items")
     run_id = st.selectbox("Run", options, key="run", bind="query-params", filter_mode="contains", width=420)
     try:
         items = (

@@ -17,6 +17,7 @@ from workbench.run_files import RunError
 from workbench.runs import Run
 from workbench.tables import of_one_kind
 from workbench.views.page import check_address, plain
+from workbench.views.people import check_runs
 from workbench.views.sources import EXAMPLE, Shelf, Source, holds_out_the_same
 
 NAMES = ("run", "list", "part")  # in the address
@@ -47,17 +48,18 @@ def choose(found: Shelf) -> Judged | None:
     """Draw the choice and return what it names; say so and return None when nothing was judged so."""
     runs = {**found.steppable, **found.other}
     options = [*runs, EXAMPLE]
+    check_runs(found, "run", options)
+    messages = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        check_address("run", options)
         run_id = st.selectbox(
             "Run", options, key="run", bind="query-params", filter_mode="contains", width=380
         )
         if run_id == EXAMPLE:
             source = found.source(EXAMPLE)
             return Judged(EXAMPLE, "diffusion", _example_rows(source), source, EXAMPLE)
-        check_address("list", WAYS)
+        check_address("list", WAYS, messages=messages)
         way = st.selectbox("List from", list(WAYS), key="list", bind="query-params", width=160)
-        check_address("part", ("test", "validation"))
+        check_address("part", ("test", "validation"), messages=messages)
         part = st.selectbox("Part", ["test", "validation"], key="part", bind="query-params", width=130)
     run = runs[run_id]
     try:

@@ -24,6 +24,8 @@ from workbench.views.page import (
     as_table,
     chart,
     check_address,
+    check_position,
+    choose_one,
     frame,
     go_on,
     is_dark,
@@ -49,18 +51,9 @@ def page() -> None:
     frame()
     opening("Learn", "How masked diffusion works, lesson by lesson, on people of a generated world.")
     say_what_is_unknown(_ADDRESS)
-    check_address("lesson", lessons.LESSONS)
-    lesson = st.segmented_control(
-        "Lesson",
-        list(lessons.LESSONS),
-        default=lessons.LESSONS[0],
-        required=True,
-        key="lesson",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    lesson = choose_one("Lesson", lessons.LESSONS, key="lesson", label_visibility="collapsed")
     source = ExampleSource()
-    _DRAW[str(lesson)](source)
+    _DRAW[lesson](source)
     go_on(
         ("", "Step through the reverse process", "grid_view"),
         ("cohort", "What does it do to many users? Cohort", "groups"),
@@ -151,9 +144,7 @@ def _show_backward(source: ExampleSource) -> None:
 @st.fragment(key="backward")
 def _backward(source: ExampleSource, person: Person, trace: DecodeTrace) -> None:
     """Draw a step beside the lines that run in it."""
-    check_address("step", limits=(0, trace.num_steps), is_whole=True)
-    if st.session_state.get("step", 0) > trace.num_steps:
-        st.session_state["step"] = trace.num_steps
+    check_position("step", trace.num_steps)
     number = st.slider("Step", 0, trace.num_steps, value=1, key="step", bind="query-params")
     step = None if number == 0 else number - 1
     left, right = st.columns([1, 1], gap="medium")

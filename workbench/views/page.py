@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -117,6 +117,48 @@ def _lies_within(given: str, limits: tuple[float | None, float | None], is_whole
         return False
     low, high = limits
     return (low is None or value >= low) and (high is None or value <= high)
+
+
+def choose_one(
+    words: str,
+    options: Iterable[str],
+    *,
+    key: str,
+    default: str | None = None,
+    draw: Callable[..., Any] = st.segmented_control,
+    **how: Any,
+) -> str:
+    """Draw a choice that the address can set, ``draw`` says how, and return it: the first by default.
+
+    Where the address gives the key nothing, Streamlit chooses nothing, although one has to be.
+    """
+    names = list(options)
+    usual = names[0] if default is None else default
+    check_address(key, names)
+    chosen = draw(words, names, default=usual, required=True, key=key, bind="query-params", **how)
+    return str(chosen if chosen in names else usual)
+
+
+def check_position(key: str, last: int, *, first: int = 0, is_listed: bool = False) -> None:
+    """Say when the address asks for a number that is not there, and shorten one that was chosen for a longer decode.
+
+    To be called before the widget is drawn: a slider, or a list of the numbers, which Streamlit reads more strictly.
+    Of a number that is shortened the address says nothing any more: Streamlit clears it, and lets nobody write it.
+    """
+    held = st.session_state.get(key)
+    if held is None and is_listed:
+        check_address(key, map(str, range(first, last + 1)))
+    elif held is None:
+        check_address(key, limits=(first, last), is_whole=True)
+    elif held > last:
+        st.session_state[key] = last
+
+
+def keep(keys: Iterable[str]) -> None:
+    """Hold what widgets hold that are not drawn this time: Streamlit would forget it."""
+    for key in keys:
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
 
 
 def check_addresses(key: str, known: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from workbench.tables import trace_document, trace_table
 from workbench.trace_figures import truth_figure
 from workbench.views import board, code
 from workbench.views.case import Case
-from workbench.views.page import chart, check_address, is_dark
+from workbench.views.page import chart, choose_one, is_dark
 
 PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Code", "Export")
 
@@ -20,16 +20,7 @@ PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Code",
 @st.fragment(key="panels")
 def show(case: Case) -> None:
     """Draw the chosen panel."""
-    check_address("panel", PANELS)
-    name = st.segmented_control(
-        "More about this decode",
-        list(PANELS),
-        default=PANELS[0],
-        required=True,
-        key="panel",
-        bind="query-params",
-    )
-    _DRAW[name](case)
+    _DRAW[choose_one("More about this decode", PANELS, key="panel")](case)
 
 
 def _show_list(case: Case) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from workbench.views.page import check_address, icon_button, plain
-from workbench.views.sources import EXAMPLE, NO_SLOTS, Shelf, Source
+from workbench.views.sources import EXAMPLE, NO_STEPS, Shelf, Source
 
 _MOST_USERS_LISTED = 500  # a browser filters thousands for seconds; the others are found by a search
 _MOST_FOUND = 8  # users that a search shows
@@ -21,8 +23,10 @@ def choose_run(found: Shelf, messages: DeltaGenerator, *, key: str = "run") -> s
     A page that another one links to needs names of its own: Streamlit clears those of the page that is left.
     """
     options = [*found.steppable, EXAMPLE]
-    say_no_slots(found, key, messages)
-    check_address(key, [*options, *found.without_slots], messages=messages)
+    held = st.session_state.get(key)
+    if held is not None and held not in options:
+        options.append(held)  # it was there a moment ago: opening it says what became of it
+    check_runs(found, key, options, messages)
     run_id = st.selectbox("Run", options, key=key, bind="query-params", filter_mode="contains")
     if found.other:
         st.caption(
@@ -31,11 +35,19 @@ def choose_run(found: Shelf, messages: DeltaGenerator, *, key: str = "run") -> s
     return run_id
 
 
-def say_no_slots(found: Shelf, key: str, messages: DeltaGenerator | None = None) -> None:
-    """Say which runs of the address a page about slots leaves out, and where they are shown."""
+def check_runs(
+    found: Shelf,
+    key: str,
+    options: Container[str],
+    messages: DeltaGenerator | None = None,
+    *,
+    lacks: str = NO_STEPS,
+) -> None:
+    """Say which runs of the address are not among the ``options`` of a page, and why; ``lacks`` is why most are not."""
     for given in st.query_params.get_all(key):
-        if given in found.without_slots:
-            (messages or st).warning(f"The run {plain(given)} {NO_SLOTS}.")
+        if given not in options:
+            reason = found.why_not(given, lacks=lacks)
+            (messages or st).warning(f"The run {plain(given[:_LONGEST])} {plain(reason)}. It is left out.")
 
 
 def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from diffsasrec.embedding_health import EFFECTIVE_RANK, SPECTRUM
 from diffsasrec.models.base import WAYS
@@ -26,6 +25,7 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
+from workbench.views.people import check_runs
 from workbench.views.sources import Shelf, shelf
 
 _MOST_CURVES = 6
@@ -44,18 +44,20 @@ def page() -> None:
     else:
         _compare(runs, found)
         _show_curves(runs)
-        _show_one(runs)
+        _show_one(runs, found)
     list_broken(found.broken)
 
 
 def _compare(runs: dict[str, Run], found: Shelf) -> None:
     """Draw the filters, the table of what they leave, and one figure against another."""
     st.caption("Figures of one kind of list at a time, with 95 % bootstrap intervals over users.")
+    messages = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        part = _choose("Part", ["test", "validation"], key="part", width=130)
-        way = _choose("List from", list(WAYS), key="list", width=170)
-        dataset = _choose("Data", ["all", *_names(runs, "dataset")], key="data", width=150)
-        model = _choose("Model", ["all", *_names(runs, "model")], key="model", width=150)
+        part = _choose("Part", ["test", "validation"], key="part", width=130, messages=messages)
+        way = _choose("List from", list(WAYS), key="list", width=170, messages=messages)
+        datasets, models = (["all", *_names(runs, what)] for what in ("dataset", "model"))
+        dataset = _choose("Data", datasets, key="data", width=150, messages=messages)
+        model = _choose("Model", models, key="model", width=150, messages=messages)
         seen = st.toggle("without items seen", True, key="filter_seen", bind="query-params")
     table = runs_table(list(runs.values()), part=part, recommend=way, filter_seen=seen)
     for column, wanted in (("dataset", dataset), ("model", model)):
@@ -66,9 +68,10 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
     if judged.empty:
         st.info(f"None of these runs was judged on {part} with lists from {way}: {JUDGED_BY[part]}.")
         return
+    messages = st.container()
     with st.container(horizontal=True):
-        across = _choose("Across", figures, "HR@10", key="across", width=160)
-        up = _choose("Up", figures, "NDCG@10", key="up", width=160)
+        across = _choose("Across", figures, "HR@10", key="across", width=160, messages=messages)
+        up = _choose("Up", figures, "NDCG@10", key="up", width=160, messages=messages)
     notes = protocol_notes(judged)
     if len(notes) > 1:
         st.caption("Not all of these were measured alike.", help="\n\n".join(plain(note) for note in notes))
@@ -141,9 +144,10 @@ def _show_curves(runs: dict[str, Run]) -> None:
             st.dataframe(rows, hide_index=True, key="curves-table", alt="training history")
 
 
-def _show_one(runs: dict[str, Run]) -> None:
+def _show_one(runs: dict[str, Run], found: Shelf) -> None:
     st.header("One run in full", anchor=False)
-    id_ = _choose("Run", list(runs), key="run", width="stretch")
+    check_runs(found, "run", runs)
+    id_ = st.selectbox("Run", list(runs), key="run", bind="query-params")
     try:
         table = results_table(runs[id_])
     except (RunError, OSError, KeyError) as error:
@@ -185,9 +189,9 @@ def _names(runs: dict[str, Run], what: str) -> list[str]:
 
 
 def _choose(
-    words: str, options: list[str], wanted: str = "", *, key: str, width: int | Literal["stretch"]
+    words: str, options: list[str], wanted: str = "", *, key: str, width: int, messages: DeltaGenerator
 ) -> str:
     """Draw a select box that the address can set."""
-    check_address(key, options)
+    check_address(key, options, messages=messages)
     index = options.index(wanted) if wanted in options else 0
     return st.selectbox(words, options, index=index, key=key, bind="query-params", width=width)

@@ -8,7 +8,6 @@ end in ``_a``, ``_b`` and ``_c``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,8 @@ from workbench.knob_table import check_reach, knobs_of
 from workbench.replay import quoted
 from workbench.settings import read_settings, value_as_text
 from workbench.views.knobs import CANDIDATES_TO_LOOK_AT
-from workbench.views.page import SWITCH, check_address, in_url, plain
-from workbench.views.people import say_no_slots
+from workbench.views.page import SWITCH, check_address, in_url, keep, plain
+from workbench.views.people import check_runs
 from workbench.views.sources import Shelf, Source
 
 AS_A = "as A"
@@ -134,7 +133,7 @@ def choose(
                 )
             except (ValueError, FileNotFoundError) as error:
                 if name == "A":
-                    _keep_others(names)
+                    keep(key_of(field, other) for other in names[1:] for field in _FIELDS)
                     raise
                 messages.error(f"{name} cannot be decoded: {plain(str(error))}")
     return sides
@@ -146,10 +145,13 @@ def _draw(
     """Draw the widgets of one decode and return what they hold, by field."""
     given: dict[str, Any] = {"run": run_id}
     if name != "A":
-        say_no_slots(found, key_of("run", name), messages)
-        runs = found.on_the_same_data(run_id)
-        given["run"] = _select("Run", runs, "run", name, messages=messages, said=found.without_slots)
-    given["rule"] = _select("Rule", source.rules(), "rule", name, messages=messages)
+        runs = [AS_A, *found.on_the_same_data(run_id)]
+        others = f"does not hold out the same items as {run_id}, or has no steps"
+        check_runs(found, key_of("run", name), runs, messages, lacks=others)
+        given["run"] = _select("Run", runs, "run", name)
+    rules = source.rules() if name == "A" else [AS_A, *source.rules()]
+    check_address(key_of("rule", name), rules, messages=messages)
+    given["rule"] = _select("Rule", rules, "rule", name)
     if source.is_fixed:
         ignored = [key for field in ("seed", *_TEXTS) if in_url(key := key_of(field, name)) is not None]
         if ignored:
@@ -171,18 +173,8 @@ def _draw(
     return given
 
 
-def _select(
-    words: str,
-    options: list[str],
-    field: str,
-    name: str,
-    *,
-    messages: DeltaGenerator,
-    said: Iterable[str] = (),
-) -> str:
+def _select(words: str, options: list[str], field: str, name: str) -> str:
     key = key_of(field, name)
-    options = options if name == "A" else [AS_A, *options]
-    check_address(key, [*options, *said], messages=messages)
     first = _FIRST_RULES.get(name, "") if field == "rule" else ""
     index = options.index(first) if first in options else 0
     return st.selectbox(words, options, index=index, key=key, bind="query-params")
@@ -194,13 +186,13 @@ def _text(field: str, name: str) -> str:
     return st.text_input(words, key=key, bind="query-params", placeholder=example, help=help_) or ""
 
 
-def _keep_others(names: tuple[str, ...]) -> None:
-    """Hold what the widgets of the other decodes hold: one that is not drawn would forget it."""
-    for name in names[1:]:
-        for field in _FIELDS:
-            key = key_of(field, name)
-            if key in st.session_state:
-                st.session_state[key] = st.session_state[key]
+def source_of(found: Shelf, run_id: str) -> Source:
+    """Return the source of A's run; where it cannot be opened, hold what the widgets hold, and raise its error."""
+    try:
+        return found.source(run_id)
+    except (ValueError, FileNotFoundError):
+        keep([USER, "step", "third", "beside", *(key for key in KEYS if key != key_of("run", "A"))])
+        raise
 
 
 def _decoded(

@@ -13,7 +13,7 @@ from workbench.views.judged import NAMES, Judged, choose
 from workbench.views.page import (
     Place,
     chart,
-    check_address,
+    choose_one,
     frame,
     go_on,
     leading_table,
@@ -52,11 +52,7 @@ def page() -> None:
 
 def _show(judged: Judged) -> None:
     names = [f"{name}@{judged.list_length}" for name in PER_USER]
-    check_address("figure", names)
-    figure = st.segmented_control(
-        "Figure", names, default=names[0], required=True, key="figure", bind="query-params"
-    )
-    figure = str(figure if figure in names else names[0])
+    figure = choose_one("Figure", names, key="figure")
     if len(judged.rows) < 30:
         st.caption(f"{len(judged.rows)} users are too few for groups to mean anything.")
     columns = st.columns(len(GROUPINGS), gap="medium")

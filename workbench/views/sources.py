@@ -50,6 +50,7 @@ from workbench.views import example
 
 BASELINES = {"topk": "SASRec, top-K", "autoregressive": "SASRec, one after the other"}
 NO_SLOTS = "diffuses an embedding and has no slots to show here: the Decode page steps through it"
+NO_STEPS = "has no steps to go through, or no weights yet: see Runs"
 EXAMPLE = "example"  # the id of the bundled example where a run's id is expected
 
 
@@ -382,8 +383,17 @@ class Shelf:
         if run_id == EXAMPLE:
             return ExampleSource()
         if run_id not in self.steppable:
-            raise unknown_name("run", run_id, self.steppable)
+            raise ValueError(f"the run {run_id} {self.why_not(run_id)}: choose another")
         return RunSource(self.steppable[run_id])
+
+    def why_not(self, run_id: str, *, lacks: str = NO_STEPS) -> str:
+        """Return why a page does not show a run, to be read behind its name; ``lacks`` is said of those in order."""
+        if run_id in self.without_slots:
+            return NO_SLOTS
+        if run_id in self.steppable or run_id in self.other:
+            return lacks
+        broken = (run.reason for run in self.broken if run.id == run_id)
+        return next((f"cannot be read ({reason})" for reason in broken), "is not there")
 
     def on_the_same_data(self, run_id: str) -> list[str]:
         """Return the ids of the runs that can be stepped through and hold out the same items of the same data."""

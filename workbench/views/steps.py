@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench.views.page import check_address, icon_button
+from workbench.views.page import check_position, icon_button
 
 
 def choose_step(last: int, num_slots: int | None = None) -> tuple[int | None, int]:
@@ -12,12 +12,9 @@ def choose_step(last: int, num_slots: int | None = None) -> tuple[int | None, in
 
     Without ``num_slots`` no slot is asked for.
     """
-    for key, largest in (("step", last), *([("slot", num_slots)] if num_slots else [])):
-        if st.session_state.get(key, 0) > largest:
-            st.session_state[key] = largest
-    check_address("step", limits=(0, last), is_whole=True)
+    check_position("step", last)
     if num_slots:
-        check_address("slot", [str(number) for number in range(1, num_slots + 1)])
+        check_position("slot", num_slots, first=1, is_listed=True)
     with st.container(horizontal=True, vertical_alignment="center", key="stepper"):
         for name, icon, shortcut, to in (
             ("first", "first_page", None, lambda _: 0),
