@@ -95,7 +95,7 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
 def decoding_name(decode: Mapping[str, Any] | None) -> str:
     """Return a decoding as one readable word per knob that is not the default, ``factor num_slots=10 factor=2.0``.
 
-    Two decodings have one name when they make the same lists: it tells results apart. Nothing for a list that was
+    Two decodings have one name when their knobs agree: it tells results apart. Nothing for a list that was
     not decoded. Knobs that came later do not change the names of older decodings, for defaults are left out.
     """
     if not decode:
