@@ -40,7 +40,7 @@ def listed(
         ValueError: an entry is not of that kind, the parameter is neither text nor a number, or there is no entry and
             nothing to take by default.
     """
-    words = repr(value) if isinstance(value, float) and kind is float else text(name, value)
+    words = repr(value) if isinstance(value, float) and kind is not str else text(name, value)
     try:
         entries = [kind(entry.strip()) for entry in words.split(",") if entry.strip()]
     except ValueError:

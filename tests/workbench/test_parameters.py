@@ -47,7 +47,7 @@ def test_entries_between_commas_and_one_alone(typed, kind, entries):
     [
         ("0,one", int, "seeds must be whole numbers between commas, got '0,one'"),
         ("0,1.5", int, "seeds must be whole numbers between commas, got '0,1.5'"),
-        (1.5, int, "seeds is 1.5, but must be text"),
+        (1.5, int, "seeds must be whole numbers between commas, got '1.5'"),
         ("a", float, "seeds must be numbers between commas, got 'a'"),
         ([0, 1], int, r"seeds is \[0, 1\], but must be text"),
         (" , ", int, "seeds must be whole numbers between commas, at least one, got ' , '"),
