@@ -86,7 +86,7 @@ def run_experiment(
     config = config.completed()
     dataset = open_dataset(config.dataset)
     split = make_split(dataset.interactions, config.split)
-    _list_length(split, "validation", "topk")  # raises before anything is trained
+    length = _list_length(split, "validation", "topk")  # raises before anything is trained
     model = _built(config, dataset)
     folder = runs_folder(runs_dir)
     manifest = _manifest(config, dataset, split, model, notebook)
@@ -111,7 +111,8 @@ def run_experiment(
             work = _Work(run.folder, resume=resume and not force)
             result = _train(model, split, config, work, reporter=reporter, ranks=ranks)
             if result is None or result.is_done:
-                _judge_validation(run, model, split, reporter, features=item_features(dataset.items))
+                features = item_features(dataset.items)
+                _judge_validation(run, model, split, reporter, length=length, features=features)
         return _ended(run, result, started)
 
 
@@ -304,10 +305,10 @@ def _judge_validation(
     split: Split,
     reporter: Reporter,
     *,
+    length: int,
     features: NDArray[np.bool_] | None,
 ) -> None:
-    """Keep the figures of the selected weights on validation, with intervals and a row per user."""
-    length = _list_length(split, "validation", "topk")
+    """Keep the selected weights' figures of lists of that length on validation, with intervals and a row per user."""
     evaluation = evaluate(
         model,
         split,
