@@ -182,9 +182,10 @@ def forbidden_pairs(
     counts = torch.bincount(pairs // num_items, minlength=num_users)
     num_left = num_items - int(counts.max()) if num_users else num_items
     if num_left < num_needed:
+        whose = f" for user {int(counts.argmax())} of the batch" if num_users > 1 else ""
         raise ValueError(
-            f"{num_needed} recommendations are more than the {num_left} items left for user {int(counts.argmax())} "
-            f"of the batch, out of {num_items}: ask for at most {num_left}"
+            f"{num_needed} recommendations are more than the {num_left} items left{whose}, out of {num_items}: "
+            f"ask for at most {num_left}"
         )
     return pairs // num_items, pairs % num_items
 

@@ -32,7 +32,7 @@ def _apply(latest_first: list[int], edit: str, catalogue: Catalogue) -> None:
     """Change the list as one edit says."""
     action, _, rest = edit.strip().partition(" ")
     if action not in ACTIONS:
-        raise unknown_name("edit of a history", shortened(action), ACTIONS)
+        raise unknown_name("edit of a history", action[:60], ACTIONS)
     number, equals, value = (part.strip() for part in rest.partition("="))
     if not number.isdecimal() or len(number) > 9 or bool(equals) == (action == "remove"):
         form = "remove PLACE" if action == "remove" else f"{action} PLACE={_VALUES[action]}"

@@ -55,7 +55,7 @@ def test_a_training_that_is_asked_to_stop_says_so_and_resumes_to_the_same_bits(
     bench.wait(process)
     assert process.status == 1, process.said
     assert "Traceback" not in process.said
-    assert "the same command goes on from here" in process.said
+    assert "the same command goes on after the last whole epoch" in process.said
     (run,) = look(tmp_path / "runs")
     assert run.status == "failed"
     assert "interrupted" in run.manifest["error"]

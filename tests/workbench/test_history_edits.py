@@ -42,7 +42,7 @@ def test_an_edit_does_what_it_says(edits, expected):
         ("replace 1", "“replace PLACE=ITEM”, got 'replace 1'"),
         ("move", "“move PLACE=PLACE”, got 'move'"),
         ("insert x=40", "“insert PLACE=ITEM”"),
-        ("delete 1", "unknown edit of a history"),
+        ("delete 1", "unknown edit of a history 'delete': did you mean"),
         ("replace 1=Zorro", "unknown item 'Zorro'"),
         ("", "unknown edit of a history"),
     ],

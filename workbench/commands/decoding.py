@@ -90,16 +90,19 @@ def decode(
     }
     opened = open_run(run_named(run, runs))
     trace = decode_user(opened, user, decode_config(opened, set_), **laid_down)
+    others = {}
+    if beside:
+        try:
+            config = decode_config(opened, set_, split_texts(beside))
+            others[beside] = decode_user(opened, user, config, **laid_down)
+        except ValueError as error:
+            raise ValueError(f"--beside {beside}: {error}") from error
     target = trace.about["targets"][0] or None
     titles, vocabulary = opened.dataset.title, opened.dataset.interactions.vocabulary
     document = trace_document(trace, titles, lambda token: vocabulary.decode(token).item(), target=target)
     heading = f"User {user}: {decoding_in_words(trace)}"
     _tell_decode(trace, heading, document, titles)
     if html is not None:
-        others = {}
-        if beside:
-            config = decode_config(opened, set_, split_texts(beside))
-            others[beside] = decode_user(opened, user, config, **laid_down)
         write_text(html, _replay(trace, heading, titles, beside=others))
         say(f"wrote {html}")
     if json_ is not None:

@@ -39,6 +39,8 @@ def decode_config(opened: Any, set_: list[str] | None, changes: Iterable[str] = 
 
 
 def check_place(file: Path) -> None:
-    """Raise when a file could not be written for want of a folder."""
+    """Raise when a file could not be written for want of a folder, or because it is one."""
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder: name a file in it")
     if not file.resolve().parent.is_dir():
         raise FileNotFoundError(f"{file} cannot be written: there is no folder {file.resolve().parent}")

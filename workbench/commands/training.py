@@ -57,7 +57,7 @@ def train(
     print(run.id)
     message = (run.manifest.get("training") or {}).get("message", "nothing to train: counted")
     if run.status != "done":
-        return complain(f"{message}; the same command goes on from here", FAILED)
+        return complain(f"{message}; the same command goes on after the last whole epoch", FAILED)
     say(message)
     return DONE
 

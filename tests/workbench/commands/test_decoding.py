@@ -201,6 +201,23 @@ def test_a_branch_of_a_branch_is_told_with_what_each_left(workbench, train, tmp_
     assert f"“{first}” was put into slot 3 by you" in called.out
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--html", "{place}/two.html", "--beside", "rule=foo"], "--beside rule=foo: unknown rule 'foo'"),
+        (["--html", "{place}"], "is a folder: name a file in it"),
+        (["--json", "{place}"], "is a folder: name a file in it"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_told(
+    workbench, train, tmp_path, options, words
+):
+    called = workbench("decode", train(), "--user", 7, *(each.format(place=tmp_path) for each in options))
+    assert (called.status, called.out) == (2, "")
+    assert words in called.err
+    assert is_one_sentence(called), called.err
+
+
 def test_a_second_decode_plays_beside_the_first_and_both_read_the_edited_history(workbench, train, tmp_path):
     page = tmp_path / "two.html"
     asked = ("decode", train(), "--user", "7", "--edit", "remove 1", "--set", "num_slots=3")
