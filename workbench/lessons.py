@@ -44,7 +44,7 @@ REVERSE_ALGORITHM = (
     ("step", "while any slot is masked:"),
     ("step", "    p = model(history + slots)   # in every open slot"),
     ("step", "    p[items seen, items in other slots] = 0"),
-    ("step", "    chosen = rule(p)             # the surest slots"),
+    ("step", "    chosen = rule(p)             # the slots that the rule picks"),
     ("fill", "    slots[chosen] = argmax(p[chosen])"),
     ("wait", "    if no slot is sure enough: threshold *= decay"),
     ("remask", "    slots[regretted] = MASK      # rules that revise"),
@@ -58,7 +58,7 @@ to be filled, nor the top of the list: DiffSASRec's authors found the first slot
 """
 GUESS = """
 Here is a decode that stops before its next step. **Which slot will be filled next?** Look at how sure the model is of
-each open slot: the rule fills the surest one, unless its item is taken by a surer slot.
+each open slot: most rules fill the surest, unless its item is taken by a surer slot, and some fill several at once.
 """
 
 
@@ -265,7 +265,11 @@ def verdict(trace: DecodeTrace, step: int, guess: int) -> tuple[bool, str]:
     filled = [slot + 1 for slot in at.unmasked[0].nonzero().flatten().tolist()]
     is_right = guess in filled
     shares = ", ".join(f"slot {slot} ({float(at.probability[0, slot - 1]):.0%})" for slot in filled)
-    own = f"{float(at.probability[0, guess - 1]):.0%}"
     if is_right:
         return True, f"Right: step {step + 1} fills {shares}."
-    return False, f"Not yet: step {step + 1} fills {shares}; the model gives slot {guess} only {own}."
+    probability = at.probability[0].tolist()
+    own, least = probability[guess - 1], min(probability[slot - 1] for slot in filled)
+    words = f"the model gives slot {guess} {'only ' if own < least else ''}{own:.0%}"
+    if own > least:
+        words += ", but this rule does not go by that alone"
+    return False, f"Not yet: step {step + 1} fills {shares}; {words}."

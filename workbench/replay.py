@@ -29,6 +29,7 @@ TARGET_MEANING = "the held-out item"
 _MAX_TITLE = 160  # characters of a title in the page
 _MAX_CELLS = 30_000  # candidates in the page, all steps and slots together: keeps it below a megabyte
 _MAX_HISTORY = 60
+_POINTING = "; point at a slot, or move to it with <kbd>Tab</kbd>, for its candidates"
 
 
 def replay_html(
@@ -76,6 +77,7 @@ def replay_html(
         style=_asset("board.css") + _asset("replay.css"),
         story=story,
         legend=legend_items() if trace.kind == "masked" else "",
+        pointing=_POINTING if trace.kind == "masked" else "",
         list_title="The lists as tables" if beside else "The list as a table",
         table="".join(
             f"{f'<h2>{name}</h2>' if name else ''}{_list_table(each, titles, target=target)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -73,6 +75,12 @@ def test_a_guess_is_judged_with_what_the_model_says(trace):
     is_right, words = lessons.verdict(trace, 2, 2)
     assert not is_right
     assert words == "Not yet: step 3 fills slot 1 (40%); the model gives slot 2 only 20%."
+    surer = trace.steps[2].probability.clone()
+    surer[0, 1] = 0.9
+    steps = (*trace.steps[:2], dataclasses.replace(trace.steps[2], probability=surer))
+    _, words = lessons.verdict(dataclasses.replace(trace, steps=steps), 2, 2)
+    assert words.endswith(", but this rule does not go by that alone.")
+    assert "only" not in words
 
 
 def test_three_demonstrations_of_five_minutes_lead_to_users_rules_and_panels_that_there_are():

@@ -181,6 +181,38 @@ def test_decoding_is_stopped_and_goes_on(opened, runs, monkeypatch):
     assert texts(app) != stopped
 
 
+def test_what_was_said_of_the_address_stays_when_decoding_ends_by_itself(opened, runs):
+    app = opened(runs, "cohort", users="7", rules=["random", "nosuch"])
+    said = sorted(message.value for message in app.warning)
+    assert len(said) == 2
+    app.session_state[page._GOES_ON] = True  # as `go_on_by_itself` leaves it
+    app.run()
+    assert sorted(message.value for message in app.warning) == said
+    app.run()
+    assert not app.warning
+
+
+def test_a_data_set_that_is_seen_whole_is_not_called_a_sample_in_a_second_session(opened, runs):
+    for _ in range(2):
+        assert "All below is told from" not in texts(opened(runs, "data"))
+
+
+def test_the_longest_histories_are_all_there_until_somebody_asks_for_shorter_ones(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), case="longest")
+    assert app.number_input(key="most").value is None
+    longest = app.dataframe[0].value["history"].max()
+    assert app.number_input(key="most").placeholder == str(longest)
+    app.number_input(key="most").set_value(int(longest) - 1).run()
+    assert app.dataframe[0].value["history"].max() < longest
+
+
+def test_a_run_that_was_not_judged_so_is_said_to_be_the_cause(opened, runs):
+    asked = {"case": "models disagree", "list": "diffusion"}
+    app = opened(runs, "cases", run=run_id(runs), **asked)
+    assert r"was not judged on test with lists from diffusion" in texts(app)
+    assert "choose runs of one split" not in texts(app)
+
+
 def test_a_case_links_to_the_decode_of_that_user(opened, runs):
     app = opened(runs, "cases", run=run_id(runs), case="longest")
     table = app.dataframe[0].value

@@ -351,7 +351,9 @@ def test_compare_is_not_offered_from_a_sample_and_shows_none(opened, sampled, ru
 def test_the_film_of_a_sample_begins_with_noise(opened, sampled):
     app = opened(sampled, film="true")
     assert not app.exception
-    assert '"start":"noise"' in next(part.proto.srcdoc for part in app.get("iframe"))
+    film = next(part.proto.srcdoc for part in app.get("iframe"))
+    assert '"start":"noise"' in film
+    assert "point at a slot" not in film + texts(app)
 
 
 def test_a_run_on_filtered_data_without_dates_is_opened_by_its_address(opened, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from workbench.figure_style import percent
 from workbench.open_runs import SHORTEST_HISTORY
 from workbench.run_files import RunError
 from workbench.tables import of_one_kind
-from workbench.views.judged import NAMES, Judged, choose, rows_of_sample
+from workbench.views.judged import JUDGED_BY, NAMES, Judged, choose, rows_of_sample
 from workbench.views.page import (
     Place,
     check_address,
@@ -116,6 +116,11 @@ def _of_two(judged: Judged, found: Shelf) -> pd.DataFrame | None:
     except (RunError, OSError, KeyError) as error:
         st.error(f"What the users of {plain(other)} got cannot be read: {plain(str(error))}")
         return None
+    if rows.empty:
+        st.info(
+            f"The run {plain(other)} was not judged on {part} with lists from {judged.way}: {JUDGED_BY[part]}."
+        )
+        return None
     return disagreement(judged.rows, rows)
 
 
@@ -145,7 +150,14 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
     ):
         least = st.number_input("Shortest history", 0, None, 0, key="least", bind="query-params", width=150)
         most = st.number_input(
-            "Longest history", 0, None, longest, key="most", bind="query-params", width=150
+            "Longest history",
+            0,
+            None,
+            None,
+            placeholder=str(longest),  # as a value it would stay when others are judged
+            key="most",
+            bind="query-params",
+            width=150,
         )
         target = st.selectbox(
             "Held-out item",
@@ -155,7 +167,7 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
             bind="query-params",
             width=240,
         )
-    return within(rows, least=int(least), most=int(most), target=target)
+    return within(rows, least=int(least), most=most, target=target)
 
 
 def _for_people(rows: pd.DataFrame, judged: Judged) -> pd.DataFrame:

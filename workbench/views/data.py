@@ -70,7 +70,7 @@ def _show(dataset: Dataset, seen: Interactions) -> None:
         f"**{whole.num_users:,} users, {whole.num_items:,} items, {whole.num_interactions:,} interactions**"
         f"{plain(days)}. Fingerprint `{dataset.fingerprint}`."
     )
-    if seen is not whole:
+    if seen.num_interactions < whole.num_interactions:
         st.caption(
             f"All below is told from {seen.num_interactions:,} interactions of {seen.num_users:,} users, "
             "taken from everywhere in the data."

@@ -132,7 +132,8 @@ def _show_steps(case: Case) -> None:
     check_address("film", SWITCH)
     if right.toggle("Film", key="film", bind="query-params", help="Play it: in the browser alone."):
         with left:
-            st.markdown("**Film**: play, or move with the arrow keys; point at a slot for its candidates.")
+            pointing = "; point at a slot for its candidates" if source.has_slots else ""
+            st.markdown(f"**Film**: play, or move with the arrow keys{pointing}.")
         st.iframe(case.film(dark=is_dark()), height=680, alt=f"Film of {case.heading}")
         return
     with left:

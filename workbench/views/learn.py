@@ -12,6 +12,7 @@ from collections.abc import Callable
 import streamlit as st
 import torch
 
+from diffsasrec.decode_config import RULES
 from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.randomness import uniform
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
@@ -31,6 +32,7 @@ from workbench.views.page import (
     is_dark,
     link,
     opening,
+    plain,
     say_what_is_unknown,
 )
 from workbench.views.sources import ExampleSource, Person
@@ -181,6 +183,8 @@ def _show_order(source: ExampleSource) -> None:
 def _show_guess(source: ExampleSource) -> None:
     st.markdown(lessons.GUESS)
     person, trace = _choose(source)
+    rule = trace.config["rule"]
+    st.caption(f"{plain(rule)} {RULES[rule].summary}.")
     _guess(source, person, trace)
 
 

@@ -31,8 +31,25 @@ _STYLE = """
 
 
 def frame() -> None:
-    """Give the page the width and the margins that all pages have."""
+    """Give the page the width and the margins that all pages have; where it goes on, repeat what it said."""
     st.html(_STYLE)
+    if st.session_state.pop(_GOES_ON, False):
+        for words in st.session_state.get(_SAID, []):
+            st.warning(words)
+    else:
+        st.session_state[_SAID] = []
+
+
+def go_on_by_itself() -> None:
+    """Draw the page anew although the reader did nothing: what it said of the address is said again."""
+    st.session_state[_GOES_ON] = True
+    st.rerun()
+
+
+def warn_of_address(words: str, messages: DeltaGenerator | None = None) -> None:
+    """Say what of the address is not shown: once, for Streamlit then clears it, but until the reader does something."""
+    st.session_state.setdefault(_SAID, []).append(words)
+    (messages or st).warning(words)
 
 
 def is_dark() -> bool:
@@ -57,6 +74,7 @@ def plain(text: str) -> str:
     return "".join(f"\\{char}" if char in _MARKUP else char for char in printable)
 
 
+_SAID, _GOES_ON = "said-of-the-address", "goes-on-by-itself"
 SWITCH = ("true", "false")
 _STREAMLITS_OWN = ("embed", "embed_options")
 _MARKUP = set("\\\\`*_{}[]()<>#+-.!|$~:&^=@")
@@ -93,7 +111,7 @@ def check_address(
     words = (
         f"The address asks for {key.replace('_', ' ')} “{plain(given[:60])}”, {there}: showing the default."
     )
-    (messages or st).warning(words)
+    warn_of_address(words, messages)
 
 
 def say_what_is_unknown(known: Iterable[str], messages: DeltaGenerator | None = None) -> None:
@@ -167,7 +185,9 @@ def check_addresses(key: str, known: Iterable[str]) -> None:
     for given in st.query_params.get_all(key):
         if given not in options:
             name = key.replace("_", " ")
-            st.warning(f"The address asks for {name} “{plain(given[:60])}”, which is not there: left out.")
+            warn_of_address(
+                f"The address asks for {name} “{plain(given[:60])}”, which is not there: left out."
+            )
 
 
 def opening(title: str, what: str) -> None:

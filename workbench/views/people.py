@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from workbench.views.page import check_address, icon_button, plain
+from workbench.views.page import check_address, icon_button, plain, warn_of_address
 from workbench.views.sources import EXAMPLE, NO_STEPS, Shelf, Source
 
 _MOST_USERS_LISTED = 500  # a browser filters thousands for seconds; the others are found by a search
@@ -47,7 +47,7 @@ def check_runs(
     for given in st.query_params.get_all(key):
         if given not in options:
             reason = found.why_not(given, lacks=lacks)
-            (messages or st).warning(f"The run {plain(given[:_LONGEST])} {plain(reason)}. It is left out.")
+            warn_of_address(f"The run {plain(given[:_LONGEST])} {plain(reason)}. It is left out.", messages)
 
 
 def choose_user(source: Source, messages: DeltaGenerator, *, key: str = "user") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import streamlit as st
 
 from workbench.cohort import Sample
-from workbench.views.page import plain
+from workbench.views.page import go_on_by_itself, plain
 
 FIRST_LOOK = 0.7  # seconds of decoding before a page is drawn
 A_LOOK = 0.4  # of those that follow
@@ -54,7 +54,7 @@ def _progress(samples: Mapping[str, Sample]) -> None:
             words, key="stop-decoding", icon=f":material/{icon}:", on_click=_stop, args=(not _is_stopped(),)
         )
     if all(sample.is_done for sample in samples.values()):
-        st.rerun()
+        go_on_by_itself()
 
 
 def _is_stopped() -> bool:
