@@ -42,7 +42,7 @@ def page() -> None:
     found = shelf()
     if not found.steppable and not found.other:
         say_no_runs(found.folder)
-    name = _choose_case()
+    name = choose_one("Case", CASES, key="case", default="hardest", draw=st.pills)
     judged = choose(found)
     if judged is not None:
         try:
@@ -56,10 +56,6 @@ def page() -> None:
     )
     say_what_is_unknown(_NAMES)
     list_broken(found.broken)
-
-
-def _choose_case() -> str:
-    return choose_one("Case", CASES, key="case", default="hardest", draw=st.pills)
 
 
 def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:

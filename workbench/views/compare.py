@@ -30,11 +30,12 @@ from workbench.views.page import (
     say_what_is_unknown,
 )
 from workbench.views.panels import file_name
-from workbench.views.people import choose_run, choose_user
+from workbench.views.people import choose_run, choose_user, source_of
 from workbench.views.sides import Side
 from workbench.views.sources import Person, Shelf, shelf
 from workbench.views.steps import choose_step
 
+_NAMES = ("step", "third", "beside", sides.USER, *sides.KEYS)  # in the address
 PANELS = ("Where they differ", "Lists and baselines", "Histories", "Change B", "Code", "Replay")
 _SHOWS = (
     f"One user, decoded side by side on one timeline: {DIFFERENT_GLYPH} marks what is not as in A. Rules, seeds, runs "
@@ -53,15 +54,16 @@ def page() -> None:
             say_no_runs(found.folder, what="runs with slots" if found.without_slots else "runs")
     try:
         with st.sidebar:
-            run_id = choose_run(found, messages, key=sides.key_of("run", "A"))
-            source = sides.source_of(found, run_id)
+            key = sides.key_of("run", "A")
+            run_id = choose_run(found, messages, key=key)
+            source = source_of(found, run_id, names=_NAMES, key=key)
             user_id = choose_user(source, messages, key=sides.USER)
             chosen = sides.choose(found, source, run_id, user_id, messages=messages)
     except (ValueError, FileNotFoundError) as error:
         messages.error(plain(str(error)))
     else:
         _show(found, chosen)
-    say_what_is_unknown(("step", "third", "beside", sides.USER, *sides.KEYS), messages)
+    say_what_is_unknown(_NAMES, messages)
     list_broken(found.broken)
 
 

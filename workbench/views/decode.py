@@ -28,13 +28,12 @@ from workbench.views.page import (
     choose_one,
     frame,
     is_dark,
-    keep,
     list_broken,
     plain,
     say_no_runs,
     say_what_is_unknown,
 )
-from workbench.views.people import choose_run, choose_user
+from workbench.views.people import choose_run, choose_user, source_of
 from workbench.views.sources import Shelf, shelf
 from workbench.views.steps import choose_step
 
@@ -79,11 +78,7 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
     """Draw the sidebar and return the case it names; raise ``ValueError`` with what a person can do about it."""
     with st.sidebar:
         run_id = choose_run(found, messages)
-        try:
-            source = found.source(run_id)
-        except (ValueError, FileNotFoundError):
-            keep(name for name in _NAMES if name != "run")
-            raise
+        source = source_of(found, run_id, names=_NAMES)
         user_id = choose_user(source, messages)
         person, place = source.person(user_id), st.container()
         num_slots = source.default_config().length

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from workbench.views.page import check_address, icon_button, plain, warn_of_address
+from workbench.views.page import check_address, icon_button, keep, plain, warn_of_address
 from workbench.views.sources import EXAMPLE, NO_STEPS, Shelf, Source
 
 _MOST_USERS_LISTED = 500  # a browser filters thousands for seconds; the others are found by a search
@@ -33,6 +33,18 @@ def choose_run(found: Shelf, messages: DeltaGenerator, *, key: str = "run") -> s
             f"{len(found.other)} more under Runs: they have no steps to go through, or no weights yet."
         )
     return run_id
+
+
+def source_of(found: Shelf, run_id: str, *, names: Iterable[str], key: str = "run") -> Source:
+    """Return the source of the run that was chosen by ``key``; raise what ``Shelf.source`` raises.
+
+    What the other widgets of the page hold, by their ``names``, is then kept: they are not drawn.
+    """
+    try:
+        return found.source(run_id)
+    except (ValueError, FileNotFoundError):
+        keep(name for name in names if name != key)
+        raise
 
 
 def check_runs(

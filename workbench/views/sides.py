@@ -186,15 +186,6 @@ def _text(field: str, name: str) -> str:
     return st.text_input(words, key=key, bind="query-params", placeholder=example, help=help_) or ""
 
 
-def source_of(found: Shelf, run_id: str) -> Source:
-    """Return the source of A's run; where it cannot be opened, hold what the widgets hold, and raise its error."""
-    try:
-        return found.source(run_id)
-    except (ValueError, FileNotFoundError):
-        keep([USER, "step", "third", "beside", *(key for key in KEYS if key != key_of("run", "A"))])
-        raise
-
-
 def _decoded(
     found: Shelf,
     source: Source,
