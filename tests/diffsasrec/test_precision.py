@@ -23,12 +23,15 @@ CPU = torch.device("cpu")
     ("features", "expected"),
     [
         ({"avx512_bf16": True}, "bfloat16"),
-        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bfloat16"),
+        ({"bf16": True}, "bfloat16"),
         ({"avx512_bf16": False, "avx2": True}, "float32"),
         ({}, "float32"),
     ],
 )
-def test_a_cpu_trains_in_bf16_where_it_has_it_in_hardware(monkeypatch, features, expected: str) -> None:
+def test_a_cpu_trains_in_bf16_where_it_multiplies_faster_in_it(monkeypatch, features, expected: str) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert chosen_precision("auto", CPU) == expected
     assert chosen_precision("float32", CPU) == "float32"
