@@ -109,6 +109,10 @@ class Transitions(nn.Module):
         models = logits.log_softmax(dim=1) + torch.log1p(-counted.sum(dim=1, keepdim=True))[which]
         return torch.logaddexp(models, counted.log()[which])
 
+    def mixed_slots(self, reader: SlotReader) -> SlotReader:
+        """Return a reader whose slots are mixed, each by what stands before it."""
+        return MixedReader(reader, self)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Make room for as many pairs as were counted."""
         make_room(self, state_dict, prefix, ("followers", "chances"))

@@ -10,6 +10,8 @@ from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.models.adrec import ADRec, ADRecConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.models.baselines import (
+    Ease,
+    EaseModelConfig,
     Markov,
     MarkovConfig,
     Popularity,
@@ -29,6 +31,7 @@ MODELS: dict[str, tuple[type, type[SequentialModel]]] = {
     "popularity": (PopularityConfig, Popularity),
     "markov": (MarkovConfig, Markov),
     "transitions": (TransitionsConfig, Popularity),
+    "ease": (EaseModelConfig, Ease),
     "gru4rec": (GRU4RecConfig, GRU4Rec),
     "sasrec": (SASRecConfig, SASRec),
     "diffsasrec": (DiffSASRecConfig, DiffSASRec),

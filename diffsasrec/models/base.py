@@ -18,15 +18,18 @@ from diffsasrec.branching import Branch
 from diffsasrec.config import from_dict, unknown_name
 from diffsasrec.decoding import DecodeConfig, decode
 from diffsasrec.largest import largest_columns
+from diffsasrec.linear_autoencoder import LinearAutoencoder
 from diffsasrec.metrics import checked_scores
+from diffsasrec.mixture import mixed_in
 from diffsasrec.objectives import Loss, Objective, Stage
+from diffsasrec.one_after_the_other import one_after_the_other
 from diffsasrec.randomness import checked_seeds
 from diffsasrec.reading import SlotReader, checked_history
 from diffsasrec.sampling import Decoding, SampleConfig
 from diffsasrec.sequences import Batch, Forbidden, forbidden_pairs
 from diffsasrec.splits import Split
 from diffsasrec.trace import DecodeTrace, Recommendations
-from diffsasrec.transitions import MixedReader, TransitionConfig, Transitions
+from diffsasrec.transitions import Transitions
 from diffsasrec.vocabulary import Vocabulary
 
 WAYS = ("topk", "autoregressive", "diffusion", "any_slot")
@@ -45,8 +48,7 @@ class SequentialModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.num_items = num_items
-        is_mixed = isinstance(config, TransitionConfig) and config.transition_share > 0
-        self.transitions = Transitions(config, num_items) if is_mixed else None
+        self.transitions, self.ease = mixed_in(config, num_items)
 
     @property
     def max_length(self) -> int:
@@ -98,8 +100,8 @@ class SequentialModel(nn.Module, ABC):
 
     def count(self, split: Split) -> None:
         """Take what is counted in the training part, before anything is learned by gradients."""
-        if self.transitions is not None:
-            self.transitions.count(split)
+        for part in self._mixed_in():
+            part.count(split)
 
     def decode(
         self,
@@ -201,20 +203,34 @@ class SequentialModel(nn.Module, ABC):
         )
         blocked = pairs[0].to(history.device), pairs[1].to(history.device)
         if way == "autoregressive":
-            return self._one_after_the_other(history, num_recommendations, blocked)
+            return one_after_the_other(
+                lambda history, num_left: self._mixed(
+                    self.continuing_logits(history, num_left=num_left), history
+                ),
+                history,
+                num_recommendations=num_recommendations,
+                blocked=blocked,
+            )
         logits = checked_scores(self.seeded_logits(history, user_seeds=seeds))
         logits[blocked] = -math.inf
         _, best = largest_columns(logits, num_recommendations)
         return Recommendations(Vocabulary.to_token(best), logits.softmax(dim=1).gather(1, best))
 
+    def _mixed_in(self) -> list[Transitions | LinearAutoencoder]:
+        return [part for part in (self.transitions, self.ease) if part is not None]
+
     def _mixed(self, logits: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-        """Return scores (B, N) with the counted transitions' share, where the config gives them one."""
-        return logits if self.transitions is None else self.transitions.mixed(logits, history)
+        """Return scores (B, N) with what the config mixes in."""
+        for part in self._mixed_in():
+            logits = part.mixed(logits, history)
+        return logits
 
     def _mixed_slots(self, num_slots: int) -> SlotReader:
-        """Return what decoding asks, with the counted transitions' share of each slot."""
+        """Return what decoding asks, with what the config mixes into each slot."""
         reader = self.slot_reader(num_slots)
-        return reader if self.transitions is None else MixedReader(reader, self.transitions)
+        for part in self._mixed_in():
+            reader = part.mixed_slots(reader)
+        return reader
 
     def _check_decoding(self, decoding: Decoding, way: str, num_recommendations: int) -> None:
         """Raise ``ValueError`` where a decoding does not fit what is asked, or the model."""
@@ -230,21 +246,3 @@ class SequentialModel(nn.Module, ABC):
             raise ValueError(
                 f"{type(self).__name__} is decoded by a {self.decoded_by.__name__}, got a {type(decoding).__name__}"
             )
-
-    def _one_after_the_other(
-        self, history: torch.Tensor, num_recommendations: int, blocked: tuple[torch.Tensor, torch.Tensor]
-    ) -> Recommendations:
-        """Predict an item, append it, and again: K passes; ``scores`` are the probabilities at each pass."""
-        chosen, probabilities = [], []
-        user = torch.arange(len(history), device=history.device)
-        is_blocked = torch.zeros(len(history), self.num_items, dtype=torch.bool, device=history.device)
-        is_blocked[blocked] = True
-        for num_left in range(num_recommendations, 0, -1):
-            logits = self._mixed(self.continuing_logits(history, num_left=num_left), history)
-            logits = checked_scores(logits).masked_fill(is_blocked, -math.inf)
-            probability, column = logits.softmax(dim=1).max(dim=1)
-            chosen.append(Vocabulary.to_token(column))
-            probabilities.append(probability)
-            is_blocked[user, column] = True
-            history = torch.cat([history, chosen[-1][:, None]], dim=1)
-        return Recommendations(torch.stack(chosen, dim=1), torch.stack(probabilities, dim=1))

@@ -1,4 +1,4 @@
-"""Baselines without gradients: random, popularity, and what follows the last item.
+"""Baselines without gradients: random, popularity, what goes together, and what follows the last item.
 
 Letters: B users, L history length, N real items, P pairs of items that follow each other.
 """
@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from diffsasrec.counting import count_pairs
+from diffsasrec.linear_autoencoder import EaseConfig, LinearAutoencoder
+from diffsasrec.mixture import MixtureConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import uniform
 from diffsasrec.splits import Split
-from diffsasrec.transitions import TransitionConfig, make_room, pairs_of
+from diffsasrec.transitions import make_room, pairs_of
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 _FRACTION_BITS = 40
@@ -45,7 +47,7 @@ class Random(SequentialModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PopularityConfig(TransitionConfig):
+class PopularityConfig(MixtureConfig):
     """Nothing to choose but the length that evaluation cuts histories to, and what is mixed in."""
 
     max_length: int = 50
@@ -76,6 +78,40 @@ class Popularity(SequentialModel):
     def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
         """Return log(count + 1) (B, N): their softmax is the smoothed share of each item."""
         return torch.log1p(self.counts).repeat(len(history), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EaseModelConfig:
+    """The ridge of the regression, and the length that evaluation cuts histories to."""
+
+    max_length: int = 50
+    ease_ridge: float = 500.0  # in interactions
+
+    def __post_init__(self) -> None:
+        self.autoencoder()
+
+    def autoencoder(self) -> EaseConfig:
+        """Return the config of the autoencoder."""
+        return EaseConfig(ease_ridge=self.ease_ridge)
+
+
+class Ease(SequentialModel):
+    """The linear autoencoder EASE alone: which items go together, whatever their order."""
+
+    trainable = False
+
+    def __init__(self, config: EaseModelConfig, num_items: int) -> None:
+        super().__init__(config, num_items)
+        self.autoencoder = LinearAutoencoder(config.autoencoder(), num_items)
+
+    def count(self, split: Split) -> None:
+        """Fit the weights to the training part."""
+        super().count(split)
+        self.autoencoder.count(split)
+
+    def next_item_logits(self, history: torch.Tensor) -> torch.Tensor:
+        """Return the logarithms (B, N) of what part of all that is predicted each item has."""
+        return self.autoencoder.shares(history).log()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,17 +20,17 @@ from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.history_cache import CausalReader
 from diffsasrec.masking import MASK_EPSILON, draw_times, mask_probability, mask_tokens, masked_cross_entropy
+from diffsasrec.mixture import MixtureConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss, Objective, Stage
 from diffsasrec.sequences import Batch
-from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 RANKED_BY = ("causal", "slot", "both")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockDiffusionConfig(TransitionConfig):
+class BlockDiffusionConfig(MixtureConfig):
     """Size of the network, size of a block, and how the two objectives are weighed."""
 
     max_length: int = 50  # history and slots together

@@ -14,15 +14,15 @@ from torch import nn
 
 from diffsasrec.cross_entropy import linear_cross_entropy
 from diffsasrec.dropout import Dropout
+from diffsasrec.mixture import MixtureConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
 from diffsasrec.sequences import Batch
-from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRU4RecConfig(TransitionConfig):
+class GRU4RecConfig(MixtureConfig):
     """Size of GRU4Rec."""
 
     max_length: int = 50  # items of the history that are read

@@ -34,13 +34,13 @@ from diffsasrec.masking import (
     restoration_weight,
     shortened,
 )
+from diffsasrec.mixture import MixtureConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss, Objective
 from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.reading import Rereader, SlotReader
 from diffsasrec.sampled_losses import sampled_softmax
 from diffsasrec.sequences import Batch
-from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 LOSSES = ("ce", "sampled_softmax")
@@ -48,7 +48,7 @@ LABELS = ("items", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffSASRecConfig(TransitionConfig):
+class DiffSASRecConfig(MixtureConfig):
     """Size of the network, how it is corrupted, and how many slots the fine-tuning stage prepares it for."""
 
     max_length: int = 50  # history and slots together

@@ -16,12 +16,12 @@ from torch.nn import functional
 from diffsasrec.backbone import BackboneConfig, Transformer
 from diffsasrec.config import unknown_name
 from diffsasrec.cross_entropy import linear_cross_entropy
+from diffsasrec.mixture import MixtureConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.objectives import Loss
 from diffsasrec.randomness import draw_seed, uniform
 from diffsasrec.sampled_losses import gbce, sampled_softmax
 from diffsasrec.sequences import Batch
-from diffsasrec.transitions import TransitionConfig
 from diffsasrec.vocabulary import PAD_ID, Vocabulary
 
 LOSSES = ("ce", "bce", "sampled_softmax", "gbce")
@@ -29,7 +29,7 @@ _NEGATIVE_TRIES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class SASRecConfig(TransitionConfig):
+class SASRecConfig(MixtureConfig):
     """Size and loss of SASRec."""
 
     max_length: int = 50  # items of the history that are read

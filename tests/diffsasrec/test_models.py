@@ -35,6 +35,7 @@ CASES = {
     "popularity": ("popularity", {}),
     "markov": ("markov", {}),
     "transitions": ("transitions", {}),
+    "ease": ("ease", {}),
     "gru4rec": ("gru4rec", {"max_length": 12, "width": 16, "dropout": 0.1}),
     "sasrec": ("sasrec", SMALL),
     "sasrec-bce": ("sasrec", SMALL | {"loss": "bce"}),
@@ -515,7 +516,7 @@ def test_markov_ranks_by_what_followed_the_last_item_then_by_popularity() -> Non
     torch.testing.assert_close(shares, torch.stack([expected, popular]))
 
 
-@pytest.mark.parametrize("name", ["popularity", "markov", "transitions"])
+@pytest.mark.parametrize("name", ["popularity", "markov", "transitions", "ease"])
 def test_a_longer_list_begins_with_the_shorter_one_where_scores_are_equal(
     name: str, cycle_split: Split
 ) -> None:

@@ -17,7 +17,7 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="random, popularity, markov, transitions, gru4rec, sasrec, diffsasrec, bert4rec, "
+            help="random, popularity, markov, transitions, ease, gru4rec, sasrec, diffsasrec, bert4rec, "
             "block_diffusion, diffurec, diffurecsys_v1, diffurecsys_v2, adrec"
         ),
     ],
