@@ -62,6 +62,13 @@ def test_groups_of_users_give_the_width_of_single_users(monkeypatch) -> None:
     assert grouped == pytest.approx(np.ptp(found.interval()), rel=0.2)
 
 
+def test_groups_are_formed_at_random_whatever_the_order_of_the_users() -> None:
+    """Who is right depends on the place among 500: groups by place would be right or wrong as one user."""
+    is_right = (np.arange(2000) % 500 < 250)[:, None]
+    low, high = reliability(np.full((2000, 1), 0.8), is_right).interval()
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(2000), rel=0.15)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     found = reliability(*said_and_true(50, 2))
     assert found.interval(seed=3) == found.interval(seed=3)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from diffsasrec import judging
-from diffsasrec.decoding import DecodeConfig
+from diffsasrec.decoding import DecodeConfig, decode
 from diffsasrec.evaluation import evaluate
 from diffsasrec.interactions import Interactions
 from diffsasrec.metrics import NotANumberError, coverage, impossible
@@ -58,6 +58,19 @@ class Stub(SequentialModel):
         self.calls.append(len(history))
         rows = [self.score([token for token in row if token != 0]) for row in history.tolist()]
         return torch.tensor(np.stack(rows), dtype=torch.float32)
+
+
+class SlotStub(Stub):
+    """A model by hand that decodes: ``score`` (K, N) from all that it is shown, history and slots, a plain list."""
+
+    ways = ("diffusion",)
+
+    def decode(self, history, *, forbidden, user_seeds, config, pinned=None, branches=()):
+        def logits_of(tokens: torch.Tensor) -> torch.Tensor:
+            return torch.tensor(np.stack([self.score(row) for row in tokens.tolist()]), dtype=torch.float32)
+
+        given = {"forbidden": forbidden, "pinned": pinned, "user_seeds": user_seeds, "config": config}
+        return decode(logits_of, history, num_items=self.num_items, **given)
 
 
 def ahead(num_items: int, *, places: int = 1):
@@ -298,6 +311,8 @@ def test_fewer_users_are_judged_when_asked_and_the_protocol_says_so(cycle_split:
     found = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=9)
     assert len(found.per_user) == found.protocol.num_users == 9
     assert found.protocol.max_users == 9
+    few = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=4)
+    assert few.values.index.tolist() == [0, 20, 40, 60], "at equal distances among the 80"
     whole = evaluate(Stub(ahead(40), 40), cycle_split, "test", max_users=1000)
     assert whole.protocol.num_users == 80
 
@@ -395,6 +410,18 @@ def test_a_cold_target_counts_as_a_miss_and_is_counted(recommend: str) -> None:
     assert found.protocol.num_users == 3
     assert math.isinf(found.per_user["rank"][1])
     assert value(found, "HR@1") == 0.0
+
+
+def test_a_cold_target_is_in_no_slot_of_a_decoded_list() -> None:
+    split = split_of(COLD)
+    cold = int(split.interactions.vocabulary.encode("new")) - 1
+    model = SlotStub(lambda tokens: 9.0 * (np.arange(5) == cold) * np.array([[0], [1]]), 5)  # slot 1 holds it
+    config = DecodeConfig(num_slots=2, rule="left_to_right")
+    found = evaluate(
+        model, split, "test", recommend="diffusion", filter_seen=False, decode_config=config
+    ).per_user
+    assert found["target"].tolist() == ["i4", "new", "i2"]
+    assert (found["rank"][1], found["slot"][1]) == (math.inf, -1)
 
 
 REPEATING = {
@@ -524,6 +551,25 @@ def test_hr_of_a_list_needs_no_ranking(cycle_split: Split, diffusion) -> None:
     assert value(found[0], "Coverage@10") == value(found[1], "Coverage@10")
 
 
+def test_a_user_takes_as_many_steps_in_any_batch() -> None:
+    """One user's slots are all sure at once; of the other's slots each is sure of its own, one after the other."""
+    split = split_of({"sure": [f"i{item}" for item in range(1, 9)], "unsure": list("abcdefgh")})
+    first = int(split.interactions.vocabulary.encode("i1"))
+
+    def score(tokens: list[int]) -> np.ndarray:
+        height = np.full(4, 30.0) if first in tokens else np.array([1.0, 4.0, 2.0, 3.0])
+        return height[:, None] * (np.arange(16) == np.array([[12], [13], [14], [15]]))
+
+    config = DecodeConfig(rule="threshold_decay", num_slots=4)
+    options = {"recommend": "diffusion", "filter_seen": False, "decode_config": config}
+    for batch_size in (1, 2):
+        found = evaluate(
+            SlotStub(score, 16), split, "test", batch_size=batch_size, num_workers=1, **options
+        ).per_user
+        steps = dict(zip(found["user_id"], found["steps"], strict=True))
+        assert steps == {"sure": 1, "unsure": 4}
+
+
 # --- asking for what cannot be had
 
 
@@ -586,6 +632,19 @@ def test_a_list_that_walks_the_circle_is_the_whole_future_in_its_order(future_sp
     assert value(back, "SlotAccuracy@5") == 0.0
 
 
+def test_of_two_targets_one_that_never_trained_is_never_found_though_it_is_listed() -> None:
+    items = [f"i{item}" for item in range(10)]
+    split = split_of(
+        {"a": [*items[:6], "new", "i7"], "b": items, "c": items[::-1]}, name="leave_last_k", num_targets=2
+    )
+    listed = split.interactions.vocabulary.encode(["new", "i7"]) - 1
+    model = Stub(lambda history: np.isin(np.arange(11), listed).astype(float), 11)
+    found = evaluate(model, split, "test", num_recommendations=5, filter_seen=False)
+    assert found.per_user["user_id"][0] == "a"
+    assert found.values["SetRecall@5"][0] == 0.5
+    assert found.values["SetPrecision@5"][0] == 0.2
+
+
 def test_slots_are_judged_by_the_whole_future(future_split: Split, diffusion) -> None:
     config = DecodeConfig(num_slots=8, rule="left_to_right")
     found = evaluate(diffusion, future_split, "test", recommend="diffusion", decode_config=config)
@@ -621,3 +680,17 @@ def test_what_a_model_says_of_its_first_item_is_held_against_the_target(cycle_sp
     assert value(found, "ECE") == pytest.approx(0.0, abs=1e-6)
     wrong = evaluate(Stub(lambda history: 50 * (ahead(40, places=5)(history) == 0), 40), cycle_split, "test")
     assert value(wrong, "ECE") == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_model_is_as_sure_of_its_first_item_as_it_is_without_the_items_that_are_seen(
+    cycle_split: Split,
+) -> None:
+    def score(history: list[int]) -> np.ndarray:
+        scores = np.full(40, -50.0)
+        last = history[-1] - 1
+        scores[last] = 10.0
+        scores[[(last + 1) % 40, (last + 2) % 40]] = 0.0  # two items that nobody has seen, equally good
+        return scores
+
+    found = evaluate(Stub(score, 40), cycle_split, "test").per_user
+    assert set(found["confidence"]) == {0.5}

@@ -98,6 +98,19 @@ def test_a_list_without_confidence_has_no_calibration() -> None:
     assert curves == {}
 
 
+def test_one_statement_is_held_against_the_next_item_alone() -> None:
+    """At .9 item 2 was said to be next, and it came as the one after."""
+    ranking = Lists(
+        items=np.array([[2, 3, 4, 5, 6]]),
+        slots=np.array([[2, 3, 4, 5, 6]]),
+        future=np.array([[1, 2]]),
+        said=np.array([[2]]),
+        confidence=np.array([[0.9]]),
+    )
+    figures, _ = summarise({}, ranking, PROTOCOL)
+    assert figures["ECE"]["value"] == pytest.approx(0.9)
+
+
 def test_the_head_is_a_fifth_of_the_items() -> None:
     assert np.flatnonzero(head_items(np.array([1, 5, 5, 9, 2, 0]))).tolist() == [1, 3]  # 6 items, 2 of them
     assert head_items(np.zeros(5, dtype=np.int64)).tolist() == [True, False, False, False, False]

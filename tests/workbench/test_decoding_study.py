@@ -10,7 +10,7 @@ import pytest
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.evaluation import evaluate
 from workbench.datasets.dataset import item_features
-from workbench.decoding_study import STUDIES, Setting, decodings, regrets, settings_of, study
+from workbench.decoding_study import STUDIES, Setting, decodings, growing, regrets, settings_of, study
 from workbench.experiments import run_experiment
 from workbench.open_runs import decode_user, open_run
 from workbench.recipes import recipe
@@ -59,6 +59,18 @@ def test_a_decodings_figures_are_those_of_evaluate(opened, outcomes, ranking):
     for name, array in values.items():
         np.testing.assert_allclose(array, judged.values[name].to_numpy(), err_msg=name)
     assert outcomes[SLOW].rows.tolist() == judged.values.index.tolist()
+
+
+def test_an_item_that_nobody_trained_on_is_never_found(opened, outcomes, monkeypatch):
+    kept = outcomes[SLOW].arrays["future"]
+    cold = int(kept[0, 1])
+    counts = opened.split.training_counts()
+    counts[cold - 1] = 0
+    monkeypatch.setattr(type(opened.split), "training_counts", lambda _: counts)
+    setting = Setting(system="diffsasrec", way="diffusion", decode=PAIR[0])
+    *_, found = growing(opened, setting, part="test", max_users=len(kept))
+    assert found.rows.tolist() == outcomes[SLOW].rows.tolist()
+    assert found.arrays["future"].tolist() == np.where(kept == cold, -cold, kept).tolist()
 
 
 def test_passes_are_steps_and_those_of_hypotheses_and_guidance(opened, outcomes):
