@@ -33,6 +33,16 @@ def test_the_embedding_adds_gap_hour_and_weekday() -> None:
     torch.testing.assert_close(made[2], gap[0] + hour[0] + weekday[0])
 
 
+def test_the_first_item_has_no_gap_before_it() -> None:
+    embedding = MomentEmbedding(1)
+    with torch.no_grad():
+        embedding.gap.weight.copy_(torch.arange(32.0)[:, None])
+        for calendar in (embedding.hour, embedding.weekday):
+            calendar.weight.zero_()
+    made = embedding(torch.tensor([[0, 10, 1000]]), torch.ones(1, 3, dtype=torch.bool))
+    assert made.flatten().tolist() == [0, 4, 10]  # 10 lies in 7..14 seconds, 990 in 511..1022
+
+
 def test_the_time_between_two_items_has_a_bias_for_each_head_in_both_directions() -> None:
     relative = RelativeTime(2)
     with torch.no_grad():

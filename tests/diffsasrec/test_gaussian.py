@@ -168,6 +168,20 @@ def test_the_first_state_is_standard_normal() -> None:
     assert seen[0].std().item() == pytest.approx(1, abs=0.03)
 
 
+def test_the_noise_of_a_step_has_the_variance_that_the_step_had_going_forward() -> None:
+    """beta_t, larger than that of q(x_{t-1} | xt, x0). Where x0 is believed to be 0, the variances are a recursion."""
+    schedule, nothing = NoiseSchedule.of("trunc_lin", 32), torch.zeros(20_000, 8)
+    given = {"schedule": schedule, "width": 8, "user_seeds": torch.arange(20_000), "seed": 0}
+    *_, found, _ = (step.xt.var().item() for step in sample_steps(lambda xt, time: nothing, **given))
+    expected = 1.0
+    for t in range(31, 0, -1):
+        beta, kept = schedule.beta[t].item(), 1 - schedule.alpha_bar_before[t].item()
+        of_xt = kept * math.sqrt(1 - beta) / (1 - schedule.alpha_bar[t].item())
+        expected = of_xt**2 * expected + beta
+    assert found == pytest.approx(expected, rel=0.02)
+    assert expected == pytest.approx(0.0398, abs=1e-4)
+
+
 def test_one_step_goes_by_the_first_estimate_alone() -> None:
     (step,) = samples(3, num_steps=1)
     assert step.time == 31

@@ -29,6 +29,14 @@ def test_of_losses_that_conflict_each_gives_up_its_part_along_the_other() -> Non
     assert gradient == pytest.approx([0.5, 1.5])
 
 
+def test_of_three_losses_each_gives_up_what_is_left_against_the_next() -> None:
+    # g1 = (1, 0), g2 = (-1, 1), g3 = (0, -1). g1: (.5, .5) without g2, which is against g3 now: (.5, 0).
+    # g2: (0, 1) without g1, then nothing without g3. g3: (-.5, -.5) without g2.
+    value, gradient = gradient_of((1.0, 0.0), (-1.0, 1.0), (0.0, -1.0))
+    assert value == 2.0 + 1.0 - 3.0
+    assert gradient == pytest.approx([0.0, -0.5])
+
+
 def test_a_parameter_of_one_loss_alone_and_one_that_stands_still() -> None:
     own, other, still = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
     still.requires_grad_(False)

@@ -67,7 +67,8 @@ def test_a_pinned_slot_is_not_regretted() -> None:
     assert last_look(model, trace, forbidden=nothing, user_seeds=seeds).regret.tolist() == [[False, False]]
 
 
-def test_the_look_is_one_pass_with_the_slot_masked_and_all_others_as_they_ended() -> None:
+@pytest.mark.parametrize("guidance", [0.0, 2.0])
+def test_the_look_is_one_pass_with_the_slot_masked_and_all_others_as_they_ended(guidance: float) -> None:
     torch.manual_seed(0)
     size = {"max_length": 12, "width": 8, "num_blocks": 1, "num_heads": 1, "fine_tune_slots": 4}
     model = DiffSASRec(DiffSASRecConfig(**size), 30).eval()
@@ -77,21 +78,27 @@ def test_the_look_is_one_pass_with_the_slot_masked_and_all_others_as_they_ended(
     history = torch.randint(1, 31, (7, 8))
     forbidden = ragged([sorted(set(row)) for row in history.tolist()])
     seeds = torch.arange(7)
-    config = make_config(rule="random", num_slots=4)
+    config = make_config(rule="random", num_slots=4, guidance=guidance)
     trace = model.decode(history, forbidden=forbidden, user_seeds=seeds, config=config)
     found = last_look(model, trace, forbidden=forbidden, user_seeds=seeds)
-    tokens = trace.steps[-1].tokens
+    tokens, num_moved = trace.steps[-1].tokens, 0
     for user in range(7):
         for slot in range(4):
             asked = tokens[user].clone()
             asked[slot] = 31
-            tokens_read = torch.cat([trace.history[user], asked])[None]
-            logits = model.slot_logits(tokens_read, num_slots=4)[0, slot].detach()
+            read, hidden = trace.history[user], torch.full_like(trace.history[user], 31)
+            given, without = (
+                model.slot_logits(torch.cat([shown, asked])[None], num_slots=4)[0, slot].detach()
+                for shown in (read, hidden)
+            )
+            logits = given + guidance * (given - without)
             others = [token for place, token in enumerate(tokens[user].tolist()) if place != slot]
             for token in {*history[user].tolist(), *others}:
-                logits[token - 1] = -math.inf
+                logits[token - 1] = given[token - 1] = -math.inf
+            num_moved += int(logits.argmax() != given.argmax())
             share = logits.softmax(dim=0)
             assert int(found.items[user, slot]) == int(share.argmax()) + 1
             assert float(found.probability[user, slot]) == pytest.approx(float(share.max()), abs=1e-5)
             assert bool(found.regret[user, slot]) == (int(share.argmax()) + 1 != int(tokens[user, slot]))
     assert 0 < found.regret.double().mean() < 1
+    assert (num_moved > 0) == (guidance > 0), "guidance puts another item first somewhere"

@@ -6,6 +6,7 @@ The same rules in plain loops and their promises over random logits stand in tes
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -100,6 +101,32 @@ def test_rescale_empties_in_proportion_and_cap_up_to_a_limit() -> None:
         shares[remask_by] = float(trace.steps[6].remasked.sum(dim=1).double().mean())
     binomial = {"cap": expected_emptied(0.3), "rescale": expected_emptied(0.15)}
     assert shares == pytest.approx(binomial, abs=0.08)
+
+
+def test_by_confidence_the_slot_that_was_less_sure_is_emptied_more_often() -> None:
+    """Filled at .99 and at .01: of sigma_max = 1/2 they have .136 and .364; of both only one is emptied."""
+    sure, unsure = torch.full((200,), 0.01 / 199), torch.full((200,), 0.99 / 199)
+    sure[0], unsure[1] = 0.99, 0.01
+    even = torch.full((200,), 1 / 200)
+    logits = torch.stack([sure, unsure, even, even]).log()
+    trace = decode(
+        lambda tokens: logits.expand(len(tokens), -1, -1),
+        torch.ones(3000, 1, dtype=torch.long),
+        num_items=200,
+        user_seeds=torch.arange(3000),
+        config=make_config(rule="remask", num_slots=4, num_steps=3, remask_by="confidence", num_candidates=1),
+    )
+    committed = trace.steps[0].probability[0, :2].tolist()
+    assert trace.steps[0].unmasked[0].tolist() == [True, True, False, False]
+    assert committed == pytest.approx([0.99, 0.01], abs=1e-4)
+    weights = [math.exp(-share) for share in committed]
+    low, high = (0.5 * weight / sum(weights) for weight in weights)
+    assert (low, high) == pytest.approx((0.136, 0.364), abs=0.001)
+    # room for one: the smaller draw, so of both (low * high of the users) slot 0 has those below it, low^2 / 2 less
+    both_and_first = low * high - low**2 / 2
+    expected = [low * (1 - high) + both_and_first, high - both_and_first]
+    emptied_share = trace.steps[1].remasked.double().mean(dim=0)[:2]
+    assert emptied_share.tolist() == pytest.approx(expected, abs=0.03)
 
 
 def expected_emptied(chance: float) -> float:

@@ -153,7 +153,7 @@ def test_guidance_goes_away_from_the_estimate_without_the_condition() -> None:
 
 
 def test_the_condition_of_some_sequences_is_dropped(cycle_split: Split) -> None:
-    model = make(drop_condition=0.5)
+    model = make(drop_condition=0.3)
     batch = one_batch(cycle_split)
     seen = []
     handle = model.denoiser.layers[0].register_forward_pre_hook(
@@ -163,7 +163,7 @@ def test_the_condition_of_some_sequences_is_dropped(cycle_split: Split) -> None:
         loss_of(model, batch, seed=seed)
     handle.remove()
     is_dropped = torch.stack([(noised.abs().amax(dim=2) < 0.1).all(dim=1) for noised in seen])
-    assert float(is_dropped.float().mean()) == pytest.approx(0.5, abs=0.12)
+    assert float(is_dropped.float().mean()) == pytest.approx(0.3, abs=0.1)
 
 
 @pytest.mark.parametrize(

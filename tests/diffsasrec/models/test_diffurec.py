@@ -102,6 +102,34 @@ def test_without_lambda_no_noise_reaches_the_list_and_with_a_large_one_it_does(n
         assert (float((one - other).abs().max()) > 1e-3) == is_moved
 
 
+def weights_asked_for(model, *times: int, num_users: int = 3, num_positions: int = 5) -> list[torch.Tensor]:
+    """Return the lambdas (B, n, D) that an estimate at each of the times goes by, all of one reading."""
+    drawn = []
+    handle = model.approximator.register_forward_pre_hook(
+        lambda _, arguments: drawn.append(arguments[2](num_positions))
+    )
+    estimate = model.estimator(HISTORY[:1].expand(num_users, -1), user_seeds=torch.arange(num_users), seed=0)
+    for time in times:
+        estimate(torch.zeros(num_users, model.config.width), time)
+    handle.remove()
+    return drawn
+
+
+def test_lambda_is_normal_with_delta_as_its_mean_and_its_spread() -> None:
+    model = make(uncertainty=0.5, width=64)
+    (drawn,) = weights_asked_for(model, 0, num_users=200, num_positions=8)
+    assert drawn.shape == (200, 8, 64)
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert drawn.std().item() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lambda_is_drawn_anew_at_every_time_and_the_same_when_asked_again(name: str) -> None:
+    first, later, again = weights_asked_for(make(name, uncertainty=1.0), 0, 3, 0)
+    assert torch.equal(first, again)
+    assert not bool((first == later).any())
+
+
 def test_offset_noise_belongs_to_training_alone(cycle_split: Split) -> None:
     plain, shifted, own = (
         make("diffurecsys_v2", offset=name, uncertainty=1.0) for name in ("none", "constant", "per_sample")
