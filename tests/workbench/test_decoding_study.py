@@ -10,7 +10,7 @@ import pytest
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.evaluation import evaluate
 from workbench.datasets.dataset import item_features
-from workbench.decoding_study import STUDIES, Setting, decodings, growing, regrets, settings_of, study
+from workbench.decoding_study import COSTS, STUDIES, Setting, decodings, growing, regrets, settings_of, study
 from workbench.experiments import run_experiment
 from workbench.open_runs import decode_user, open_run
 from workbench.recipes import recipe
@@ -133,6 +133,12 @@ def test_every_rule_has_settings_of_falling_cost():
     assert len([c for c in found if c.rule == "left_to_right"]) == 1
     assert [c.num_steps for c in decodings(["cosine"], num_slots=3, steps=(1, 5, 10))] == [3, 1]
     assert decodings([], num_slots=3) == []
+
+
+def test_a_rule_whose_cost_is_no_number_of_steps_has_a_knob_that_sets_it():
+    without_steps = {name for name, rule in RULES.items() if rule.knobs and "num_steps" not in rule.knobs}
+    assert set(COSTS) == without_steps
+    assert all(knob in RULES[name].knobs for name, (knob, _) in COSTS.items())
 
 
 def test_an_unknown_rule_or_no_step_is_refused():
