@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from diffsasrec.decoding import DecodeConfig
+from diffsasrec.models import MODELS
+from diffsasrec.models.embedding_diffusion import EmbeddingDiffusion
 from diffsasrec.training import TrainConfig
 from workbench.recipes import recipe
 
@@ -159,6 +161,17 @@ def test_the_documents_name_only_commands_that_make_has():
         text = document.read_text(encoding="utf-8")
         named = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE))
         assert named <= known, f"{document.name} names {named - known}"
+
+
+def test_the_page_on_usage_names_every_model_and_those_that_diffuse_embeddings_last():
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    (line,) = re.findall(
+        r"^Models: ([^.]+)\. Those from `diffurec` on diffuse embeddings", text, re.MULTILINE
+    )
+    named = re.findall(r"`(\w+)`", line)
+    diffusing = [name for name, (_, model) in MODELS.items() if issubclass(model, EmbeddingDiffusion)]
+    assert sorted(named) == sorted(MODELS)
+    assert sorted(named[named.index("diffurec") :]) == sorted(diffusing)
 
 
 def test_the_table_for_newcomers_names_settings_that_exist():
