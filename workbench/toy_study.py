@@ -72,12 +72,12 @@ def distances(
         exact = oracle.next_item_logits(batch.history).exp().numpy()
         seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
         own = type(seen)(*(tensor.to(device) for tensor in seen))
-        history = batch.history.to(device)
-        first = model.decode(history, forbidden=own, user_seeds=seeds, config=config).steps[0]
+        history, reader = batch.history.to(device), model.knowing(batch.timestamps.to(device))
+        first = reader.decode(history, forbidden=own, user_seeds=seeds, config=config).steps[0]
         shares = torch.zeros(len(batch), num_items + 1, dtype=torch.float64)
         shares.scatter_add_(1, first.candidates[:, 0].cpu(), first.candidate_probability[:, 0].cpu().double())
         blocked = forbidden_pairs(seen, len(batch), num_needed=1, num_items=num_items)
-        alone = model.next_item_logits(history).cpu().double()
+        alone = reader.seeded_logits(history, user_seeds=seeds).cpu().double()
         alone[blocked] = -torch.inf
         popular = counts.expand(len(batch), -1).clone()
         popular[blocked] = 0

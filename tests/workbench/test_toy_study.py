@@ -38,18 +38,26 @@ def test_total_variation_by_hand():
 
 
 class Process(torch.nn.Module):
-    """The process itself, dressed as a model that decodes: its first slot says what is true."""
+    """The process itself, dressed as a model that decodes: its first slot says what is true.
 
-    def __init__(self, oracle) -> None:
+    It answers only who has told it the times of the histories, and whose they are.
+    """
+
+    def __init__(self, oracle, timestamps=None) -> None:
         super().__init__()
-        self.oracle = oracle
+        self.oracle, self.timestamps = oracle, timestamps
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
-    def next_item_logits(self, history):
+    def knowing(self, timestamps):
+        return Process(self.oracle, timestamps)
+
+    def seeded_logits(self, history, *, user_seeds):
+        assert torch.equal(self.timestamps > 0, history > 0)
+        assert user_seeds.unique().shape == history.shape[:1]
         return self.oracle.next_item_logits(history)
 
     def decode(self, history, *, forbidden, user_seeds, config):
-        share, column = self.oracle.next_item_logits(history).exp().sort(dim=1, descending=True)
+        share, column = self.seeded_logits(history, user_seeds=user_seeds).exp().sort(dim=1, descending=True)
         flags = torch.ones(len(history), 1, dtype=torch.bool)
         zeros, items = torch.zeros(len(history), 1), (column + 1)[:, None]
         step = DecodeStep(items[..., 0], flags, ~flags, zeros, zeros, zeros, zeros, items, share[:, None])
@@ -65,11 +73,13 @@ def test_the_process_itself_is_at_no_distance(toy):
     assert {len(each) for each in found.values()} == {40}
 
 
-def test_the_first_slot_of_one_is_one_mask(toy):
-    """With K = 1 there is no other slot, so both ask the model the same."""
+@pytest.mark.parametrize("own", [{}, {"transition_share": 0.9}, {"timestamps": True}])
+def test_the_first_slot_of_one_is_one_mask(toy, own):
+    """With K = 1 there is no other slot, so both ask the same, with what was counted and the times that are read."""
     split = make_split(toy.interactions, SplitConfig())
-    config = recipe("toy", "diffsasrec", **TINY)
+    config = recipe("toy", "diffsasrec", **TINY, **own)
     model = build_model(config.model, config.model_config, toy.interactions.num_items)
+    model.count(split)
     found = distances(model, toy, split, max_users=30, num_slots=1)
     np.testing.assert_allclose(found[FIRST_SLOT], found[ONE_MASK], atol=1e-5)
 
