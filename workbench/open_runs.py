@@ -192,11 +192,15 @@ def recommend_user(
 
     History and errors are those of ``decode_user``; seen items are left out.
     """
-    row = run.dataset.interactions.user_row(user_id)
+    interactions, device = run.dataset.interactions, own_device()
+    row = interactions.user_row(user_id)
     history, moments, seen, _ = _read_before(run, row, part=part, edits=edits)
-    device = own_device()
     return _reader(run.checkpoint.model, moments).recommend(
-        history.to(device), num_recommendations=num_recommendations, way=way, forbidden=seen.to(device)
+        history.to(device),
+        num_recommendations=num_recommendations,
+        way=way,
+        forbidden=seen.to(device),
+        user_seeds=user_seeds(interactions.user_ids[row : row + 1]).to(device),
     )
 
 

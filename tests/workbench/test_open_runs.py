@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from diffsasrec.decoding import DecodeConfig
+from diffsasrec.evaluation import evaluate
 from diffsasrec.sampling import SampleConfig
 from diffsasrec.trace import PINNED, DecodeTrace
 from tests.diffsasrec.decode_cases import assert_same_steps
 from tests.workbench.small_runs import tiny
 from workbench.experiments import evaluate_run, run_experiment
-from workbench.open_runs import decode_user, default_decode_config, open_run, trace_name
+from workbench.open_runs import (
+    decode_user,
+    default_decode_config,
+    open_run,
+    recommend_user,
+    trace_name,
+)
 from workbench.runs import Run
 
 
@@ -27,6 +34,17 @@ def test_a_user_of_an_embedding_diffusion_is_sampled_and_the_trace_named(sampled
         decode_user(sampled, 7, pinned={1: 120})
     with pytest.raises(ValueError, match="is decoded by a SampleConfig, got a DecodeConfig"):
         decode_user(sampled, 7, DecodeConfig(num_slots=2))
+
+
+def test_a_user_is_recommended_the_list_that_is_judged(world):
+    """Of an embedding diffusion too, which draws for each user: lambda is as large as it is uncertain here."""
+    settings = {"uncertainty": 1.0, "num_noise_steps": 6, "num_prefixes": 1}
+    run = open_run(run_experiment(tiny(world, "diffurec", **settings), runs_dir=world.runs))
+    judged = evaluate(run.checkpoint.model, run.split, "test", num_recommendations=5, max_users=20).per_user
+    for user_id, target, rank in zip(judged["user_id"], judged["target"], judged["rank"], strict=True):
+        made = recommend_user(run, user_id, way="topk", num_recommendations=18)
+        (place,) = (made.items[0] == run.catalogue.token_of(target)).nonzero(as_tuple=True)
+        assert place.tolist() == ([rank - 1] if rank <= 18 else [])
 
 
 def test_a_decode_says_whose_it_is(trained):
