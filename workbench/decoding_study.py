@@ -354,7 +354,8 @@ def _batches(
     }
     for batch, seen in evaluation_batches(split, judged, **options):
         seeds = user_seeds(split.interactions.user_ids[batch.user.numpy()]).to(device)
-        yield dataclasses.replace(batch, history=batch.history.to(device)), seen.to(device), seeds
+        here = {"history": batch.history.to(device), "timestamps": batch.timestamps.to(device)}
+        yield dataclasses.replace(batch, **here), seen.to(device), seeds
 
 
 def told_of(

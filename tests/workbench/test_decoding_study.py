@@ -6,9 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.evaluation import evaluate
+from workbench import decoding_study
 from workbench.datasets.dataset import item_features
 from workbench.decoding_study import COSTS, STUDIES, Setting, decodings, growing, regrets, settings_of, study
 from workbench.experiments import run_experiment
@@ -83,6 +85,14 @@ def test_passes_are_steps_and_those_of_hypotheses_and_guidance(opened, outcomes)
     found = study(opened, settings, part="test", num_slots=3, max_users=5)
     assert [outcome.passes for outcome in found] == [6, 6]
     assert {len(outcome.rows) for outcome in found} == {5}
+
+
+def test_users_come_with_all_that_is_asked_of_them_where_the_model_is(opened, monkeypatch):
+    monkeypatch.setattr(decoding_study, "device_of", lambda model: torch.device("meta"))
+    batches = decoding_study._batches(opened, opened.split.part("test"), None, batch_size=8)
+    for batch, seen, seeds in batches:
+        given = (batch.history, batch.timestamps, *seen, seeds)
+        assert {tensor.device.type for tensor in given} == {"meta"}
 
 
 def test_what_is_kept_already_is_not_decoded_again(opened, outcomes, monkeypatch):
