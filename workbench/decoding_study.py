@@ -76,6 +76,11 @@ class Setting:
             return f"{self.system} {self.way}"
         return decoding_name(to_dict(dataclasses.replace(self.decode, rank_by=DecodeConfig().rank_by)))
 
+    @property
+    def passes_at_a_look(self) -> int:
+        """Return how many passes it takes to look at a list once: under guidance one without the history as well."""
+        return 2 if self.decode and self.decode.guidance else 1
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -84,7 +89,8 @@ class Outcome:
     ``values`` maps each order of the list to a (B,) array per figure; ``shares`` to figures that are no means, such
     as coverage. A list that was not decoded has one order, named as its way. ``arrays`` of a decode hold
     ``tokens, probability, filled_at, place, regret (B, K)``, ``candidates (B, K, C)``, ``num_others (B,)``,
-    ``future (B, F)`` with cold items negative, ``entropy (B, T)``, ``duplicates, fate, truth_step (B,)``.
+    ``future (B, F)`` with cold items negative, ``entropy (B, T)``, ``changed (B, T)``, which is True where a slot was
+    filled or emptied in the step, ``duplicates, fate, truth_step (B,)``.
     """
 
     setting: Setting
@@ -93,7 +99,7 @@ class Outcome:
     values: dict[str, dict[str, NDArray[np.float64]]]
     shares: dict[str, dict[str, float]]
     arrays: dict[str, NDArray]
-    passes: float  # forward passes for a user, on average; the order ``rescored`` takes K more
+    passes: float  # forward passes for a user, on average; the order ``rescored`` takes K looks more
     seconds: float
 
 
@@ -299,10 +305,18 @@ def outcome_of(
         values[ranking] = _figures(arrays, ranking, counts=counts, features=features)
         listed = coverage(arrays["tokens"], len(counts))
         shares[ranking] = {f"Coverage@{setting.decode.num_slots}": listed}
-    passes = float((arrays["filled_at"].max(axis=1) + 1).mean())
-    passes *= setting.decode.beam_width if "beam_width" in setting.decode.knobs else 1
-    passes *= 2 if setting.decode.guidance else 1
+    passes = _looks(setting.decode, arrays["changed"]) * setting.passes_at_a_look
     return Outcome(setting, part, rows, values, shares, arrays, passes, seconds)
+
+
+def _looks(config: DecodeConfig, changed: NDArray[np.bool_]) -> float:
+    """Return how often a list of a user is looked at, on average, from which steps changed something (B, T).
+
+    Only what has changed is looked at anew. A rule that revises looks at a full list too, while it has a step left.
+    """
+    followed = changed[:, : config.most_steps - 1] if config.row.revises else changed
+    looks = followed.sum(axis=1) + config.row.revises
+    return float(looks.mean()) * (config.beam_width if "beam_width" in config.knobs else 1)
 
 
 def _decoded_batches(
@@ -378,6 +392,7 @@ def told_of(
         "num_others": torch.from_numpy(num_allowed - last.candidates.shape[-1]).clamp(min=0),
         "future": torch.from_numpy(future),
         "entropy": decode_analysis.entropy_over_steps(trace).float().T,
+        "changed": torch.stack([(step.unmasked | step.remasked).any(dim=1) for step in trace.steps], dim=1),
         "duplicates": decode_analysis.duplicates(trace).sum(dim=0),
         "fate": where.fate,
         "truth_step": where.step,

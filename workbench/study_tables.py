@@ -59,7 +59,7 @@ def study_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
                 "way": outcome.setting.way,
                 "rule": outcome.setting.decode.rule if outcome.setting.decode else outcome.setting.way,
                 "ranked by": ranking if outcome.setting.decode else "",
-                "passes": outcome.passes + (_num_slots(outcome) if ranking == "rescored" else 0),
+                "passes": _passes(outcome, ranking),
                 "users/s": len(outcome.rows) / max(outcome.seconds, 1e-9),
             }
             for name in names:
@@ -274,6 +274,12 @@ def claims_in_words(table: pd.DataFrame, *, part: str, chosen_on: str, num_users
 
 def _num_slots(outcome: Outcome) -> int:
     return outcome.arrays["tokens"].shape[1] if outcome.arrays else 0
+
+
+def _passes(outcome: Outcome, ranking: str) -> float:
+    """Return the passes that a list in an order takes: ``rescored`` looks at it once more for each slot."""
+    more_looks = _num_slots(outcome) if ranking == "rescored" else 0
+    return outcome.passes + more_looks * outcome.setting.passes_at_a_look
 
 
 def _is_hit(outcome: Outcome) -> NDArray[np.bool_]:

@@ -28,6 +28,7 @@ def told(rows: list[int], *, tokens: list[list[int]], future: list[int], filled:
         "num_others": np.full(len(rows), 5),
         "future": np.array(future)[:, None],
         "entropy": np.ones((len(rows), np.max(filled) + 1)),
+        "changed": np.stack([np.isin(np.arange(np.max(filled) + 1), row) for row in filled]),
         "duplicates": np.zeros(len(rows)),
         "fate": np.array([0 if future[index] in tokens[index] else 1 for index in range(len(rows))]),
         "truth_step": np.zeros(len(rows), dtype=int),

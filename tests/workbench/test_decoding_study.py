@@ -10,12 +10,25 @@ import torch
 
 from diffsasrec.decode_config import RULES, DecodeConfig
 from diffsasrec.evaluation import evaluate
+from tests.diffsasrec.decode_cases import BY_HAND, decode_one, random_logits, table_logits
 from workbench import decoding_study
 from workbench.datasets.dataset import item_features
-from workbench.decoding_study import COSTS, STUDIES, Setting, decodings, growing, regrets, settings_of, study
+from workbench.decoding_study import (
+    COSTS,
+    STUDIES,
+    Setting,
+    decodings,
+    growing,
+    outcome_of,
+    regrets,
+    settings_of,
+    study,
+    told_of,
+)
 from workbench.experiments import run_experiment
 from workbench.open_runs import decode_user, open_run
 from workbench.recipes import recipe
+from workbench.study_tables import study_table
 
 PAIR = [
     DecodeConfig(rule="low_confidence", num_slots=3, num_steps=3),
@@ -85,6 +98,45 @@ def test_passes_are_steps_and_those_of_hypotheses_and_guidance(opened, outcomes)
     found = study(opened, settings, part="test", num_slots=3, max_users=5)
     assert [outcome.passes for outcome in found] == [6, 6]
     assert {len(outcome.rows) for outcome in found} == {5}
+
+
+def passes_told_and_made(logits_of, config: DecodeConfig) -> tuple[float, int]:
+    """Return the dearest order's passes in a table of one user's decode, and how often the model was asked."""
+    calls = []
+
+    def counted(tokens):
+        calls.append(len(tokens))
+        return logits_of(tokens)
+
+    trace = decode_one(counted, config)
+    told = {"row": np.array([0]), **told_of(trace, np.array([[1]]), num_allowed=np.array([6]))}
+    setting = Setting(system="m", way="diffusion", decode=config)
+    outcome = outcome_of(setting, "test", [told], seconds=1.0, counts=np.ones(6, dtype=np.int64))
+    return study_table([outcome])["passes"].max(), sum(calls)
+
+
+def test_a_last_look_under_guidance_takes_two_passes_a_slot():
+    config = DecodeConfig(rule="left_to_right", num_slots=4, guidance=1.5, rank_by="rescored")
+    assert passes_told_and_made(table_logits(BY_HAND), config) == (16, 16)
+
+
+def test_a_step_that_only_lowers_the_threshold_takes_no_pass():
+    """The .92 comes at once, .63 and .60 in the sixth step after, and the last step fills what is left."""
+    config = DecodeConfig(num_slots=4, decay=0.92, decay_is_a_step=True)
+    assert decode_one(table_logits(BY_HAND), config).num_steps == 20
+    assert passes_told_and_made(table_logits(BY_HAND), config) == (4, 4)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+@pytest.mark.parametrize("rank_by", ["confidence", "rescored"])
+@pytest.mark.parametrize("rule", [name for name in RULES if name != "beam"])
+def test_passes_are_as_many_as_the_model_is_asked_for(rule, rank_by, guidance):
+    for seed in range(5):
+        logits_of = random_logits(seed, num_items=6, num_slots=4, spread=3.0, shared=0.5)
+        told, made = passes_told_and_made(
+            logits_of, DecodeConfig(rule=rule, num_slots=4, rank_by=rank_by, guidance=guidance)
+        )
+        assert told == made
 
 
 def test_users_come_with_all_that_is_asked_of_them_where_the_model_is(opened, monkeypatch):
