@@ -90,6 +90,38 @@ def test_a_difference_is_the_mean_over_users_and_seeds(runs) -> None:
     assert np.isnan(table.loc["base", "difference"])
 
 
+def judged(*ranks: float) -> pd.DataFrame:
+    """Return the rows of users who have their target at these ranks."""
+    users = range(len(ranks))
+    return pd.DataFrame({"user_id": users, "target": users, "rank": ranks})
+
+
+def test_a_variant_that_finds_what_the_base_misses_is_better_and_the_other_way_round_worse() -> None:
+    nothing, everything = {0: judged(*[np.inf] * 20)}, {0: judged(*[1.0] * 20)}
+    for base, variant, verdict in ((nothing, everything, "better"), (everything, nothing, "worse")):
+        table = ablation.gain_table({"base": base, "a": variant}, base="base")
+        assert table["verdict"].tolist() == ["", verdict]
+
+
+def test_what_one_variant_would_show_two_may_leave_to_chance() -> None:
+    """The variant finds the item of nine users whom the base fails, and fails two of whom the base finds it."""
+    base = {0: judged(*[np.inf] * 9, 1.0, 1.0, *[np.inf] * 29)}
+    variant = {0: judged(*[1.0] * 9, *[np.inf] * 31)}
+    alone = ablation.gain_table({"base": base, "a": variant}, base="base", figure="HR@10")
+    assert alone["p corrected"].tolist()[1:] == [pytest.approx(0.037, abs=5e-4)]
+    assert alone["verdict"].tolist() == ["", "better"]
+    both = ablation.gain_table({"base": base, "a": variant, "b": variant}, base="base", figure="HR@10")
+    assert both["p corrected"].tolist()[1:] == [pytest.approx(0.074, abs=1e-3)] * 2
+    assert both["verdict"].tolist() == ["", "undecided", "undecided"]
+
+
+def test_seeds_spread_as_a_sample_of_seeds_does() -> None:
+    by_seed = {0: judged(1.0, *[np.inf] * 4), 1: judged(1.0, 1.0, *[np.inf] * 3)}
+    (row,) = ablation.gain_table({"base": by_seed}, base="base", figure="HR@10").to_dict("records")
+    assert row["HR@10"] == pytest.approx(0.3)
+    assert row["sd"] == pytest.approx(0.1414, abs=5e-5)  # .2 and .4: sqrt(2 * .1^2 / (2 - 1))
+
+
 def test_the_words_name_every_variant_under_its_verdict() -> None:
     table = pd.DataFrame(
         [
