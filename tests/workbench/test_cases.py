@@ -44,6 +44,11 @@ def test_models_disagree_where_one_has_the_item_first_and_the_other_nowhere():
     assert cases.find(both, "models disagree", most=1)["other rank"].tolist() == [math.inf]
 
 
+def test_models_disagree_as_much_whichever_of_them_has_the_item_earlier():
+    late, early = ROWS.assign(rank=[4.0, 1.0, 2.0, math.inf]), ROWS.assign(rank=[1.0, 4.0, 1.0, 1.0])
+    assert cases.disagreement(late, early)["disagreement"].tolist() == [0.75, 0.75, 0.5, 1.0]
+
+
 def test_runs_that_hold_out_other_items_have_nothing_to_disagree_about():
     with pytest.raises(ValueError, match="choose runs of one split"):
         cases.disagreement(ROWS, ROWS.assign(target=9))

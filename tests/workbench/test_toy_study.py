@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from diffsasrec.config import to_dict
+from diffsasrec.interactions import Interactions
 from diffsasrec.models import build_model
 from diffsasrec.splits import SplitConfig, make_split
 from diffsasrec.trace import DecodeStep, DecodeTrace
+from workbench import toy_study
 from workbench.datasets import open_dataset, oracle_for
 from workbench.recipes import recipe
 from workbench.toy_study import (
@@ -71,6 +74,23 @@ def test_the_process_itself_is_at_no_distance(toy):
     assert found[ONE_MASK].max() < 1e-6
     assert found[POPULARITY].min() > 0.1
     assert {len(each) for each in found.values()} == {40}
+
+
+def test_popularity_is_shared_out_among_the_items_not_seen(toy, monkeypatch):
+    """Each of four items was met once in training, and the process knows no other rule than to meet none twice."""
+
+    class Uniform:
+        def next_item_logits(self, history):
+            is_seen = torch.nn.functional.one_hot(history, 5).any(dim=1)[:, 1:]
+            return torch.where(is_seen, -torch.inf, (1 / (~is_seen).sum(dim=1, keepdim=True)).log())
+
+    walks = [(user, (user + step) % 4, 10 + step) for user in range(4) for step in range(3)]
+    interactions = Interactions.from_table(pd.DataFrame(walks, columns=["user_id", "item_id", "timestamp"]))
+    monkeypatch.setattr(toy_study, "oracle_for", lambda dataset: Uniform())
+    split = make_split(interactions, SplitConfig())
+    found = distances(Process(Uniform()), toy, split, part="validation", num_slots=1)
+    for each in found.values():
+        np.testing.assert_allclose(each, [0, 0, 0, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("own", [{}, {"transition_share": 0.9}, {"timestamps": True}])
