@@ -187,24 +187,29 @@ def impossible(
         if not -slack <= value <= 1 + slack
     ]
 
-    def require(small: str, large: str, k: int, factor: float, words: str) -> None:
-        """Add a sentence if factor * small@k > large@k beyond the slack."""
-        if (small, k) in known and (large, k) in known:
-            low, high = known[small, k], known[large, k]
+    def require(small: str, large: str, k: int, k2: int, factor: float, words: str) -> None:
+        """Add a sentence if factor * small@k > large@k2 beyond the slack."""
+        if (small, k) in known and (large, k2) in known:
+            low, high = known[small, k], known[large, k2]
             if factor * (low - slack) > high + slack:
-                broken.append(f"{words}: {small}@{k} = {low:g}, {large}@{k} = {high:g}")
+                broken.append(f"{words}: {small}@{k} = {low:g}, {large}@{k2} = {high:g}")
 
-    for k in sorted({k for _, k in known}):
-        require("MRR", "NDCG", k, 1, "MRR is above NDCG")
-        require("NDCG", "HR", k, 1, "NDCG is above HR")
-        require("MRR", "HR", k, 1, "MRR is above HR")
-        require("HR", "NDCG", k, 1 / math.log2(k + 1), f"NDCG is below HR / log2({k + 1})")
-        require("HR", "MRR", k, 1 / k, f"MRR is below HR / {k}")
+    for k, k2 in itertools.combinations_with_replacement(sorted({k for _, k in known}), 2):
+        for small, large, factor, words in (
+            ("MRR", "NDCG", 1, "MRR is above NDCG"),
+            ("NDCG", "HR", 1, "NDCG is above HR"),
+            ("MRR", "HR", 1, "MRR is above HR"),
+            ("HR", "NDCG", 1 / math.log2(k + 1), f"NDCG is below HR / log2({k + 1})"),
+            ("HR", "MRR", 1 / k, f"MRR is below HR / {k}"),
+        ):
+            # beyond K it follows from K and from growth, where one of the two is known
+            if k == k2 or not {(large, k), (small, k2)} & known.keys():
+                require(small, large, k, k2, factor, words)
     return broken + _broken_growth(known, slack, next_rank=1.0 if whole_ranks else 0.5)
 
 
 def _broken_growth(known: Mapping[tuple[str, int], float], slack: float, *, next_rank: float) -> list[str]:
-    """Return a sentence for each figure that falls with K, or whose NDCG grows out of step with its HR.
+    """Return a sentence for each figure that falls with K, or whose NDCG or MRR grows out of step with its HR.
 
     ``next_rank`` is the distance from K to the smallest rank beyond it.
     """
@@ -214,16 +219,19 @@ def _broken_growth(known: Mapping[tuple[str, int], float], slack: float, *, next
         for k1, k2 in itertools.combinations(lengths, 2):
             if known[name, k2] + slack < known[name, k1] - slack:
                 broken.append(f"{name}@{k2} = {known[name, k2]:g} is below {name}@{k1} = {known[name, k1]:g}")
-    lengths = sorted({k for name, k in known if name == "HR"} & {k for name, k in known if name == "NDCG"})
-    for k1, k2 in itertools.combinations(lengths, 2):
-        more_hits = known["HR", k2] - known["HR", k1]
-        more_gain = known["NDCG", k2] - known["NDCG", k1]
-        least = (more_hits - 2 * slack) / math.log2(k2 + 1)
-        most = (more_hits + 2 * slack) / math.log2(k1 + 1 + next_rank)
-        if not least - 2 * slack <= more_gain <= most + 2 * slack:
-            low, high = more_hits / math.log2(k2 + 1), more_hits / math.log2(k1 + 1 + next_rank)
-            broken.append(
-                f"NDCG grows by {more_gain:g} from {k1} to {k2} where HR grows by {more_hits:g}: "
-                f"it must lie between {low:.5f} and {high:.5f}"
-            )
+    for gain, worth in (("NDCG", lambda rank: 1 / math.log2(rank + 1)), ("MRR", lambda rank: 1 / rank)):
+        lengths = sorted({k for name, k in known if name == "HR"} & {k for name, k in known if name == gain})
+        for k1, k2 in itertools.combinations(lengths, 2):
+            more_hits = known["HR", k2] - known["HR", k1]
+            more_gain = known[gain, k2] - known[gain, k1]
+            low, high = worth(k2), worth(k1 + next_rank)  # of a hit at the last rank, and at the first
+            if not (
+                (more_hits - 2 * slack) * low - 2 * slack
+                <= more_gain
+                <= (more_hits + 2 * slack) * high + 2 * slack
+            ):
+                broken.append(
+                    f"{gain} grows by {more_gain:g} from {k1} to {k2} where HR grows by {more_hits:g}: "
+                    f"it must lie between {more_hits * low:.5f} and {more_hits * high:.5f}"
+                )
     return broken

@@ -17,6 +17,7 @@ from diffsasrec.metrics import impossible
 
 _FIGURE = re.compile(r"(HR|NDCG|MRR|COV|Coverage)@([1-9]\d*)", re.IGNORECASE)
 _SPELLINGS = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR", "cov": "COV", "coverage": "Coverage"}
+_LIKE_A_FIGURE = re.compile(r"@\s*\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?(\d*)|\.(\d+))([eE][+-]?\d{1,3})?", re.ASCII)
 _MOST_SHOWN = 60  # characters of a wrong cell
 
@@ -71,6 +72,13 @@ def read_figures(path: Path) -> list[Row]:
     return rows
 
 
+def unread_columns(path: Path) -> list[str]:
+    """Return the columns of a table that are named like figures, and that no bound here is known for."""
+    header, _ = _cells(path)
+    read = _figure_columns(header, path)
+    return [title for index, title in enumerate(header) if index not in read and _LIKE_A_FIGURE.search(title)]
+
+
 def verdicts(rows: list[Row], *, ranks_may_tie: bool = False) -> dict[str, str]:
     """Return for each row, by name, why it cannot be true; an empty text where it can be.
 
@@ -92,7 +100,7 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             table = [
                 (reader.line_num, [" ".join(cell.split()) for cell in cells])
                 for cells in reader
-                if any(cells)
+                if any(cell.strip() for cell in cells)
             ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name} cannot be read: it is no CSV file in UTF-8: {error}") from error

@@ -294,6 +294,15 @@ def test_a_true_row_is_possible() -> None:
         ({"MRR@5": 0.3, "MRR@10": 0.29}, ["MRR@5", "MRR@10"]),
         ({**TRUE_ROW, "NDCG@10": 0.1875 + 0.0722}, ["NDCG"]),  # grows by less than .25 / log2(11) = .07227
         ({**TRUE_ROW, "NDCG@10": 0.1875 + 0.0891}, ["NDCG"]),  # grows by more than .25 / log2(7) = .08905
+        # .1 more hits at ranks 6 to 10 are worth between .1 / 10 and .1 / 6 of MRR
+        ({"HR@5": 0.2, "HR@10": 0.3, "MRR@5": 0.1, "MRR@10": 0.1099}, ["MRR", "0.01000", "0.01667"]),
+        ({"HR@5": 0.2, "HR@10": 0.3, "MRR@5": 0.1, "MRR@10": 0.1167}, ["MRR", "0.01000", "0.01667"]),
+        # what holds at one K holds against a longer list as well
+        ({"NDCG@5": 0.3, "HR@10": 0.29}, ["NDCG@5", "HR@10"]),
+        ({"MRR@5": 0.3, "HR@10": 0.29}, ["MRR@5", "HR@10"]),
+        ({"MRR@5": 0.3, "NDCG@10": 0.29}, ["MRR@5", "NDCG@10"]),
+        ({"HR@5": 0.3, "NDCG@10": 0.116}, ["HR@5", "NDCG@10", "log2(6)"]),  # .3 / log2(6) = .11606
+        ({"HR@5": 0.3, "MRR@10": 0.0599}, ["HR@5", "MRR@10", "HR / 5"]),
         ({"HR@10": 1.01}, ["HR@10"]),
         ({"HR@10": 32.07}, ["HR@10"]),  # per cent, not a fraction
         ({"MRR@10": -0.01}, ["MRR@10"]),
@@ -393,3 +402,22 @@ def test_a_half_rank_just_beyond_k_breaks_the_bound_of_whole_ranks_only() -> Non
 @settings(max_examples=60, deadline=None)
 def test_a_figure_set_above_one_is_always_found(ranks, name, k) -> None:
     assert impossible({**figures_of(ranks), f"{name}@{k}": 1.001}) != []
+
+
+def test_a_figure_that_is_wrong_at_its_own_length_is_not_named_again_at_a_longer_one() -> None:
+    sentences = impossible({"HR@5": 0.2, "NDCG@5": 0.3, "HR@10": 0.25})
+    assert sentences == ["NDCG is above HR: NDCG@5 = 0.3, HR@5 = 0.2"]
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"HR@5": 0.2, "HR@10": 0.3, "MRR@5": 0.1, "MRR@10": 0.1101},
+        {"HR@5": 0.2, "HR@10": 0.3, "MRR@5": 0.1, "MRR@10": 0.1166},
+        {"HR@5": 0.3, "NDCG@10": 0.1161},
+        {"NDCG@5": 0.3, "HR@10": 0.3},
+        {"HR@10": 0.3, "NDCG@5": 0.01},  # of a shorter list nothing follows but that it is no more
+    ],
+)
+def test_a_row_that_can_be_true_across_two_lengths_is_left_alone(figures: dict[str, float]) -> None:
+    assert impossible(figures) == []

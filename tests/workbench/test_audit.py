@@ -219,3 +219,20 @@ def test_the_command_prints_a_line_per_impossible_row(
         cli.main()
     assert left.value.code == status
     assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize("other", ["Hit@10", "HR@10 (%)", "HR@0", "Recall @10"])
+def test_a_column_named_like_a_figure_that_is_not_checked_is_told(
+    tmp_path, capsys, monkeypatch, other
+) -> None:
+    path = table(tmp_path, f"system,{other},NDCG@10,seconds\na,0.1,0.5,3\n")
+    monkeypatch.setattr("sys.argv", ["workbench", "audit", str(path)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    printed = capsys.readouterr()
+    assert f"not checked: {other}: bounds are known of HR@K" in printed.err
+    assert "can be true (1 read)" in printed.out
+
+
+def test_a_line_of_blanks_is_no_row(tmp_path) -> None:
+    assert why(tmp_path, "system,HR@10\na,0.1\n  \nb,0.2\n") == {"a": "", "b": ""}
