@@ -111,6 +111,14 @@ class Constraints:
             if token in self.seen
         ]
 
+    def without_effect_in_words(self) -> str:
+        """Return one sentence about all of these, however many they are; nothing where there is none."""
+        each = self.without_effect()
+        if len(each) < 2:
+            return "".join(each)
+        names = ", ".join(self._name(token) for token in self.forbidden if token in self.seen)
+        return f"forbidding these {len(each)} items has no effect: they are in the history already: {names}"
+
     def pinned_tokens(self) -> torch.Tensor | None:
         """Return what the decoder takes: (1, K) long tokens, PAD where a slot is free; None without a pin."""
         if not self.pinned:
@@ -127,7 +135,8 @@ class Constraints:
         """Return these as what is laid down after a step of ``parent``, which is what ``earlier`` branches gave.
 
         Raises:
-            ValueError: the parent has no such step to go on from, or an item stands in a slot already.
+            ValueError: the parent has no such step to go on from, an item stands in a slot already, or a slot got
+                another one after the same step.
         """
         if after_step >= parent.num_steps:
             raise ValueError(
@@ -136,8 +145,10 @@ class Constraints:
             )
         held = parent.steps[after_step - 1].tokens
         for branch in earlier:  # what was laid down after the same step stands in the parent's next one alone
-            pins = branch.pins(held)
-            held = pins.where((pins != PAD_ID) & (branch.after_step == after_step), held)
+            if branch.after_step == after_step:
+                pins = branch.pins(held)
+                self._refuse_again(pins[0].tolist(), after_step)
+                held = pins.where(pins != PAD_ID, held)
         slot_of = {token: slot for slot, token in enumerate(held[0].tolist(), start=1)}
         for slot, token in self.pinned.items():
             if slot_of.get(token, slot) != slot:
@@ -155,6 +166,15 @@ class Constraints:
             "pinned": {str(slot): self.catalogue.item_id(token) for slot, token in self.pinned.items()},
             "forbidden_too": [self.catalogue.item_id(token) for token in self.forbidden],
         }
+
+    def _refuse_again(self, pins: Sequence[int], after_step: int) -> None:
+        """Refuse to pin a slot that has an item in ``pins``, by slot, of another branch after the same step."""
+        for slot, token in self.pinned.items():
+            if pins[slot - 1] != PAD_ID:
+                raise ValueError(
+                    f"slot {slot} is pinned twice after step {after_step}, to {self._name(pins[slot - 1])} and to "
+                    f"{self._name(token)}: give it one item, or pin it anew after a later step"
+                )
 
     def _stands(self, token: int, slot: int, after_step: int, parent: DecodeTrace) -> str:
         step = after_step

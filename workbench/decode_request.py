@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,9 +138,7 @@ class DecodeRequest:
         return {name: value for name, value in options.items() if value}
 
 
-def asked(
-    run: str, user: str, config: Decoding, constraints: Constraints, *, branches: Sequence[str] = ()
-) -> DecodeRequest:
+def asked(run: str, user: str, config: Decoding, constraints: Constraints) -> DecodeRequest:
     """Return what is asked where pins and forbidden items are checked already."""
     about = constraints.about()
     return DecodeRequest(
@@ -150,7 +147,6 @@ def asked(
         config=config,
         pins=tuple(f"{slot}={item}" for slot, item in about["pinned"].items()),
         forbidden=tuple(str(item) for item in about["forbidden_too"]),
-        branches=tuple(branches),
     )
 
 

@@ -65,6 +65,16 @@ def test_forbidding_what_could_not_come_anyhow_warns():
     assert laid_down({}, [10, "Alien"]).forbidden == (1,)
 
 
+def test_many_forbidden_items_without_effect_are_one_sentence():
+    none = laid_down(seen=frozenset({1, 2}))
+    assert none.forbid("casa").without_effect_in_words() == ""
+    one = none.forbid("brazil")
+    assert one.without_effect_in_words() == one.without_effect()[0]
+    assert one.forbid("alien").without_effect_in_words() == (
+        "forbidding these 2 items has no effect: they are in the history already: 'Brazil', 'Alien'"
+    )
+
+
 def test_pins_are_read_from_text():
     assert read_pins(["3=1193", " 1 = The Big = Sleep "]) == {3: "1193", 1: "The Big = Sleep"}
 
@@ -140,6 +150,16 @@ def test_what_is_laid_down_between_two_steps_becomes_a_branch():
 def test_a_branch_that_cannot_be_is_told_in_titles(pinned, forbidden, after_step, message):
     with pytest.raises(ValueError, match=message):
         laid_down(pinned, forbidden, seen=frozenset()).branch(after_step, decoded())
+
+
+def test_a_slot_takes_one_item_after_a_step_and_another_one_after_a_later_step():
+    first = laid_down({3: "dune"}, seen=frozenset()).branch(1, decoded())
+    then = Change(1, "casa", 3).added_to(laid_down(seen=frozenset()))
+    with pytest.raises(
+        ValueError, match="slot 3 is pinned twice after step 1, to 'Dune' and to 'Casablanca'"
+    ):
+        then.branch(1, decoded(), [first])
+    assert then.branch(2, decoded(), [first]).pinned.tolist() == [[0, 0, 3]]
 
 
 def test_what_an_earlier_branch_put_into_a_slot_after_the_same_step_stands_there():

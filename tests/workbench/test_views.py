@@ -913,6 +913,13 @@ def test_forbidding_what_could_not_come_is_said(opened, runs):
     assert laid_down(app) == {}
 
 
+def test_forbidding_much_that_could_not_come_is_said_once(opened, runs):
+    source = sources.RunSource(next(run for run in list_runs(runs) if "diffsasrec" in run.id))
+    seen = list(dict.fromkeys(str(source.item_id(int(token))) for token in source.person("7").tokens))[:3]
+    (said_once,) = opened(runs, user="7", num_slots="5", forbid=",".join(seen)).info
+    assert "forbidding these 3 items has no effect" in said_once.value
+
+
 def test_pins_outlive_knobs_that_contradict_each_other(opened, runs):
     ((item, _),) = unseen(runs, 1)
     app = opened(runs, user="7", num_slots="3", rule="low_confidence", num_steps="8", pin=f"1={item}")
@@ -1174,6 +1181,27 @@ def test_the_branches_before_one_that_cannot_be_are_decoded(opened, runs):
     app = opened(runs, user="7", num_slots="5", panel="Provenance", rule="low_confidence", branch=branches)
     assert "nothing is left to decode after step 90" in app.warning[0].value
     assert [left["change"] for left in decoding_of(app)["branches"]] == [f"1: pin 1={free}"]
+
+
+def test_a_branch_that_is_left_out_is_marked_and_the_parent_is_that_of_the_last_one_in_effect(opened, runs):
+    (first, _), (second, _) = unseen_and_unlisted(runs)[:2]
+    address = {"user": "7", "num_slots": "5", "panel": "Provenance", "rule": "low_confidence"}
+    app = opened(runs, branch=f"1: pin 3={first}, 1: pin 3={second}", **address)
+    (warning,) = app.warning
+    assert "slot 3 is pinned twice after step 1" in warning.value
+    assert [left["change"] for left in decoding_of(app)["branches"]] == [f"1: pin 3={first}"]
+    rows = [element.value for element in app.markdown if "after step **1**" in element.value]
+    assert [":material/error: left out" in words for words in rows] == [False, True]
+    app.button(key="to-parent").click().run()
+    assert app.text_input(key="branch").value == ""
+    assert "branches" not in decoding_of(app)
+
+
+def test_without_a_branch_in_effect_there_is_no_way_back_to_a_parent(opened, runs):
+    (free, _), *_ = unseen_and_unlisted(runs)
+    app = opened(runs, user="7", num_slots="5", branch=f"90: forbid {free}")
+    assert not [button for button in app.button if button.key == "to-parent"]
+    assert app.button(key="unbranch-0")
 
 
 def test_a_branch_leads_on_to_the_comparison_with_its_parent(opened, runs):

@@ -87,9 +87,9 @@ def _choose(found: Shelf, messages: DeltaGenerator) -> Case:
             num_slots = config.length
         finally:  # a widget that is not drawn would forget what it holds
             with place:
-                constraints, branches = pins.choose(source, person, num_slots=num_slots, messages=messages)
-    request = asked(run_id, user_id, config, constraints, branches=branches)
-    request, trace = pins.decoded(source, request, messages)
+                laid = pins.choose(source, person, num_slots=num_slots, messages=messages)
+    request = asked(run_id, user_id, config, laid.constraints)
+    request, trace = pins.decoded(source, request, laid, messages)
     return Case(source, person, trace, request)
 
 

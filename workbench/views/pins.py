@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -25,16 +26,32 @@ _MOST_FOUND = 8  # titles that a search shows
 _LONGEST = 80  # characters of a title
 
 
-def choose(
-    source: Source, person: Person, *, num_slots: int, messages: DeltaGenerator
-) -> tuple[Constraints, tuple[str, ...]]:
+class Row(NamedTuple):
+    """A branch in the sidebar, whose words are written anew where the decode leaves it out."""
+
+    branch: str
+    words: str
+    place: DeltaGenerator
+
+
+class LaidDown(NamedTuple):
+    """What a person lays down, as far as it can be told before decoding."""
+
+    constraints: Constraints
+    branches: tuple[Row, ...] = ()  # in the order of their steps
+    undo: DeltaGenerator | None = (
+        None  # where the way back to the parent stands, once it is known which that is
+    )
+
+
+def choose(source: Source, person: Person, *, num_slots: int, messages: DeltaGenerator) -> LaidDown:
     """Draw the control and return what is laid down, and the branches; what cannot be is said, and left out."""
     constraints = Constraints(source.catalogue, num_slots, frozenset(person.tokens.tolist()))
     is_used = any(st.session_state.get(key) or in_url(key) for key in _KEYS)
     if source.is_fixed:
         if is_used:
             messages.warning("The example is recorded: to pin or to forbid an item needs a run.")
-        return constraints, ()
+        return LaidDown(constraints)
     if not source.has_slots and any(st.session_state.get(key) or in_url(key) for key in ("pin", "branch")):
         messages.warning(
             "This model has no slots to pin items to: the pins and branches of the address have no effect."
@@ -55,26 +72,40 @@ def choose(
         branches = split_texts(_draw_branches()) if source.has_slots else []
         with laid_down:
             constraints = _lay_down(constraints, pins, forbidden, messages)
-            chain = _lay_down_branches(constraints, branches, messages)
+            rows = _lay_down_branches(constraints, branches, messages)
+            undo = st.container()
             if pins or forbidden or branches:
                 st.button("Clear all", key="clear-constraints", type="tertiary", on_click=_clear)
         with search:
             _find(source.catalogue, num_slots if source.has_slots else 0)
-    return constraints, chain
+    return LaidDown(constraints, rows, undo)
 
 
 def decoded(
-    source: Source, request: DecodeRequest, messages: DeltaGenerator
+    source: Source, request: DecodeRequest, laid: LaidDown, messages: DeltaGenerator
 ) -> tuple[DecodeRequest, DecodeTrace]:
-    """Return a decode with all of its branches that can be, and what asks for just these; say which are left out."""
-    made = dataclasses.replace(request, branches=())
-    trace = source.decode(made)
-    for branch in request.branches:
-        longer = dataclasses.replace(made, branches=(*made.branches, branch))
+    """Return a decode with all branches that can be, and what asks for just these; say and show which are left out.
+
+    ``request`` has no branch yet.
+    """
+    made, trace = request, source.decode(request)
+    for row in laid.branches:
+        longer = dataclasses.replace(made, branches=(*made.branches, row.branch))
         try:
             trace, made = source.decode(longer), longer
         except ValueError as error:
-            messages.warning(f"{plain(str(error))}. Decoded without the branch {plain(branch[:_LONGEST])}.")
+            left_out = f"Decoded without the branch {plain(row.branch[:_LONGEST])}."
+            messages.warning(f"{plain(str(error))}. {left_out}")
+            row.place.markdown(f":material/error: left out: {row.words}")
+    if made.branches and laid.undo is not None:
+        laid.undo.button(
+            "Back to the parent",
+            key="to-parent",
+            icon=":material/undo:",
+            help="Take the last branch back that is in effect: the decode that it left.",
+            on_click=_write,
+            args=("branch", made.branches[:-1]),
+        )
     return made, trace
 
 
@@ -111,7 +142,7 @@ def _lay_down(
             words = f":material/keep: **{slot}** {plain(title[:_LONGEST])}"
         except ValueError as error:
             messages.warning(f"{plain(str(error))}. Decoded without this pin.")
-        _row("pin", pins, place, words=words, undo="free this slot")
+        _row("pin", pins, place, undo="free this slot").markdown(words)
     for place, text in enumerate(forbidden):
         words = f":material/error: {plain(text[:_LONGEST])}"
         try:
@@ -120,50 +151,43 @@ def _lay_down(
             words = f":material/block: {plain(title[:_LONGEST])}"
         except ValueError as error:
             messages.warning(f"{plain(str(error))}. Decoded without forbidding it.")
-        _row("forbid", forbidden, place, words=words, undo="allow this item")
-    for words in constraints.without_effect():
-        messages.info(f"{plain(words)}.")
+        _row("forbid", forbidden, place, undo="allow this item").markdown(words)
+    if idle := constraints.without_effect_in_words():
+        messages.info(f"{plain(idle)}.")
     effective = tuple(token for token in constraints.forbidden if token not in constraints.seen)
     return dataclasses.replace(constraints, forbidden=effective)
 
 
 def _lay_down_branches(
     constraints: Constraints, texts: Sequence[str], messages: DeltaGenerator
-) -> tuple[str, ...]:
+) -> tuple[Row, ...]:
     """Return the branches that can be read, in order, each shown with a button that takes it back."""
-    chain = []
+    found: list[tuple[int, Row]] = []
     for place, text in enumerate(texts):
-        words = f":material/error: {plain(text[:_LONGEST])}"
+        drawn = _row("branch", texts, place, undo="go on without this")
+        drawn.markdown(f":material/error: {plain(text[:_LONGEST])}")
         try:
             (change,) = read_branches([text])
             then = change.added_to(dataclasses.replace(constraints, forbidden=()))
             (token,) = then.pinned.values() or then.forbidden
             what = f"slot **{change.slot}** holds" if change.slot else "without"
-            words = f":material/alt_route: after step **{change.after_step}**: {what} "
-            words += plain(constraints.catalogue.title(token)[:_LONGEST])
+            title = plain(constraints.catalogue.title(token)[:_LONGEST])
+            words = f"after step **{change.after_step}**: {what} {title}"
             if then.without_effect():
                 messages.info(f"{plain(then.without_effect()[0])}.")
+                drawn.markdown(f":material/error: left out: {words}")
             else:
-                chain.append(text)
+                drawn.markdown(f":material/alt_route: {words}")
+                found.append((change.after_step, Row(str(change), words, drawn)))
         except ValueError as error:
             messages.warning(f"{plain(str(error))}. Decoded without this branch.")
-        _row("branch", texts, place, words=words, undo="go on without this")
-    in_order = [str(change) for change in read_branches(chain)]
-    if in_order:
-        st.button(
-            "Back to the parent",
-            key="to-parent",
-            icon=":material/undo:",
-            help="Take the last branch back: the decode that it left.",
-            on_click=_write,
-            args=("branch", in_order[:-1]),
-        )
-    return tuple(in_order)
+    return tuple(row for _, row in sorted(found, key=lambda each: each[0]))
 
 
-def _row(key: str, texts: Sequence[str], place: int, *, words: str, undo: str) -> None:
+def _row(key: str, texts: Sequence[str], place: int, *, undo: str) -> DeltaGenerator:
+    """Draw a button that takes a text back, and return the place beside it for words."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
-        st.markdown(words, width="stretch")
+        words = st.empty()
         others = [text for index, text in enumerate(texts) if index != place]
         st.button(
             ":material/close:",
@@ -173,6 +197,7 @@ def _row(key: str, texts: Sequence[str], place: int, *, words: str, undo: str) -
             on_click=_write,
             args=(key, others),
         )
+    return words
 
 
 @st.fragment(key="find-item")
