@@ -21,6 +21,7 @@ import torch
 from diffsasrec.decode_config import RULES
 from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.trace_comparison import parting
+from workbench.figure_style import percent
 from workbench.slot_states import NOISE, STATE_GLYPHS, STATE_MEANINGS
 
 TitleOf = Callable[[int], str]
@@ -123,13 +124,13 @@ def _fate_in_words(trace: DecodeTrace, target: int, name: str, titles: TitleOf) 
         step, slot = _argmax(np.where(first_choice, probability, -1))
         return (
             f"The held-out item {name} was there and was thrown away: at step {step + 1} it was the first choice of "
-            f"slot {slot + 1} ({_percent(probability[step, slot])}), {_what_happened(trace, step, slot, titles)}"
+            f"slot {slot + 1} ({percent(probability[step, slot])}), {_what_happened(trace, step, slot, titles)}"
         )
     best = np.where(ranks > 0, ranks, np.iinfo(ranks.dtype).max)
     step, slot = _argmax(np.where(best == best.min(), probability, -1))
     return (
         f"The held-out item {name} was considered but never a first choice: at best it was number {ranks[step, slot]} "
-        f"of slot {slot + 1} at step {step + 1} ({_percent(probability[step, slot])}), "
+        f"of slot {slot + 1} at step {step + 1} ({percent(probability[step, slot])}), "
         f"{_what_happened(trace, step, slot, titles)}"
     )
 
@@ -156,7 +157,7 @@ def _taken(trace: DecodeTrace, target: int, name: str, ranks: np.ndarray) -> str
         return f"The held-out item {name} is in the list because it was pinned to slot {slot + 1}."
     if trace.forced_at is not None and int(trace.forced_at[0, slot]) != NOBODY:
         return f"The held-out item {name} is in the list because you put it into slot {slot + 1} after step {step}."
-    share = _percent(float(trace.steps[step].probability[0, slot]))
+    share = percent(float(trace.steps[step].probability[0, slot]))
     words = (
         f"The held-out item {name} is in the list, at place {items.index(target) + 1} of {len(items)}: "
         f"slot {slot + 1} took it at step {step + 1} with {share}"
@@ -172,7 +173,7 @@ def _what_happened(trace: DecodeTrace, step: int, slot: int, titles: TitleOf) ->
     """Say what the slot took in the end instead of the target it had in sight at ``step``."""
     filled = int(trace.filled_at[0, slot])
     token = int(trace.steps[filled].tokens[0, slot])
-    share = _percent(float(trace.steps[filled].probability[0, slot]))
+    share = percent(float(trace.steps[filled].probability[0, slot]))
     when = "but in that step" if filled == step else f"but at step {filled + 1}"
     return f"{when} the slot took {quoted(titles(token))} ({share})."
 
@@ -323,6 +324,11 @@ def score_in_digits(score: float, digits: int) -> str:
     return f"{score:.0f}" if score.is_integer() else f"{score:.{digits}f}"
 
 
+def share_of_a_place(share: float | None) -> str:
+    """Return what stands in a list as the model's probability of an item; None where a person put it there."""
+    return "pinned by you" if share is None else percent(share)
+
+
 def decoding_in_words(trace: DecodeTrace) -> str:
     """Return how a list came about: ``threshold_decay, 10 slots in 4 steps``, ``embedding diffusion, 32 steps``."""
     if trace.kind == "gaussian":
@@ -346,6 +352,7 @@ def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> s
     """Return the recommended list as an HTML table: what the page says without its script."""
     recommended = trace.recommendations()
     slots = trace.steps[-1].tokens[0].tolist()
+    pinned = trace.pinned_items(trace.num_steps - 1)
     rows = []
     for place, (token, share) in enumerate(
         zip(recommended.items[0].tolist(), recommended.scores[0].tolist(), strict=True), start=1
@@ -354,11 +361,11 @@ def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> s
             continue
         star = "★ " if token == target else ""
         slot = slots.index(token) if trace.kind == "masked" else 0
-        step = int(trace.filled_at[0, slot]) + 1 or "pinned"
+        step = int(trace.filled_at[0, slot]) + 1 or "start"
         cells = [
             place,
             f"{star}<bdi>{html.escape(_shorten(titles(token)))}</bdi>",
-            "" if step == "pinned" else _percent(share),
+            share_of_a_place(None if slot in pinned else share),
             *((slot + 1, step) if trace.kind == "masked" else ()),
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -379,12 +386,6 @@ def _probability_of(trace: DecodeTrace, target: int) -> np.ndarray:
 def _argmax(values: np.ndarray) -> tuple[int, int]:
     step, slot = np.unravel_index(int(values.argmax()), values.shape)
     return int(step), int(slot)
-
-
-def _percent(share: float) -> str:
-    return (
-        f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %" if share >= 0.0005 else "<0.1 %"
-    )
 
 
 def _shorten(text: str, length: int = _MAX_TITLE) -> str:

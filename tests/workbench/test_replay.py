@@ -317,6 +317,12 @@ def test_an_item_put_into_a_slot_on_the_way_is_pinned_from_then_on():
     assert "since step 2, not by the model" in after
 
 
+def test_a_list_says_of_what_a_person_put_into_it_no_probability():
+    shown = Page(replay_html(branched(1, pins=[0, 0, 3]), title)).shown
+    assert "Film 3pinned by you32" in shown  # in slot 3, at step 2
+    assert shown.count("pinned by you") == 1
+
+
 def test_a_score_that_is_a_place_has_no_decimals_on_the_board():
     trace = decoded("left_to_right")
     assert "<span>place from the right 6</span>" in board.slots(trace, 0, title, chosen=None, target=None)

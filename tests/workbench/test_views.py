@@ -558,6 +558,35 @@ def test_the_list_shows_place_probability_popularity_and_whether_it_was_seen(ope
     assert {row[names.index("already seen")] for row in rows} == {"no"}
 
 
+def rows_of_the_list(app: AppTest) -> list[dict[str, str]]:
+    """Return what the list shows, a row per place, by the heads of its columns."""
+    (body,) = [
+        part.proto.body for part in app.get("html") if "listed" in part.proto.body.split("</style>")[1]
+    ]
+    names = re.findall(r"<th>(.*?)</th>", body)
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr class.*?</tr>", body)]
+    return [dict(zip([name or "share" for name in names], row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("pin", [{"pin": "3=@free"}, {"branch": "1: pin 3=@free"}])
+def test_the_list_says_of_what_the_reader_pinned_no_probability(opened, runs, pin):
+    (free, _), *_ = unseen_and_unlisted(runs)
+    given = {key: text.replace("@free", free) for key, text in pin.items()}
+    app = opened(runs, user="7", rule="low_confidence", num_slots="5", panel="List", **given)
+    assert not [*app.warning, *app.error]
+    by_slot = {row["slot"]: row for row in rows_of_the_list(app)}
+    assert by_slot["3"]["share"] == "pinned by you"
+    assert by_slot["3"]["step"] == ("start" if "pin" in pin else "2")
+    assert "%" in by_slot["1"]["share"]
+    assert "What you pinned stands first" in texts(app)
+
+
+def test_a_list_of_one_item_is_said_to_have_no_order(opened, runs):
+    shown = texts(opened(runs, num_slots="1", panel="List"))
+    assert "The one item of the list. Popularity is" in shown
+    assert "Slot order" not in shown
+
+
 def test_the_provenance_names_checkpoint_data_and_parameters(opened, runs):
     app = opened(runs, panel="Provenance")
     rows = dict(app.dataframe[0].value.itertuples(index=False))

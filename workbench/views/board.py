@@ -14,7 +14,7 @@ from diffsasrec.trace import NOBODY, OPEN_STATES, SLOT_STATES, TAKING_STATES, De
 from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
 from workbench.figure_style import TARGET_GLYPH, TitleOf, percent
-from workbench.replay import board_style, legend_items, score_in_digits, score_name
+from workbench.replay import board_style, legend_items, score_in_digits, score_name, share_of_a_place
 from workbench.slot_states import NOISE, STATE_GLYPHS
 
 SHARED_GLYPH = "="  # of an item that two lists have
@@ -35,9 +35,9 @@ class ListedItem(NamedTuple):
     place: int
     title: str
     genres: str
-    share: float  # the model's probability
+    share: float | None  # the model's probability; None: the reader put it there
     slot: int
-    step: int | None  # None: pinned
+    step: int  # 0: before the first one
     popularity: int
     popularity_rank: int
     is_seen: bool
@@ -200,9 +200,8 @@ def listed(items: Sequence[ListedItem], *, has_slots: bool = True) -> str:
         star = f'<span class="star">{TARGET_GLYPH}</span> ' if item.is_target else ""
         title, genres = html.escape(_cut(item.title)), html.escape(_cut(item.genres))
         seen = "yes" if item.is_seen else "no"
-        width, share, step = f"{100 * item.share:.1f}%", percent(item.share), str(item.step)
-        if item.step is None:
-            width, share, step = "0", "", "pinned"
+        width, share = f"{100 * (item.share or 0):.1f}%", share_of_a_place(item.share)
+        step = item.step or "start"
         place = f'<td class="number">{item.slot}</td><td class="number">{step}</td>' if has_slots else ""
         rows.append(
             f'<tr class="{"is-target" if item.is_target else ""}"><td class="number">{item.place}</td>'

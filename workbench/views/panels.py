@@ -14,6 +14,11 @@ from workbench.views import board, code
 from workbench.views.case import Case
 from workbench.views.page import chart, choose_one, is_dark
 
+_ORDERS = {
+    "confidence": "confidence at commit",
+    "slot": "slot",
+    "rescored": "confidence in a last look",
+}
 PANELS = ("List", "Truth", "Matrix as a table", "History", "Provenance", "Code", "Export")
 
 
@@ -27,7 +32,7 @@ def _show_list(case: Case) -> None:
     trace, source, person = case.trace, case.source, case.person
     recommended = trace.recommendations()
     slots = trace.steps[-1].tokens[0].tolist()
-    seen = set(person.tokens.tolist())
+    pinned, seen = trace.pinned_items(trace.num_steps - 1), set(person.tokens.tolist())
     rows = []
     pairs = zip(recommended.items[0].tolist(), recommended.scores[0].tolist(), strict=True)
     for place, (token, share) in enumerate(pairs, start=1):
@@ -39,25 +44,31 @@ def _show_list(case: Case) -> None:
                 place=place,
                 title=source.title(token),
                 genres=source.genres(token),
-                share=share,
+                share=None if slot in pinned else share,
                 slot=slot + 1,
-                step=int(trace.filled_at[0, slot]) + 1 or None,
+                step=int(trace.filled_at[0, slot]) + 1,
                 popularity=source.popularity(token),
                 popularity_rank=1 + int((source.counts > source.popularity(token)).sum()),
                 is_seen=token in seen,
                 is_target=token == person.target,
             )
         )
-    order = {
-        "confidence": "confidence at commit",
-        "slot": "slot",
-        "rescored": "confidence in a last look",
-    }.get(trace.config.get("rank_by", ""), "probability")
-    st.caption(
-        f"The {len(rows)} items, ordered by {order}. {'Slot order is not rank. ' if source.has_slots else ''}"
-        "Popularity is how often an item occurs in training."
-    )
+    st.caption(f"{_order_in_words(case, len(rows))} Popularity is how often an item occurs in training.")
     st.html(board.style(board.listed(rows, has_slots=source.has_slots), dark=is_dark()))
+
+
+def _order_in_words(case: Case, num_items: int) -> str:
+    """Say what the listed items are ordered by; of a single one there is no order."""
+    if num_items == 1:
+        return "The one item of the list."
+    rank_by = case.trace.config.get("rank_by", "")
+    order = _ORDERS.get(rank_by, "probability")
+    words = f"The {num_items} items, ordered by {order}."
+    if case.source.has_slots and rank_by != "slot":
+        words += " Slot order is not rank."
+    if rank_by == "confidence" and case.trace.pinned_items(case.trace.num_steps - 1):
+        words += " What you pinned stands first: the model was not asked for it."
+    return words
 
 
 def _show_truth(case: Case) -> None:
