@@ -17,6 +17,7 @@ from diffsasrec.trace import SLOT_STATES, DecodeStep, DecodeTrace
 from diffsasrec.trace_comparison import parting
 from tests.diffsasrec.decode_cases import make_config, ragged, table_logits
 from workbench.replay import replay_html, truth_in_words
+from workbench.slot_states import STATE_GLYPHS
 from workbench.views import board
 
 NUM_ITEMS = 120
@@ -321,6 +322,18 @@ def test_a_list_says_of_what_a_person_put_into_it_no_probability():
     shown = Page(replay_html(branched(1, pins=[0, 0, 3]), title)).shown
     assert "Film 3pinned by you32" in shown  # in slot 3, at step 2
     assert shown.count("pinned by you") == 1
+
+
+def test_what_another_slot_holds_is_marked_among_the_candidates():
+    trace = by_hand(TWO_STEPS)
+    first, second = (board.candidates(trace, step, 1, title, target=None) for step in (0, 1))
+    assert '<td class="mark">→ slot 1</td>' in first
+    assert "slot 1" not in second  # whose candidates the other item is not among
+    taken = board.candidates(trace, 1, 0, title, target=None)
+    assert "■" not in taken.replace(f"{STATE_GLYPHS['kept']} taken", "")
+    again = dataclasses.replace(trace.steps[0], unmasked=torch.zeros(1, 2, dtype=torch.bool))
+    later = dataclasses.replace(trace, steps=(trace.steps[0], again))
+    assert '<td class="mark">in slot 1</td>' in board.candidates(later, 1, 1, title, target=None)
 
 
 def test_a_score_that_is_a_place_has_no_decimals_on_the_board():

@@ -134,6 +134,17 @@ function drawSlot(which, index) {
   parts.score.textContent = content.score_name ? `${content.score_name} ${digits(score, 2)}` : "";
 }
 
+/* Of each item that another slot holds, which one: the slot looked at could not take it. */
+function heldByOthers(content, at) {
+  const held = new Map();
+  content.steps[at - 1].forEach(([state, item], other) => {
+    const name = data.states[state];
+    if (other === slot || name === "masked" || name === "emptied") return;
+    held.set(item, `${name === "kept" ? "in" : "→"} slot ${other + 1}`);
+  });
+  return held;
+}
+
 function drawCandidates() {
   const box = byId("candidates");
   const content = boards[board];
@@ -163,6 +174,7 @@ function drawCandidates() {
     scores.append(pair);
   }
   const table = make("table", "candidates");
+  const elsewhere = heldByOthers(content, at);
   const isFilled = content.has_slots && (data.states[state] === "new" || data.states[state] === "kept");
   candidates.forEach(([candidate, probability], place) => {
     const row = make("tr", `${isFilled && candidate === item ? "taken " : ""}${candidate === data.target ? "is-target" : ""}`);
@@ -177,7 +189,7 @@ function drawCandidates() {
     meter.append(fill);
     bar.append(meter);
     row.append(make("td", "number", `${place + 1}`), name, bar, make("td", "number", percent(probability)),
-      make("td", "mark", isFilled && candidate === item ? "■ taken" : ""));
+      make("td", "mark", isFilled && candidate === item ? "■ taken" : elsewhere.get(candidate) ?? ""));
     table.append(row);
   });
   const among = content.has_slots ? "best candidates of this slot" : "nearest";

@@ -160,7 +160,8 @@ def candidates(
 ) -> str:
     """Return both confidences of a slot, side by side, and its best candidates as a table.
 
-    The target has a row of its own below the others where it stands further down.
+    The target has a row of its own below the others where it stands further down. What another slot holds is marked:
+    this one could not take it.
     """
     if slot in trace.pinned_items(step):
         return f'<p class="name">{STATE_GLYPHS["kept"]} Pinned: the model was not asked for this slot.</p>'
@@ -171,6 +172,7 @@ def candidates(
     tokens = at_step.candidates[0, slot].tolist()
     shares = at_step.candidate_probability[0, slot].tolist()
     top = max(shares[0], 1e-9)
+    elsewhere = _held_by_others(trace, step, slot)
     marked = [token for token in (target, taken) if token is not None]
     rows = []
     for place, (token, share) in enumerate(zip(tokens, shares, strict=True), start=1):
@@ -180,7 +182,7 @@ def candidates(
         kinds = ("taken " if token == taken else "") + ("is-target" if token == target else "")
         name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>"
         star = f'<span class="star">{TARGET_GLYPH}</span> ' if token == target else ""
-        mark = f"{STATE_GLYPHS[state]} taken" if token == taken else ""
+        mark = f"{STATE_GLYPHS[state]} taken" if token == taken else elsewhere.get(token, "")
         rows.append(
             f'<tr class="{kinds}"><td class="number">{place}</td><td class="item"><span>{star}{name}</span></td>'
             f'<td class="share"><div class="meter"><i style="width:{100 * share / top:.1f}%"></i></div></td>'
@@ -188,6 +190,17 @@ def candidates(
         )
     head = "<tr><th></th><th>candidate</th><th>model</th><th></th><th></th></tr>"
     return f'{_scores(trace, step, slot)}<table class="candidates">{head}{"".join(rows)}</table>'
+
+
+def _held_by_others(trace: DecodeTrace, step: int, slot: int) -> dict[int, str]:
+    """Return token -> the other slot that holds it after a step, with an arrow where it took it in that step."""
+    at_step = trace.steps[step]
+    held = zip(at_step.tokens[0].tolist(), at_step.unmasked[0].tolist(), strict=True)
+    return {
+        token: f"{'→' if is_new else 'in'} slot {other + 1}"
+        for other, (token, is_new) in enumerate(held)
+        if other != slot
+    }
 
 
 def listed(items: Sequence[ListedItem], *, has_slots: bool = True) -> str:
