@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffsasrec.decode_config import RULES
+from diffsasrec.decode_config import RULES, DecodeConfig
+from diffsasrec.sampling import SampleConfig
 from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.trace_comparison import parting
 from workbench.figure_style import percent
@@ -30,6 +31,8 @@ TARGET_MEANING = "the held-out item"
 _MAX_TITLE = 160  # characters of a title in the page
 _MAX_CELLS = 30_000  # candidates in the page, all steps and slots together: keeps it below a megabyte
 _MAX_HISTORY = 60
+_MAX_VALUE = 2000  # characters of what a trace says of itself
+_TOLD_ELSEWHERE = ("rule", "seed", "num_slots", "num_steps", "num_candidates")
 _POINTING = "; point at a slot, or move to it with <kbd>Tab</kbd>, for its candidates"
 
 
@@ -74,7 +77,10 @@ def replay_html(
     heading = html.escape(_shorten(title or "How the list came about"))
     page = string.Template(_asset("replay.html")).substitute(
         title=heading,
-        subtitle=html.escape(_subtitle(trace)),
+        subtitle="".join(
+            f"<p>{html.escape(f'{name}: ' * bool(name) + made_in_words(each))}</p>"
+            for name, each in zip(_names(traces), traces, strict=True)
+        ),
         style=_asset("board.css") + _asset("replay.css"),
         story=story,
         legend=legend_items() if trace.kind == "masked" else "",
@@ -84,6 +90,7 @@ def replay_html(
             f"{f'<h2>{name}</h2>' if name else ''}{_list_table(each, titles, target=target)}"
             for name, each in zip(_names(traces), traces, strict=True)
         ),
+        made=_made_table(traces),
         data=_script_json(data | {"dark": dark}),
         script=_asset("replay.js"),
         kind=("part" if is_part_of_a_page else "whole") + (" several compact" if beside else ""),
@@ -336,16 +343,74 @@ def decoding_in_words(trace: DecodeTrace) -> str:
     return f"{trace.config['rule']}, {trace.num_slots} slots in {trace.num_steps} steps"
 
 
-def _subtitle(trace: DecodeTrace) -> str:
+def made_in_words(trace: DecodeTrace) -> str:
+    """Say how a decode was made: what it is, every knob that is not as usual, what a person laid down, which run."""
+    seed = [f"seed {trace.config['seed']}"] if "seed" in trace.config else []
+    knobs = ", ".join([*seed, *_changed_knobs(trace)])
     if trace.kind == "gaussian":
-        return (
-            f"Embedding diffusion, {trace.num_steps} steps from noise to a sample, seed {trace.config['seed']}. Each "
-            "shows the items nearest to the estimate of the next item’s embedding."
+        words = [
+            f"Embedding diffusion, {trace.num_steps} steps from noise to a sample, {knobs}.",
+            "Each shows the items nearest to the estimate of the next item’s embedding.",
+        ]
+    else:
+        rule = trace.config.get("rule")
+        how = f"{rule.replace('_', ' ')}: {RULES[rule].summary}" if rule in RULES else trace.kind
+        slots, steps = (
+            f"{number} {what}{'s' * (number != 1)}"
+            for number, what in ((trace.num_slots, "slot"), (trace.num_steps, "step"))
         )
-    rule = trace.config.get("rule")
-    how = f"{rule.replace('_', ' ')}: {RULES[rule].summary}" if rule in RULES else trace.kind
-    seed = f", seed {trace.config['seed']}" if "seed" in trace.config else ""
-    return f"{trace.num_slots} slots, {trace.num_steps} steps{seed}. Rule {how}."
+        sizes = ", ".join([slots, steps, *filter(None, [knobs])])
+        words = [f"{sizes}. Rule {how}."]
+    by_hand = _laid_down(trace.about)
+    words += [f"By hand: {'; '.join(by_hand)}."] if by_hand else []
+    words += [f"Run {trace.about['run']}."] if "run" in trace.about else []
+    return " ".join(words)
+
+
+def _changed_knobs(trace: DecodeTrace) -> list[str]:
+    """Return the knobs that are not the default ones, beside those that are told anyhow or change nothing."""
+    usual = vars(SampleConfig() if trace.kind == "gaussian" else DecodeConfig())
+    return [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in trace.config.items()
+        if name not in _TOLD_ELSEWHERE and name in usual and value != usual[name]
+    ]
+
+
+def _laid_down(about: Mapping[str, Any]) -> list[str]:
+    """Return what a person pinned, forbade, edited and changed on the way, as a trace says it of itself: with ids."""
+    return [
+        *(f"slot {slot} pinned to item {item}" for slot, item in about.get("pinned", {}).items()),
+        *(f"item {item} forbidden" for item in about.get("forbidden_too", [])),
+        *(f"history edited, {edit}" for edit in about.get("edits", [])),
+        *(f"branch after step {branch['change']}" for branch in about.get("branches", [])),
+    ]
+
+
+def _made_table(traces: Sequence[DecodeTrace]) -> str:
+    """Return all that the traces say of how they were made as an HTML table, a column each."""
+    made = [{**trace.about, **trace.config} for trace in traces]
+    names = dict.fromkeys(name for each in made for name in each if name != "targets")  # which are tokens
+    rows = [
+        [name.replace("_", " "), *(_value_text(each[name]) if name in each else "" for each in made)]
+        for name in names
+    ]
+    head = f"<tr><th></th>{''.join(f'<th>{name}</th>' for name in _names(traces))}</tr>" * (len(traces) > 1)
+    cells = ("".join(f"<td>{html.escape(_shorten(cell, _MAX_VALUE))}</td>" for cell in row) for row in rows)
+    return f'<table class="candidates">{head}{"".join(f"<tr>{row}</tr>" for row in cells)}</table>'
+
+
+def _value_text(value: object) -> str:
+    """Return a JSON value for people: a text as it is, nothing for what is empty."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_value_text(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(_value_text(each) for each in value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _list_table(trace: DecodeTrace, titles: TitleOf, *, target: int | None) -> str:

@@ -315,7 +315,7 @@ def test_an_item_put_into_a_slot_on_the_way_is_pinned_from_then_on():
     assert page.data["boards"][0]["pinned"] == [[-1, 0], [-1, 0], [page.data["titles"].index(title(3)), 2]]
     before, after = (board.slots(trace, step, title, chosen=None, target=3) for step in (0, 1))
     assert "pinned" not in before
-    assert "since step 2, not by the model" in after
+    assert "by you, since step 2" in after
 
 
 def test_a_list_says_of_what_a_person_put_into_it_no_probability():
@@ -334,6 +334,38 @@ def test_what_another_slot_holds_is_marked_among_the_candidates():
     again = dataclasses.replace(trace.steps[0], unmasked=torch.zeros(1, 2, dtype=torch.bool))
     later = dataclasses.replace(trace, steps=(trace.steps[0], again))
     assert '<td class="mark">in slot 1</td>' in board.candidates(later, 1, 1, title, target=None)
+
+
+def test_a_page_says_how_its_decode_was_made_as_the_trace_has_it():
+    trace = branched(1, pins=[0, 0, 3])
+    about = {
+        "run": "toy-diffsasrec/abc",
+        "pinned": {"1": 1009},
+        "forbidden_too": ["<b>12"],
+        "edits": ["remove 1"],
+        "branches": [{"parent": "user-7-random-1", "change": "2: pin 3=1230"}],
+    }
+    config = trace.config | {"temperature": 0.7, "num_candidates": 20}
+    trace = dataclasses.replace(trace, about=about, config=config)
+    page = replay_html(trace, title)
+    header, made = Page(page.split("</header>")[0]).shown, Page(page.split("How it was made")[1]).shown
+    assert "3 slots, 2 steps, seed 0, temperature 0.7. Rule low confidence:" in header
+    assert (
+        "slot 1 pinned to item 1009; item <b>12 forbidden; history edited, remove 1; branch after" in header
+    )
+    assert "branch after step 2: pin 3=1230. Run toy-diffsasrec/abc." in header
+    for words in ("temperature0.7", "num candidates20", "pinned1: 1009", "change: 2: pin 3=1230", "rank by"):
+        assert words in made
+    assert "<b>12" not in page
+
+
+def test_a_page_of_two_decodes_says_how_each_was_made():
+    first, other = decoded("low_confidence"), decoded("left_to_right")
+    page = replay_html(first, title, beside={"left to right": other})
+    header, made = Page(page.split("</header>")[0]).shown, Page(page.split("How it was made")[1]).shown
+    assert "A: 6 slots" in header
+    assert "B: 6 slots" in header
+    assert "rulelow_confidenceleft_to_right" in made
 
 
 def test_a_score_that_is_a_place_has_no_decimals_on_the_board():

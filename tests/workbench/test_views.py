@@ -1131,7 +1131,7 @@ def test_a_slot_is_pinned_on_the_way_and_the_branch_says_so(opened, runs):
         app.slider(key="step").set_value(3).run()
         card = boards(app)[1].split("<li ")[3]
         assert html.escape(title) in card
-        assert "since step 3, not by the model" in card
+        assert "by you, since step 3" in card
     app.button(key="undo-branch").click().run()
     assert "A and B never part" in said(app)
 

@@ -112,7 +112,7 @@ function drawSlot(which, index) {
     starred(parts.name, item);
     parts.when.textContent = parts.share.textContent = "";
     parts.fill.style.width = "0";
-    parts.score.textContent = `${from ? `since step ${from}` : "from the start"}, not by the model`;
+    parts.score.textContent = `by you, ${from ? `since step ${from}` : "from the start"}`;
     return;
   }
   const [state, item, share, score] = at ? content.steps[at - 1][index] : [0, -1, null, null];

@@ -276,7 +276,7 @@ def _pinned_slot(trace: DecodeTrace, slot: int, title: str, *, mark: str, is_tar
         f'<li class="slot kept{mark}"><span class="head"><span><b>{slot + 1}</b> '
         f'<span class="glyph">{STATE_GLYPHS["kept"]}</span> pinned</span></span>'
         f'<span class="name">{star}<bdi>{html.escape(_cut(title))}</bdi></span>'
-        f'<span class="foot"><span>{when}, not by the model</span></span></li>'
+        f'<span class="foot"><span>by you, {when}</span></span></li>'
     )
 
 
