@@ -23,7 +23,7 @@ from diffsasrec.sampling import SampleConfig
 from diffsasrec.trace import NOBODY, PINNED, SLOT_STATES, TAKING_STATES, DecodeTrace
 from diffsasrec.trace_comparison import parting
 from workbench.figure_style import percent
-from workbench.slot_states import NOISE, STATE_GLYPHS, STATE_MEANINGS
+from workbench.slot_states import NOISE, SAMPLE_STATES, STATE_GLYPHS, STATE_MEANINGS
 
 TitleOf = Callable[[int], str]
 
@@ -226,7 +226,7 @@ def _page_data(
         "num_candidates": traces[0].steps[0].candidates.shape[-1],
         "states": list(SLOT_STATES),
         "glyphs": [STATE_GLYPHS[name] for name in SLOT_STATES],
-        "noise": [NOISE, STATE_GLYPHS[NOISE]],
+        "sample_states": SAMPLE_STATES,
         "boards": boards,
         "target": None if target is None else item_of[target],
     }

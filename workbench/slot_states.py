@@ -11,3 +11,9 @@ STATE_MEANINGS = {
     "emptied": "emptied again",
     "changed": "changed: another item than before",
 }
+SAMPLE_STATES = {  # of an embedding diffusion's nearest item, which has no legend
+    NOISE: "noise",
+    "new": "nearest item",
+    "kept": "nearest as before",
+    "changed": "nearest now",
+}

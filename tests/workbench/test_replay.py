@@ -230,7 +230,11 @@ def test_an_embedding_diffusion_says_when_the_truth_came_nearest():
     (only,) = page.data["boards"]
     assert (only["num_slots"], only["has_slots"], only["start"]) == (1, False, "noise")
     before = board.slots(gaussian, None, title, chosen=None, target=target)
-    assert "░</span> noise" in before
+    assert '<span class="head"><span>noise</span>' in before
+    after = board.slots(gaussian, 0, title, chosen=None, target=target)
+    assert '<span class="head"><span>nearest item</span>' in after
+    assert "●" not in after
+    assert page.data["sample_states"]["new"] == "nearest item"
     assert "masked" not in before
     assert "masked: still open" not in page.shown
 

@@ -78,12 +78,13 @@ function buildSlot(which, index) {
   const card = make("button", "slot masked");
   card.type = "button";
   const parts = {
-    card, glyph: make("span", "glyph"), state: make("span"), when: make("span"), name: make("span", "name"),
+    card, number: make("b", "", `${index + 1} `), glyph: make("span", "glyph"), state: make("span"),
+    when: make("span"), name: make("span", "name"),
     fill: make("i"), share: make("b"), score: make("span"), differs: make("span", "differs-glyph"),
   };
   const head = make("span", "head");
   const left = make("span");
-  left.append(make("b", "", `${index + 1} `), parts.differs, parts.glyph, " ", parts.state);
+  left.append(parts.number, parts.differs, parts.glyph, " ", parts.state);
   head.append(left, parts.when);
   const meter = make("span", "meter");
   meter.append(parts.fill);
@@ -116,11 +117,12 @@ function drawSlot(which, index) {
     return;
   }
   const [state, item, share, score] = at ? content.steps[at - 1][index] : [0, -1, null, null];
-  const [name, glyph] = at || content.has_slots ? [data.states[state], data.glyphs[state]] : data.noise;
+  const name = at || content.has_slots ? data.states[state] : "noise";
   parts.card.className = `slot ${name}${marks}`;
-  parts.glyph.textContent = glyph;
-  parts.state.textContent = name;
-  parts.when.textContent = name === "kept" ? `step ${content.filled_at[at - 1][index]}` : "";
+  parts.number.textContent = content.has_slots ? `${index + 1} ` : "";
+  parts.glyph.textContent = content.has_slots ? data.glyphs[state] : "";
+  parts.state.textContent = content.has_slots ? name : data.sample_states[name];
+  parts.when.textContent = name === "kept" && content.has_slots ? `step ${content.filled_at[at - 1][index]}` : "";
   if (share === null) {
     parts.name.textContent = "nothing predicted yet";
     parts.share.textContent = parts.score.textContent = "";

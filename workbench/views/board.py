@@ -15,7 +15,7 @@ from diffsasrec.vocabulary import PAD_ID
 from workbench.differences import DIFFERENT_GLYPH
 from workbench.figure_style import TARGET_GLYPH, TitleOf, percent
 from workbench.replay import board_style, legend_items, score_in_digits, score_name, share_of_a_place
-from workbench.slot_states import NOISE, STATE_GLYPHS
+from workbench.slot_states import NOISE, SAMPLE_STATES, STATE_GLYPHS
 
 SHARED_GLYPH = "="  # of an item that two lists have
 _MAX_TITLE = 300  # characters sent to the browser; a card shows two lines of them
@@ -261,9 +261,8 @@ def _scores(trace: DecodeTrace, step: int, slot: int) -> str:
 
 def _empty_slot(trace: DecodeTrace, slot: int, *, chosen: int | None) -> str:
     state = NOISE if trace.kind == "gaussian" else "masked"
-    glyph = f'<span class="glyph">{STATE_GLYPHS[state]}</span>'
     return (
-        f'<li class="slot {state}{_mark(slot, chosen)}"><span class="head"><span><b>{slot + 1}</b> {glyph} {state}'
+        f'<li class="slot {state}{_mark(slot, chosen)}"><span class="head"><span>{_head(trace, slot, state)}'
         '</span></span><span class="name">nothing predicted yet</span></li>'
     )
 
@@ -300,16 +299,23 @@ def _slot(
     star = f'<span class="star">{TARGET_GLYPH}</span> ' if token and token == target else ""
     name = f"<bdi>{html.escape(_cut(titles(token)))}</bdi>" if token else "no candidate left"
     leans = "leans to " if is_open else ""
-    when = _when_filled(trace, step, slot) if state == "kept" else ""
+    when = _when_filled(trace, step, slot) if state == "kept" and trace.kind == "masked" else ""
     score, value = score_name(trace), float(trace.steps[step].score[0, slot])
     sorted_by = f"{html.escape(score)} {score_in_digits(value, 2)}" if score else ""
     return (
-        f'<li class="slot {state}{mark}"><span class="head"><span><b>{slot + 1}</b> '
-        f'<span class="glyph">{STATE_GLYPHS[state]}</span> {state}</span><span>{when}</span></span>'
+        f'<li class="slot {state}{mark}"><span class="head"><span>{_head(trace, slot, state)}</span>'
+        f"<span>{when}</span></span>"
         f'<span class="name">{star}{leans}{name}</span>'
         f'<span class="meter"><i style="width:{100 * share:.1f}%"></i></span>'
         f'<span class="foot"><b>{percent(share)}</b><span>{sorted_by}</span></span></li>'
     )
+
+
+def _head(trace: DecodeTrace, slot: int, state: str) -> str:
+    """Return a card's number and state; of a sample, which has no slots, words that need no legend."""
+    if trace.kind == "gaussian":
+        return SAMPLE_STATES.get(state, state)
+    return f'<b>{slot + 1}</b> <span class="glyph">{STATE_GLYPHS[state]}</span> {state}'
 
 
 def _when_filled(trace: DecodeTrace, step: int, slot: int) -> str:
