@@ -91,6 +91,25 @@ def by_steps_used(outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def steps_in_words(table: pd.DataFrame) -> str:
+    """Say how ``by_steps_used`` is to be read: its points are other users each, so it shows no effect of steps."""
+    num_points = table.groupby("setting", sort=False).size()
+    fixed = [str(name) for name, count in num_points.items() if count == 1]
+    if len(fixed) == len(num_points):
+        return (
+            "All decodes of a rule took the same number of steps: one point, with nothing to compare it with."
+        )
+    words = (
+        "Not what more steps bring: each point is other users, and a rule takes more steps for those of whom the "
+        "model is less sure."
+    )
+    return (
+        f"{words} All took the same number of steps, so one point, with {', '.join(fixed)}."
+        if fixed
+        else words
+    )
+
+
 def order(outcome: Outcome) -> pd.DataFrame:
     """Return the share of users for whom a slot was filled at a place: a row per slot, a column per place, from 1."""
     place = outcome.arrays["place"]

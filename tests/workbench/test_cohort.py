@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -53,6 +54,15 @@ def test_users_come_in_the_order_of_their_rows_whatever_the_batches(outcome):
 def test_lists_with_the_next_item_are_counted_by_the_steps_they_took(outcome):
     table = cohort.by_steps_used({"a": outcome})
     assert table[["steps", "users", "hit"]].to_numpy().tolist() == [[1, 1, 1.0], [2, 3, 2 / 3]]
+
+
+def test_users_who_took_more_steps_are_said_to_be_other_users(outcome):
+    table = cohort.by_steps_used({"a": outcome})
+    assert "each point is other users" in cohort.steps_in_words(table)
+    assert "one point" not in cohort.steps_in_words(table)
+    fixed = table.iloc[:1].assign(setting="b")
+    assert cohort.steps_in_words(fixed).endswith("one point, with nothing to compare it with.")
+    assert cohort.steps_in_words(pd.concat([table, fixed])).endswith("one point, with b.")
 
 
 def test_the_order_of_filling_is_a_share_of_users_and_adds_up_to_one(outcome):

@@ -166,8 +166,9 @@ def _order(outcomes: Mapping[str, Outcome]) -> None:
 
 
 def _steps(outcomes: Mapping[str, Outcome]) -> None:
-    st.subheader("What do more steps bring?", anchor=False)
+    st.subheader("Are lists that took more steps better?", anchor=False)
     table = cohort.by_steps_used(outcomes)
+    st.caption(plain(cohort.steps_in_words(table)))
     shown = table[table["users"] >= _FEWEST]
     figure = over(shown if len(shown) else table, x="steps", y="hit", title="")
     figure.update_layout(height=_HEIGHT, title=None, legend_y=-0.3)
