@@ -113,7 +113,7 @@ def interval(rows: pd.DataFrame, name: str) -> dict | None:
         "symmetric": False,
         "array": rows[high] - rows[name],
         "arrayminus": rows[name] - rows[low],
-        "thickness": 1,
+        "thickness": 2,  # a thinner line is hardly seen on a dark page
     }
 
 

@@ -49,6 +49,7 @@ def _curves(histories: Mapping[str, pd.DataFrame], titles: Mapping[str, str], *,
             if quantity not in history:
                 continue
             known = history[[x, quantity]].dropna()
+            known = known.drop_duplicates(x, keep="last")  # a stage may end within an epoch
             figure.add_scatter(
                 row=1,
                 col=column,
@@ -63,16 +64,21 @@ def _curves(histories: Mapping[str, pd.DataFrame], titles: Mapping[str, str], *,
             )
     figure.update_xaxes(title=x)
     finish(figure, title=None, height=360)
-    return figure.update_layout(legend_y=-0.28)
+    # Below the words of the axis however many lines it takes: on a phone, the more runs, the lower the panels.
+    return figure.update_layout(legend={"yref": "container", "yanchor": "bottom", "y": 0})
 
 
 def runs_scatter(table: pd.DataFrame, *, x: str, y: str, group: str = "model") -> go.Figure:
     """Return one figure against another, a point with its interval per row.
 
-    ``table`` has columns ``name``, ``group``, the two figures and, where known, ``<figure> low`` and ``high``.
+    ``table`` has columns ``name``, ``group``, the two figures and, where known, ``<figure> low`` and ``high``; where
+    it has several of ``dataset``, groups are told apart by that as well.
     """
-    figure = go.Figure()
-    for index, (name, rows) in enumerate(table.dropna(subset=[x, y]).groupby(group, sort=True)):
+    figure, known = go.Figure(), table.dropna(subset=[x, y])
+    names = known[group].astype("str")
+    if "dataset" in known and known["dataset"].nunique() > 1:
+        names = names + " on " + known["dataset"].astype("str")
+    for index, (name, rows) in enumerate(known.groupby(names, sort=True)):
         figure.add_scatter(
             x=rows[x],
             y=rows[y],

@@ -22,6 +22,23 @@ def test_a_history_without_the_figure_still_shows_its_loss():
     assert [part.y[0] for part in training_curves({"one": history}).data] == [2.0]
 
 
+def test_a_stage_that_ends_within_an_epoch_leaves_one_point_there():
+    history = pd.DataFrame({"epoch": [1, 2, 2], "step": [5, 10, 12], "train_loss": [3.0, 2.0, 1.0]})
+    (loss,) = training_curves({"one": history}).data
+    assert (list(loss.x), list(loss.y)) == ([1, 2], [3.0, 1.0])
+    (loss,) = training_curves({"one": history}, x="step").data
+    assert list(loss.x) == [5, 10, 12]
+
+
+def test_runs_of_one_model_on_two_data_sets_differ_in_symbol_and_name():
+    table = pd.DataFrame({"name": ["a", "b"], "model": "m", "HR@10": [0.5, 0.4], "NDCG@10": [0.3, 0.2]})
+    (points,) = runs_scatter(table.assign(dataset="toy"), x="HR@10", y="NDCG@10").data
+    assert points.name == "m"
+    first, second = runs_scatter(table.assign(dataset=["toy", "ml-1m"]), x="HR@10", y="NDCG@10").data
+    assert {first.name, second.name} == {"m on toy", "m on ml-1m"}
+    assert first.marker.symbol != second.marker.symbol
+
+
 def test_losses_by_block_size_are_lines_and_the_ends_are_level():
     table = pd.DataFrame({"block_size": [1, 2, 12], "noised": [3.0, 3.5, 4.0], "clean": [2.0, 2.1, 2.2]})
     drawn = loss_by_block_size(table, ends={"sasrec": 1.9, "diffsasrec": 4.1}).data

@@ -30,6 +30,7 @@ from workbench.recipes import recipe
 from workbench.runs import BrokenRun, Run, list_runs
 from workbench.trace_figures import matrix_cells
 from workbench.views import board, example, matrix, page, people, sides, sources
+from workbench.views import runs as runs_page
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard.py"
 PAGES = ("", "compare", "runs", "learn")
@@ -615,6 +616,12 @@ def test_the_runs_page_shows_figures_with_intervals_and_all_results_of_one_run(o
 def test_the_runs_page_filters_by_model(opened, runs):
     table = opened(runs, "runs", part="validation", model="popularity").dataframe[0].value
     assert list(table["model"]) == ["popularity"]
+
+
+def test_runs_whose_curves_are_not_drawn_are_counted(opened, runs, monkeypatch):
+    assert "runs that have a history are drawn" not in texts(opened(runs, "runs"))
+    monkeypatch.setattr(runs_page, "_MOST_CURVES", 0)
+    assert "0 of 1 runs that have a history are drawn" in texts(opened(runs, "runs"))
 
 
 def test_the_oracle_stands_beside_a_run_on_the_toy_world(opened, runs):

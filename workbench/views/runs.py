@@ -126,6 +126,8 @@ def _show_curves(runs: dict[str, Run]) -> None:
     across = st.segmented_control(
         "Across", ["epoch", "step", "seconds"], default="epoch", required=True, key="curves-across"
     )
+    if len(chosen) < len(histories):
+        st.caption(f"{len(chosen)} of {len(histories)} runs that have a history are drawn.")
     if chosen:
         figure = training_curves({id_: histories[id_] for id_ in chosen}, x=across)
         chart(
