@@ -813,6 +813,23 @@ def test_a_number_of_the_address_is_taken_to_its_last_digit_or_refused(opened, r
     assert "num slots “3\\.5”, which is no whole number from 1 to 50" in app.warning[0].value
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"num_slots": "51"}, "num slots “51”, which does not lie between 1 and 50"),
+        ({"num_slots": "x"}, "num slots “x”, which is no whole number from 1 to 50"),
+        ({"threshold": "7"}, "threshold “7”, which does not lie between 0"),
+    ],
+)
+def test_a_number_out_of_range_is_not_called_no_number(opened, runs, address, words):
+    assert words in opened(runs, **address).warning[0].value.replace("\\", "")
+
+
+def test_a_draw_of_the_learn_page_is_a_whole_number(opened, tmp_path):
+    (warning,) = opened(tmp_path, "learn", draw="2.5").warning
+    assert "which is no whole number from 0 to 999" in warning.value
+
+
 def test_a_knob_of_the_address_that_the_rule_does_not_read_is_said_once(opened, runs):
     app = opened(runs, rule="low_confidence", threshold="0.5")
     assert "threshold in the address has no effect with the rule low\\_confidence" in app.warning[0].value

@@ -76,7 +76,7 @@ def _forward(source: ExampleSource, person: Person) -> None:
     tokens = person.tokens[-_NUM_ITEMS:].tolist()
     moments = person.timestamps[-_NUM_ITEMS:].tolist()
     check_address("t", limits=(0, 1))
-    check_address("draw", limits=(0, 999))
+    check_address("draw", limits=(0, 999), is_whole=True)
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     time = left.slider("time t", 0.0, 1.0, 0.4, 0.01, key="t", bind="query-params")
     right.number_input("draw", 0, 999, 0, key="draw", bind="query-params", help="Other random numbers.")

@@ -108,6 +108,10 @@ def check_address(
         low, high = limits
         number = "which is no whole number" if is_whole else "which is no number"
         there = f"{number} from {low} to {high}" if high is not None else number
+        if _lies_within(given, (None, None), is_whole):  # a number of the right kind
+            there = (
+                f"which is below {low}" if high is None else f"which does not lie between {low} and {high}"
+            )
     words = (
         f"The address asks for {key.replace('_', ' ')} “{plain(given[:60])}”, {there}: showing the default."
     )
