@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from diffsasrec.decode_analysis import FATES
 from diffsasrec.metrics import bootstrap_interval
 from workbench.decoding_study import Outcome
+from workbench.figure_style import share_text
 from workbench.study_tables import process_table, reliability_at, slots_table, steps_table
 
 AUTHORS_FIRST_SLOT = 0.263  # DiffSASRec's authors: users whose first slot is the most confident one
@@ -128,12 +129,12 @@ def in_words(table: pd.DataFrame) -> str:
     """Say what the first row of an overview tells: how often the first slot is the surest, and how sure is right."""
     first = table.iloc[0]
     words = (
-        f"Of {int(first['users']):,} users, {first['first slot surest']:.1%} have the first slot as the most "
-        f"confident one (the authors: {AUTHORS_FIRST_SLOT:.1%}); a decode takes {first['steps']:.1f} steps, and "
-        f"{first['hit']:.1%} of the lists hold the next item."
+        f"Of {int(first['users']):,} users, {share_text(first['first slot surest'])} have the first slot as the most "
+        f"confident one (the authors: {share_text(AUTHORS_FIRST_SLOT)}); a decode takes {first['steps']:.1f} steps, "
+        f"and {share_text(first['hit'])} of the lists hold the next item."
     )
     thrown = first["thrown away"]
-    return f"{words} For {thrown:.1%} it was some slot’s first choice and was thrown away."
+    return f"{words} For {share_text(thrown)} it was some slot’s first choice and was thrown away."
 
 
 def side_by_side(

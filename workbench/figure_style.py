@@ -72,6 +72,11 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %" if 0.0995 <= probability < 0.995 else f"{100 * probability:.1f} %"
 
 
+def share_text(share: float) -> str:
+    """Return a share of users, items or slots for people, with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
 def rank_text(rank: int) -> str:
     """Return a rank as a cell shows it: a star for the first place, nothing where there is none."""
     return "" if rank == 0 else TARGET_GLYPH if rank == 1 else str(rank)

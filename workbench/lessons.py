@@ -15,6 +15,7 @@ import torch
 
 from diffsasrec.masking import MASK_EPSILON, mask_probability
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from workbench.figure_style import percent
 
 LESSONS = ("Forward", "Backward", "Order is not rank", "Guess the next slot", "Demonstrations")
 
@@ -264,12 +265,12 @@ def verdict(trace: DecodeTrace, step: int, guess: int) -> tuple[bool, str]:
     at = trace.steps[step]
     filled = [slot + 1 for slot in at.unmasked[0].nonzero().flatten().tolist()]
     is_right = guess in filled
-    shares = ", ".join(f"slot {slot} ({float(at.probability[0, slot - 1]):.0%})" for slot in filled)
+    shares = ", ".join(f"slot {slot} ({percent(float(at.probability[0, slot - 1]))})" for slot in filled)
     if is_right:
         return True, f"Right: step {step + 1} fills {shares}."
     probability = at.probability[0].tolist()
     own, least = probability[guess - 1], min(probability[slot - 1] for slot in filled)
-    words = f"the model gives slot {guess} {'only ' if own < least else ''}{own:.0%}"
+    words = f"the model gives slot {guess} {'only ' if own < least else ''}{percent(own)}"
     if own > least:
         words += ", but this rule does not go by that alone"
     return False, f"Not yet: step {step + 1} fills {shares}; {words}."

@@ -26,6 +26,7 @@ from workbench.figure_style import (
     finish,
     interval,
     label,
+    share_text,
 )
 
 OTHER = "other"  # genres without a colour of their own
@@ -79,7 +80,7 @@ def groups(
     ``table`` has columns ``by``, ``users``, the value and its bounds; ``reference`` is a dashed line and its name.
     """
     figure = go.Figure()
-    form = ".1%" if is_share else ".4f"
+    form = ".1%" if is_share else ".4f"  # of what the pointer shows
     figure.add_scatter(
         x=table[value],
         y=[label(str(name), 60) for name in table[by]],
@@ -105,7 +106,7 @@ def groups(
             y=1,
             yref="paper",
             yanchor="bottom",
-            text=f"{label(name, 40)}: {place:{form}}",
+            text=f"{label(name, 40)}: {share_text(place) if is_share else f'{place:.4f}'}",
             showarrow=False,
             xanchor="right" if place > 0.5 * most else "left",
         )
@@ -253,7 +254,7 @@ def reconstructions(points: pd.DataFrame, shares: Sequence[float]) -> go.Figure:
     for axis, name, share in zip(
         (figure.update_xaxes, figure.update_yaxes), ("first", "second"), shares, strict=True
     ):
-        axis(title=f"{name} component, {share:.0%} of the items' variance", zeroline=False)
+        axis(title=f"{name} component, {share_text(share)} of the items' variance", zeroline=False)
     return finish(figure, title=None, height=430)
 
 

@@ -16,6 +16,7 @@ from diffsasrec.randomness import user_seeds
 from diffsasrec.sequences import evaluation_batches
 from diffsasrec.summary import head_items
 from diffsasrec.vocabulary import Vocabulary
+from workbench.figure_style import share_text
 from workbench.open_runs import OpenRun
 
 MOST_USERS = 500
@@ -117,7 +118,7 @@ def in_words(system: str, found: Reconstructions) -> str:
         f"{system}, {len(found.targets)} users: a reconstruction has a mean cosine of {told['cosine']:.2f} with its "
         f"target (head {told['cosine, head']:.2f}, tail {told['cosine, tail']:.2f}), and of "
         f"{told['cosine, others']:.2f} with the targets of others; reconstructions spread {told['spread']:.2f} times "
-        f"as far as targets; the plane holds {told['plane']:.0%} of the items' variance."
+        f"as far as targets; the plane holds {share_text(told['plane'])} of the items' variance."
     )
 
 

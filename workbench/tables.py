@@ -19,6 +19,7 @@ from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means, percentile_interval
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
+from workbench.figure_style import percent
 from workbench.run_files import RunError
 from workbench.runs import Run
 
@@ -324,7 +325,7 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
     if trace.kind == "gaussian":
         what = "the sample" if step + 1 == trace.num_steps else "the estimate"
         share = float(at.probability[0, 0])
-        return f"Step {step + 1}: “{titles(int(at.tokens[0, 0]))}” is nearest to {what} ({share:.1%})."
+        return f"Step {step + 1}: “{titles(int(at.tokens[0, 0]))}” is nearest to {what} ({percent(share)})."
     filled = at.unmasked[0].nonzero().flatten().tolist()
     num_emptied = int(at.remasked[0].sum())
     states = [SLOT_STATES[state] for state in trace.slot_states()[step, 0].tolist()]
@@ -337,7 +338,7 @@ def step_in_words(trace: DecodeTrace, step: int, titles: TitleOf) -> str:
     taken = [
         f"“{titles(forced[slot])}” was put into slot {slot + 1} by you"
         if slot in forced
-        else f"slot {slot + 1} took “{titles(int(at.tokens[0, slot]))}” ({float(at.probability[0, slot]):.1%})"
+        else f"slot {slot + 1} took “{titles(int(at.tokens[0, slot]))}” ({percent(float(at.probability[0, slot]))})"
         for slot in filled
     ]
     return f"Step {step + 1}: {', '.join(taken)}{again}; {left}."

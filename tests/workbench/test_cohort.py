@@ -77,9 +77,9 @@ def test_the_overview_counts_users_and_says_whose_first_slot_is_the_surest(outco
     assert table["first slot surest"].tolist() == [0.5, 0.5]
     assert table["hit"].tolist() == [0.75, 0.75]
     words = cohort.in_words(table)
-    assert "Of 4 users, 50.0% have the first slot" in words
-    assert "75.0% of the lists" in words
-    assert "For 25.0% it was some slot’s first choice and was thrown away" in words
+    assert "Of 4 users, 50.0 % have the first slot" in words
+    assert "75.0 % of the lists" in words
+    assert "For 25.0 % it was some slot’s first choice and was thrown away" in words
 
 
 def test_a_case_finder_hears_what_became_of_every_user(outcome):

@@ -71,10 +71,10 @@ def test_a_guess_is_open_where_there_is_something_to_look_at_and_two_slots_are_m
 
 
 def test_a_guess_is_judged_with_what_the_model_says(trace):
-    assert lessons.verdict(trace, 0, 3) == (True, "Right: step 1 fills slot 3 (70%).")
+    assert lessons.verdict(trace, 0, 3) == (True, "Right: step 1 fills slot 3 (70 %).")
     is_right, words = lessons.verdict(trace, 2, 2)
     assert not is_right
-    assert words == "Not yet: step 3 fills slot 1 (40%); the model gives slot 2 only 20%."
+    assert words == "Not yet: step 3 fills slot 1 (40 %); the model gives slot 2 only 20 %."
     surer = trace.steps[2].probability.clone()
     surer[0, 1] = 0.9
     steps = (*trace.steps[:2], dataclasses.replace(trace.steps[2], probability=surer))

@@ -133,4 +133,4 @@ def test_targets_are_open_and_reconstructions_filled_in_the_colour_of_their_targ
     markers = [trace.marker for trace in figure.data]
     assert [marker.symbol for marker in markers] == ["circle-open", "diamond-open", "circle", "diamond"]
     assert markers[0].color == markers[2].color != markers[1].color == markers[3].color
-    assert figure.layout.yaxis.title.text == "second component, 25% of the items' variance"
+    assert figure.layout.yaxis.title.text == "second component, 25.0 % of the items' variance"

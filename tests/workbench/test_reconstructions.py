@@ -48,8 +48,8 @@ def test_figures_by_hand() -> None:
     }
     assert in_words("diffurec", BY_HAND) == (
         "diffurec, 2 users: a reconstruction has a mean cosine of 0.85 with its target (head 0.71, tail 1.00), and of "
-        "-0.85 with the targets of others; reconstructions spread 1.80 times as far as targets; the plane holds 100% "
-        "of the items' variance."
+        "-0.85 with the targets of others; reconstructions spread 1.80 times as far as targets; the plane holds "
+        "100.0 % of the items' variance."
     )
 
 

@@ -114,6 +114,7 @@ def _tell_decode(
     trace: DecodeTrace, heading: str, document: dict[str, Any], titles: Callable[[int], str]
 ) -> None:
     """Print a decode step by step, its list, and what became of the held-out item."""
+    from workbench.figure_style import percent
     from workbench.replay import truth_in_words
     from workbench.tables import step_in_words
 
@@ -128,7 +129,7 @@ def _tell_decode(
         print(step_in_words(trace, step, titles))
     for entry in document["recommendations"]:
         mark = "  <- the held-out item" if entry["is_target"] else ""
-        share = "pinned" if entry["is_pinned"] else f"{entry['confidence']:.1%}"
+        share = "pinned" if entry["is_pinned"] else percent(entry["confidence"])
         print(f"{entry['rank']:>3}  {share:>6}  {entry['title']}{mark}")
     target = trace.about["targets"][0]
     print(truth_in_words(trace, target, titles) if target else "Nothing was held out for this user.")

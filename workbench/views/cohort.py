@@ -12,6 +12,7 @@ from diffsasrec.decode_config import RULES
 from workbench import cohort
 from workbench.decoding_figures import in_words, over
 from workbench.decoding_study import Outcome
+from workbench.figure_style import share_text
 from workbench.population_figures import filling_order, groups
 from workbench.run_figures import reliability_curve
 from workbench.views.page import (
@@ -158,7 +159,7 @@ def _order(outcomes: Mapping[str, Outcome]) -> None:
     shares = cohort.order(outcomes[name])
     figure = filling_order(shares, dark=is_dark()).update_layout(height=_HEIGHT)
     first = shares[1].idxmax()
-    words = f"slot {first} is the first one most often, for {shares[1].max():.0%} of the users"
+    words = f"slot {first} is the first one most often, for {share_text(shares[1].max())} of the users"
     chart(figure, key="order", alt=f"How often each slot is filled at each place, {name}: {words}")
     as_table(
         shares.reset_index().rename(columns=str), key="order-table", alt="share of users by slot and place"
@@ -201,7 +202,9 @@ def _first_slot(table: pd.DataFrame) -> None:
         is_share=True,
     )
     figure.update_xaxes(title="share of users")
-    alt = "; ".join(f"{row['setting']}: {row['first slot surest']:.1%}" for _, row in table.iterrows())
+    alt = "; ".join(
+        f"{row['setting']}: {share_text(row['first slot surest'])}" for _, row in table.iterrows()
+    )
     chart(
         figure, key="first-slot", alt=f"Share of users with the first slot as the most confident one. {alt}"
     )

@@ -11,6 +11,7 @@ from workbench import data_summary
 from workbench.datasets import Dataset, open_dataset
 from workbench.datasets.prepared import list_prepared
 from workbench.decoding_figures import in_words
+from workbench.figure_style import share_text
 from workbench.paths import cache_dir
 from workbench.population_figures import bars, long_tail, split_over_time
 from workbench.views.page import (
@@ -110,9 +111,9 @@ def _popularity(seen: Interactions) -> None:
     chart(
         long_tail(table),
         key="popularity",
-        alt=f"Occurrences of items by place. The most popular 20 % have {share:.0%} of all interactions",
+        alt=f"Occurrences of items by place. The most popular 20 % have {share_text(share)} of all interactions",
     )
-    st.caption(f"The most popular 20 % of the items have {share:.0%} of all interactions.")
+    st.caption(f"The most popular 20 % of the items have {share_text(share)} of all interactions.")
     as_table(table, key="popularity-table", alt="occurrences by place")
 
 

@@ -18,6 +18,7 @@ from diffsasrec.vocabulary import Vocabulary
 from workbench import item_map, population_figures
 from workbench.datasets import Dataset, open_dataset
 from workbench.datasets.catalogue import Catalogue
+from workbench.figure_style import share_text
 from workbench.runs import Run
 from workbench.views.page import (
     as_table,
@@ -154,7 +155,9 @@ def _show(items: _Items) -> None:
             if len(points) < num_items
             else "all items"
         )
-        st.markdown(f"**Map**: {drawn}. Two directions have {sum(items.shares):.0%} of the variance (PCA).")
+        st.markdown(
+            f"**Map**: {drawn}. Two directions have {share_text(sum(items.shares))} of the variance (PCA)."
+        )
         chart(
             figure,
             key="item-map",
