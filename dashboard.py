@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from workbench.views import cases, cohort, compare, data, decode, embeddings, learn, runs, slices
+from workbench.views import address, cases, cohort, compare, data, decode, embeddings, learn, runs, slices
 
 # A file: an icon by name would come from the network.
 ICON = Path(__file__).parent / "workbench" / "assets" / "icon.svg"
@@ -27,3 +27,4 @@ st.set_page_config(
     page_title="Reverse diffusion, step by step", page_icon=ICON, layout="wide", initial_sidebar_state=310
 )
 st.navigation(PAGES, position="top").run()
+address.show()

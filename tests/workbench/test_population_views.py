@@ -235,6 +235,17 @@ def test_the_chosen_row_of_a_table_leads_on_in_the_same_tab(opened, runs):
     assert not chosen.external
 
 
+def test_an_address_names_the_run_although_it_is_the_newest(opened, runs):
+    for url_path, key in (("cases", "run"), ("slices", "run"), ("embeddings", "run"), ("cohort", "runs")):
+        assert run_id(runs) in opened(runs, url_path).query_params[key]
+    assert opened(runs, "cohort", runs="example").query_params["runs"] == ["example"]
+
+
+def test_slices_of_the_validation_lead_to_cases_of_it(opened, runs):
+    app = opened(runs, "slices", run=run_id(runs), part="validation")
+    assert app.dataframe[0].value["cases"].str.contains("part=validation").all()
+
+
 def test_cases_that_need_decodes_decode_a_sample(opened, runs):
     app = opened(runs, "cases", run=run_id(runs), case="first slot not surest")
     assert (app.dataframe[0].value["surest slot"] > 1).all()
@@ -401,4 +412,8 @@ def test_a_guess_is_judged_and_the_next_one_is_asked(opened, tmp_path):
 
 def test_the_demonstrations_have_a_link_for_every_minute(opened, tmp_path):
     app = opened(tmp_path, "learn", lesson="Demonstrations")
-    assert len(app.get("page_link")) == 15 + 3
+    lessons_ = [button for button in app.button if str(button.key).startswith("stop-")]
+    assert len(app.get("page_link")) + len(lessons_) == 15 + 3
+    lessons_[0].click().run()
+    assert app.query_params["lesson"] == ["Order is not rank"]
+    assert "slots stand at their own place" in texts(app)

@@ -25,6 +25,7 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
+from workbench.views.people import select_run
 from workbench.views.samples import grow
 from workbench.views.sources import EXAMPLE, Shelf, shelf
 
@@ -103,8 +104,7 @@ def _of_two(judged: Judged, found: Shelf) -> pd.DataFrame | None:
     if not others or judged.run_id == EXAMPLE:
         st.info("Models disagree where there are two: this needs two judged runs of the same data.")
         return None
-    check_address("other", others)
-    other = st.selectbox("The other run", others, key="other", bind="query-params", width=380)
+    other = select_run(found, others, key="other", words="The other run", width=380)
     try:
         run = {**found.steppable, **found.other}[other]
         part = judged.rows["part"].iloc[0]

@@ -15,6 +15,7 @@ from workbench.decoding_study import Outcome
 from workbench.figure_style import share_text
 from workbench.population_figures import filling_order, groups
 from workbench.run_figures import reliability_curve
+from workbench.views import address
 from workbench.views.page import (
     as_table,
     chart,
@@ -67,13 +68,12 @@ def page() -> None:
 def _choose(found: Shelf) -> dict[str, cohort.Sample]:
     """Draw the choice and return a sample per run and rule, under the name that charts give it."""
     options = [*found.steppable, EXAMPLE]
-    check_runs(found, "runs", options)
+    check_runs(found, "runs", options, several=True)
     check_addresses("rules", RULES)
     check_address("users", [str(number) for number in cohort.NUM_USERS])
+    address.name_first("runs", options, several=True)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        runs = st.multiselect(
-            "Runs", options, default=options[:1], key="runs", bind="query-params", max_selections=3, width=420
-        )
+        runs = st.multiselect("Runs", options, key="runs", bind="query-params", max_selections=3, width=420)
         rules = st.multiselect(
             "Rules",
             list(RULES),

@@ -31,7 +31,7 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
-from workbench.views.people import check_runs
+from workbench.views.people import select_run
 from workbench.views.sources import opened_run, shelf, stamp
 
 _NO_MODEL = "the toy data alone, without a model"
@@ -66,8 +66,7 @@ def page() -> None:
     if not runs:
         say_no_runs(found.folder)
     options = [*runs, _NO_MODEL]
-    check_runs(found, "run", options, lacks="has no embeddings of items")
-    run_id = st.selectbox("Run", options, key="run", bind="query-params", filter_mode="contains", width=420)
+    run_id = select_run(found, options, lacks="has no embeddings of items", width=420)
     try:
         items = (
             _without_model() if run_id == _NO_MODEL else _of_run(run_id, stamp(runs[run_id]), runs[run_id])

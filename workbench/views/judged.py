@@ -17,7 +17,7 @@ from workbench.run_files import RunError
 from workbench.runs import Run
 from workbench.tables import of_one_kind
 from workbench.views.page import check_address, plain
-from workbench.views.people import check_runs
+from workbench.views.people import select_run
 from workbench.views.sources import EXAMPLE, Shelf, Source, holds_out_the_same
 
 NAMES = ("run", "list", "part")  # in the address
@@ -33,6 +33,7 @@ class Judged:
 
     run_id: str
     way: str
+    part: str
     rows: pd.DataFrame  # of per_user
     source: Source | None  # None: no run of these data can be stepped through
     source_id: str
@@ -48,15 +49,12 @@ def choose(found: Shelf) -> Judged | None:
     """Draw the choice and return what it names; say so and return None when nothing was judged so."""
     runs = {**found.steppable, **found.other}
     options = [*runs, EXAMPLE]
-    check_runs(found, "run", options)
     messages = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        run_id = st.selectbox(
-            "Run", options, key="run", bind="query-params", filter_mode="contains", width=380
-        )
+        run_id = select_run(found, options, messages, width=380)
         if run_id == EXAMPLE:
             source = found.source(EXAMPLE)
-            return Judged(EXAMPLE, "diffusion", _example_rows(source), source, EXAMPLE)
+            return Judged(EXAMPLE, "diffusion", "test", _example_rows(source), source, EXAMPLE)
         check_address("list", WAYS, messages=messages)
         way = st.selectbox("List from", list(WAYS), key="list", bind="query-params", width=160)
         check_address("part", ("test", "validation"), messages=messages)
@@ -77,7 +75,7 @@ def choose(found: Shelf) -> Judged | None:
     except (ValueError, FileNotFoundError) as error:
         st.error(f"Titles cannot be shown: {plain(str(error))}")
         source = None
-    return Judged(run_id, way, rows, source, source_id)
+    return Judged(run_id, way, part, rows, source, source_id)
 
 
 def _who_shows(run: Run, found: Shelf) -> str:

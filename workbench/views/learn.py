@@ -227,7 +227,22 @@ def _show_demonstrations(source: ExampleSource) -> None:
             st.caption(each.question)
             for number, stop in enumerate(each.stops, start=1):
                 st.markdown(f"**{number}.** {stop.words}")
-                link(stop.page, stop.label, "arrow_forward", **stop.address)
+                if stop.page == "learn":
+                    st.button(
+                        stop.label,
+                        key=f"stop-{stop.label}",
+                        type="tertiary",
+                        icon=":material/arrow_forward:",
+                        on_click=_go_to_lesson,
+                        args=(stop.address["lesson"],),
+                    )
+                else:
+                    link(stop.page, stop.label, "arrow_forward", **stop.address)
+
+
+def _go_to_lesson(name: str) -> None:
+    """Open another lesson: a link to the page that is shown leaves what its widgets hold."""
+    st.session_state["lesson"] = name
 
 
 _DRAW: dict[str, Callable[[ExampleSource], None]] = dict(

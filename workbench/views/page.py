@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from diffsasrec.config import nearest
 from workbench.runs import BrokenRun
+from workbench.views import address
 
 CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
 
@@ -25,13 +26,15 @@ _STYLE = """
 .stMainBlockContainer h3 { font-size: 1rem; padding: .45rem 0 .5rem; }
 [class*="st-key-icon-button-"] [data-testid="stMarkdownContainer"] { position: absolute; width: 1px; height: 1px;
   overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+:is(.st-key-run, .st-key-run_a, .st-key-other) [aria-label="Clear value"] { display: none; }
 @media (max-width: 640px) { .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; } }
 </style>
 """
 
 
 def frame() -> None:
-    """Give the page the width and the margins that all pages have; where it goes on, repeat what it said."""
+    """Follow the address, give the page its width and margins, and repeat what it said where it goes on."""
+    address.follow()
     st.html(_STYLE)
     if st.session_state.pop(_GOES_ON, False):
         for words in st.session_state.get(_SAID, []):
@@ -120,6 +123,8 @@ def check_address(
 
 def say_what_is_unknown(known: Iterable[str], messages: DeltaGenerator | None = None) -> None:
     """Say which names of the address the page does not know: what they ask for has no effect."""
+    if not address.was_typed():
+        return
     names = [*known]
     for given in st.query_params:
         if given not in names and given not in _STREAMLITS_OWN:
@@ -177,7 +182,8 @@ def check_position(key: str, last: int, *, first: int = 0, is_listed: bool = Fal
 
 
 def keep(keys: Iterable[str]) -> None:
-    """Hold what widgets hold that are not drawn this time: Streamlit would forget it."""
+    """Hold what widgets hold that are not drawn this time, and the address: Streamlit would forget both."""
+    address.hold()
     for key in keys:
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]
@@ -262,11 +268,11 @@ def go_on(*links: tuple[str, str, str]) -> None:
             link(path, words, icon)
 
 
-def link(path: str, words: str, icon: str, **address: str) -> None:
+def link(path: str, words: str, icon: str, **query: str) -> None:
     """Link to a page of the dashboard by its path, "" for the first one."""
     # A page is known by its path alone: what draws it stands in dashboard.py, which no page can import.
     place = st.Page(frame, url_path=path, default=not path)
-    st.page_link(place, label=words, icon=f":material/{icon}:", query_params=address or None)
+    st.page_link(place, label=words, icon=f":material/{icon}:", query_params=query or None)
 
 
 def list_broken(broken: Iterable[BrokenRun]) -> None:

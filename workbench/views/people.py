@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from typing import Any
 
 import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from workbench.views import address
 from workbench.views.page import check_address, icon_button, keep, plain, warn_of_address
 from workbench.views.sources import EXAMPLE, NO_STEPS, Shelf, Source
 
@@ -18,21 +20,36 @@ _WALK_SEED = 20_260_101  # of the random users: everybody who presses the button
 
 
 def choose_run(found: Shelf, messages: DeltaGenerator, *, key: str = "run") -> str:
-    """Return the id of the run that the reader chose, or the example's; ``key`` is its name in the address.
-
-    A page that another one links to needs names of its own: Streamlit clears those of the page that is left.
-    """
+    """Return the id of the run that the reader chose, or the example's; ``key`` is its name in the address."""
     options = [*found.steppable, EXAMPLE]
     held = st.session_state.get(key)
-    if held is not None and held not in options:
+    if held is not None and held not in options and not address.moves():
         options.append(held)  # it was there a moment ago: opening it says what became of it
-    check_runs(found, key, options, messages)
-    run_id = st.selectbox("Run", options, key=key, bind="query-params", filter_mode="contains")
+    run_id = select_run(found, options, messages, key=key)
     if found.other:
         st.caption(
             f"{len(found.other)} more under Runs: they have no steps to go through, or no weights yet."
         )
     return run_id
+
+
+def select_run(
+    found: Shelf,
+    options: list[str],
+    messages: DeltaGenerator | None = None,
+    *,
+    key: str = "run",
+    words: str = "Run",
+    lacks: str = NO_STEPS,
+    **how: Any,
+) -> str:
+    """Draw the choice of one of the runs that a page offers, the newest first, and return it: the address names it."""
+    check_runs(found, key, options, messages, lacks=lacks)
+    address.name_first(key, options)
+    chosen = st.selectbox(
+        words, options, index=None, key=key, bind="query-params", filter_mode="contains", **how
+    )
+    return options[0] if chosen is None else chosen
 
 
 def source_of(found: Shelf, run_id: str, *, names: Iterable[str], key: str = "run") -> Source:
@@ -54,9 +71,10 @@ def check_runs(
     messages: DeltaGenerator | None = None,
     *,
     lacks: str = NO_STEPS,
+    several: bool = False,
 ) -> None:
     """Say which runs of the address are not among the ``options`` of a page, and why; ``lacks`` is why most are not."""
-    for given in st.query_params.get_all(key):
+    for given in st.query_params.get_all(key)[0 if several else -1 :]:
         if given not in options:
             reason = found.why_not(given, lacks=lacks)
             warn_of_address(f"The run {plain(given[:_LONGEST])} {plain(reason)}. It is left out.", messages)

@@ -25,7 +25,7 @@ from workbench.views.page import (
     say_no_runs,
     say_what_is_unknown,
 )
-from workbench.views.people import check_runs
+from workbench.views.people import select_run
 from workbench.views.sources import Shelf, shelf
 
 _MOST_CURVES = 6
@@ -148,8 +148,7 @@ def _show_curves(runs: dict[str, Run]) -> None:
 
 def _show_one(runs: dict[str, Run], found: Shelf) -> None:
     st.header("One run in full", anchor=False)
-    check_runs(found, "run", runs)
-    id_ = st.selectbox("Run", list(runs), key="run", bind="query-params")
+    id_ = select_run(found, list(runs))
     try:
         table = results_table(runs[id_])
     except (RunError, OSError, KeyError) as error:

@@ -79,7 +79,12 @@ def _show_groups(judged: Judged, by: str, figure: str) -> None:
             Place(
                 "cases",
                 f"Cases of {group}",
-                {"run": judged.run_id, "list": judged.way, **group_filter(by, str(group))},
+                {
+                    "run": judged.run_id,
+                    "list": judged.way,
+                    "part": judged.part,
+                    **group_filter(by, str(group)),
+                },
             )
             for group in table[name]
         ],
