@@ -25,6 +25,7 @@ from workbench.views.page import (
     frame,
     is_dark,
     list_broken,
+    opening,
     plain,
     say_no_runs,
     say_what_is_unknown,
@@ -60,7 +61,9 @@ def page() -> None:
             user_id = choose_user(source, messages, key=sides.USER)
             chosen = sides.choose(found, source, run_id, user_id, messages=messages)
     except (ValueError, FileNotFoundError) as error:
-        messages.error(plain(str(error)))
+        with messages:
+            opening("Compare", _SHOWS)
+            st.error(plain(str(error)))
     else:
         _show(found, chosen)
     say_what_is_unknown(_NAMES, messages)

@@ -29,6 +29,7 @@ from workbench.views.page import (
     frame,
     is_dark,
     list_broken,
+    opening,
     plain,
     say_no_runs,
     say_what_is_unknown,
@@ -64,7 +65,9 @@ def page() -> None:
     try:
         case = _choose(found, messages)
     except (ValueError, FileNotFoundError) as error:
-        messages.error(plain(str(error)))
+        with messages:
+            opening("Decode", "The reverse process of one user, step by step.")
+            st.error(plain(str(error)))
     else:
         _show_person(case)
         _show_steps(case)
