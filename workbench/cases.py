@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from diffsasrec.config import unknown_name
@@ -95,8 +94,7 @@ def disagreement(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return both.assign(disagreement=(1 / both["rank"] - 1 / both["other rank"]).abs())
 
 
-def rank_in_words(rank: float) -> str:
-    """Return a rank for people."""
-    if pd.isna(rank):
-        return ""
-    return "not in the list" if np.isinf(rank) else f"{rank:,.0f}"
+def how_many(shown: int, found: int, *, among: int) -> str:
+    """Return in words how many users are shown, how many there are such, and among how many."""
+    such = f"{found:,} such users, of {among:,}" if found < among else f"{found:,} users"
+    return f"the first {shown} of {such}" if shown < found else such

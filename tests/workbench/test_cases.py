@@ -77,9 +77,14 @@ def test_what_cannot_be_asked_is_refused_with_the_nearest_name():
         cases.within(ROWS.drop(columns="target_is_head"), target="head")
 
 
-def test_a_rank_is_said_in_words():
-    assert [cases.rank_in_words(rank) for rank in (math.inf, 1234.0, math.nan)] == [
-        "not in the list",
-        "1,234",
-        "",
-    ]
+@pytest.mark.parametrize(
+    ("shown", "found", "among", "words"),
+    [
+        (50, 848, 1024, "the first 50 of 848 such users, of 1,024"),
+        (12, 12, 1024, "12 such users, of 1,024"),
+        (50, 2000, 2000, "the first 50 of 2,000 users"),
+        (7, 7, 7, "7 users"),
+    ],
+)
+def test_what_is_shown_is_not_given_as_all_there_are(shown, found, among, words):
+    assert cases.how_many(shown, found, among=among) == words

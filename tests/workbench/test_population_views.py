@@ -241,9 +241,30 @@ def test_an_address_names_the_run_although_it_is_the_newest(opened, runs):
     assert opened(runs, "cohort", runs="example").query_params["runs"] == ["example"]
 
 
+def test_cases_of_the_validation_lead_to_no_decode_as_that_holds_out_other_items(opened, runs):
+    app = opened(runs, "cases", run=run_id(runs), part="validation")
+    assert (app.dataframe[0].value["decode"] == "").all()
+    assert not [link for link in app.get("page_link") if "Step through" in link.proto.label]
+    assert "held out for validation" in texts(app)
+
+
 def test_slices_of_the_validation_lead_to_cases_of_it(opened, runs):
     app = opened(runs, "slices", run=run_id(runs), part="validation")
     assert app.dataframe[0].value["cases"].str.contains("part=validation").all()
+
+
+def test_numbers_of_cases_are_numbers(opened, runs):
+    table = opened(runs, "cases", run=run_id(runs)).dataframe[0].value
+    assert table["rank"].dtype.kind in "iuf"
+    assert table["model’s probability"].dtype.kind == "f"
+
+
+def test_a_model_is_not_said_to_be_judged_by_lists_that_it_does_not_have(opened, runs):
+    popularity = next(run.id for run in list_runs(runs) if "popularity" in run.id)
+    for url_path, address in (("slices", {"run": popularity}), ("runs", {"model": "popularity"})):
+        said = texts(opened(runs, url_path, list="diffusion", **address))
+        assert "can only be asked for lists from topk" in said
+        assert "workbench evaluate" not in said
 
 
 def test_cases_that_need_decodes_decode_a_sample(opened, runs):
@@ -272,7 +293,7 @@ def test_slices_link_to_their_users_and_the_cases_are_those_users(opened, runs):
         address = dict(part.split("=") for part in table["cases"][0].partition("?")[2].split("&"))
         cases = opened(runs, "cases", **{**address, "run": run_id(runs)}, case="shortest")
         assert not cases.warning
-        assert f"of {table['users'][0]:,} users" in texts(cases).replace("50 of", "of")
+        assert f"{table['users'][0]:,} users." in texts(cases)
 
 
 @pytest.mark.parametrize(

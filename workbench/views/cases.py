@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import streamlit as st
 
-from workbench.cases import CASES, Case, disagreement, find, rank_in_words, within
-from workbench.figure_style import percent
+from workbench.cases import CASES, Case, disagreement, find, how_many, within
 from workbench.open_runs import SHORTEST_HISTORY
 from workbench.run_files import RunError
 from workbench.tables import of_one_kind
-from workbench.views.judged import JUDGED_BY, NAMES, Judged, choose, rows_of_sample
+from workbench.views.judged import NAMES, Judged, choose, rows_of_sample, what_judges
 from workbench.views.page import (
     Place,
     check_address,
@@ -66,17 +67,24 @@ def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:
     rows = _filtered(rows)
     if judged.source is not None and not judged.source.is_fixed:
         rows = rows[rows["history_length"] >= SHORTEST_HISTORY]
-    best = find(rows, name, most=_MOST_SHOWN)
-    st.markdown(f"**{name.capitalize()}**: {case.words}. {len(best)} of {len(rows):,} users.")
+    cases = find(rows, name, most=len(rows))
+    best = cases.head(_MOST_SHOWN)
+    words = how_many(len(best), len(cases), among=len(rows))
+    st.markdown(f"**{name.capitalize()}**: {case.words}. {words[0].upper()}{words[1:]}.")
     if best.empty:
         st.info("No user is such a case.")
         return
+    is_of_the_test = judged.part == "test" or case.needs == "decoded"
+    if not is_of_the_test:
+        st.caption(
+            "These items are held out for validation. Decode shows the test’s, so no user leads there from here."
+        )
     users = best["user_id"].astype(str).tolist()
     leading_table(
         _for_people(best, judged),
         places=[
             None
-            if judged.source is None
+            if judged.source is None or not is_of_the_test
             else Place("", f"Step through user {user}", {"run": judged.source_id, "user": user})
             for user in users
         ],
@@ -84,7 +92,14 @@ def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:
         icon="grid_view",
         key="cases-table",
         alt=f"users that are cases of: {case.words}",
-        column_config={"held-out item": st.column_config.TextColumn(width="medium")},
+        column_config={
+            "held-out item": st.column_config.TextColumn(width="medium"),
+            **dict.fromkeys(
+                ("rank", "rank in the other run"),
+                st.column_config.NumberColumn(format="localized", help="None: not in the list"),
+            ),
+            "model’s probability": st.column_config.NumberColumn(format="percent"),
+        },
     )
     if judged.source is None:
         st.caption("No run of these data can be stepped through, so users have no link and items no title.")
@@ -114,7 +129,8 @@ def _of_two(judged: Judged, found: Shelf) -> pd.DataFrame | None:
         return None
     if rows.empty:
         st.info(
-            f"The run {plain(other)} was not judged on {part} with lists from {judged.way}: {JUDGED_BY[part]}."
+            f"The run {plain(other)} was not judged on {part} with lists from {judged.way}: "
+            f"{what_judges([run], part, judged.way)}."
         )
         return None
     return disagreement(judged.rows, rows)
@@ -169,21 +185,26 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
 def _for_people(rows: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     """Return cases with titles and words."""
     source = judged.source
-    shown: dict[str, list[object]] = {"user": rows["user_id"].astype(str).tolist()}
+    shown: dict[str, list[object] | pd.Series] = {"user": rows["user_id"].astype(str).tolist()}
     if source is not None:
         shown["decode"] = [""] * len(rows)  # its place among the columns
         titles = [source.title(source.catalogue.token_of(item)) for item in rows["target"].tolist()]
         shown["held-out item"] = [title[:_LONGEST_TITLE] for title in titles]
     else:
         shown["held-out item"] = rows["target"].tolist()
-    shown["rank"] = [rank_in_words(rank) for rank in rows["rank"]]
+    shown["rank"] = _ranks(rows["rank"])
     if "other rank" in rows:
-        shown["rank in the other run"] = [rank_in_words(rank) for rank in rows["other rank"]]
+        shown["rank in the other run"] = _ranks(rows["other rank"])
     if "fate" in rows:
         shown["it was"] = rows["fate"].tolist()
         shown["surest slot"] = rows["surest slot"].tolist()
-    shown["model’s probability"] = [percent(float(value)) for value in rows["confidence"]]
+    shown["model’s probability"] = rows["confidence"].astype(float).tolist()
     shown["history"] = rows["history_length"].astype(int).tolist()
     if "target_count" in rows:
         shown["item trained"] = rows["target_count"].tolist()
     return pd.DataFrame(shown)
+
+
+def _ranks(ranks: pd.Series) -> pd.Series:
+    """Return ranks as numbers that sort as such, none for an item that is not in the list."""
+    return ranks.where(ranks.apply(math.isfinite)).round().reset_index(drop=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from diffsasrec.models import MODELS
 from diffsasrec.models.base import WAYS
 from diffsasrec.summary import head_items
 from diffsasrec.vocabulary import Vocabulary
@@ -21,7 +23,7 @@ from workbench.views.people import select_run
 from workbench.views.sources import EXAMPLE, Shelf, Source, holds_out_the_same
 
 NAMES = ("run", "list", "part")  # in the address
-JUDGED_BY = {  # what judges a run on a part
+_JUDGED_BY = {  # what judges a run on a part
     "test": "`workbench evaluate RUN` does that",
     "validation": "training does that at its end, by topk alone",
 }
@@ -67,7 +69,7 @@ def choose(found: Shelf) -> Judged | None:
         st.error(f"What the users of {plain(run_id)} got cannot be read: {plain(str(error))}")
         return None
     if rows.empty:
-        st.info(f"This run was not judged on {part} with lists from {way}: {JUDGED_BY[part]}.")
+        st.info(f"This run was not judged on {part} with lists from {way}: {what_judges([run], part, way)}.")
         return None
     source_id = _who_shows(run, found)
     try:
@@ -76,6 +78,15 @@ def choose(found: Shelf) -> Judged | None:
         st.error(f"Titles cannot be shown: {plain(str(error))}")
         source = None
     return Judged(run_id, way, part, rows, source, source_id)
+
+
+def what_judges(runs: Iterable[Run], part: str, way: str) -> str:
+    """Return what judges runs on a part with lists from a way, or that none of their models has such lists."""
+    models = {str(run.manifest["config"].get("model")) for run in runs} & MODELS.keys()
+    ways = {each for model in models for each in MODELS[model][1].ways}
+    if models and way not in ways:
+        return f"{' and '.join(sorted(models))} can only be asked for lists from {', '.join(sorted(ways))}"
+    return _JUDGED_BY[part]
 
 
 def _who_shows(run: Run, found: Shelf) -> str:

@@ -13,7 +13,7 @@ from workbench.run_figures import collapse_curves, runs_scatter, training_curves
 from workbench.run_files import RunError
 from workbench.runs import Run
 from workbench.tables import MAIN_FIGURES, for_people, protocol_notes, results_table, runs_table
-from workbench.views.judged import JUDGED_BY
+from workbench.views.judged import what_judges
 from workbench.views.page import (
     Place,
     chart,
@@ -66,7 +66,9 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
     judged = table.dropna(subset=figures, how="all") if figures else table.iloc[:0]
     _show_table(table, found)
     if judged.empty:
-        st.info(f"None of these runs was judged on {part} with lists from {way}: {JUDGED_BY[part]}.")
+        shown = [run for run in runs.values() if run.id in set(table["name"])]
+        reason = what_judges(shown, part, way)
+        st.info(f"None of these runs was judged on {part} with lists from {way}: {reason}.")
         return
     messages = st.container()
     with st.container(horizontal=True):
