@@ -267,6 +267,14 @@ def test_a_model_is_not_said_to_be_judged_by_lists_that_it_does_not_have(opened,
         assert "workbench evaluate" not in said
 
 
+def test_a_run_whose_weights_are_gone_is_said_to_lack_them(opened, runs, tmp_path):
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    (tmp_path / run_id(runs) / "best" / "model.safetensors").unlink()
+    for url_path, key in (("embeddings", "run"), ("cohort", "runs")):
+        app = opened(tmp_path, url_path, **{key: run_id(runs)})
+        assert "has no weights: let its training end" in app.warning[0].value
+
+
 def test_cases_that_need_decodes_decode_a_sample(opened, runs):
     app = opened(runs, "cases", run=run_id(runs), case="first slot not surest")
     assert (app.dataframe[0].value["surest slot"] > 1).all()

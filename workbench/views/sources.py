@@ -50,6 +50,7 @@ from workbench.views import example
 
 BASELINES = {"topk": "SASRec, top-K", "autoregressive": "SASRec, one after the other"}
 NO_SLOTS = "diffuses an embedding and has no slots to show here: the Decode page steps through it"
+NO_WEIGHTS = "has no weights: let its training end, or train it again with the same command"
 NO_STEPS = "has no steps to go through, or no weights yet: see Runs"
 EXAMPLE = "example"  # the id of the bundled example where a run's id is expected
 
@@ -390,8 +391,9 @@ class Shelf:
         """Return why a page does not show a run, to be read behind its name; ``lacks`` is said of those in order."""
         if run_id in self.without_slots:
             return NO_SLOTS
-        if run_id in self.steppable or run_id in self.other:
-            return lacks
+        run = {**self.steppable, **self.other}.get(run_id)
+        if run is not None:
+            return NO_WEIGHTS if _lacks_weights(run) else lacks
         broken = (run.reason for run in self.broken if run.id == run_id)
         return next((f"cannot be read ({reason})" for reason in broken), "is not there")
 
@@ -470,6 +472,11 @@ def _can_be_stepped(run: Run) -> bool:
     model = run.manifest.get("config", {}).get("model")
     has_weights = (run.folder / BEST / WEIGHTS).is_file()
     return model in MODELS and "diffusion" in MODELS[model][1].ways and has_weights
+
+
+def _lacks_weights(run: Run) -> bool:
+    model = run.manifest.get("config", {}).get("model")
+    return model in MODELS and MODELS[model][1].trainable and not (run.folder / BEST / WEIGHTS).is_file()
 
 
 def _has_slots(run: Run) -> bool:
