@@ -64,6 +64,9 @@ def judge_users(
     """Yield what each batch of a part's users got, ``num_workers`` batches at a time (None: as many as are usual).
 
     The rows say whose they are, and whether the target repeats an item. Nobody's history is kept.
+
+    Raises:
+        ValueError: a user has fewer items left than are asked for.
     """
     judge = judge_ranking if asked.way == "topk" else judge_list
     workers = Workers.usual(device_of(model)) if num_workers is None else Workers(num_workers)
@@ -75,6 +78,10 @@ def judge_users(
     @torch.no_grad()
     def judged(given: tuple[Batch, Forbidden]) -> tuple[Batch, Judged]:
         batch, seen = given
+        if filter_seen:
+            _check_left(
+                split, batch, seen, num_needed=1 if asked.way == "topk" else asked.num_recommendations
+            )
         own = dataclasses.replace(asked, forbidden=seen if filter_seen else None)
         judgement = judge(model, batch, own, split)
         judgement.rows["row"] = batch.user.numpy()
@@ -85,6 +92,18 @@ def judge_users(
     batches = evaluation_batches(split, part, max_length=model.max_length, batch_size=batch_size)
     with workers:
         yield from workers.in_order(judged, batches)
+
+
+def _check_left(split: Split, batch: Batch, seen: Forbidden, *, num_needed: int) -> None:
+    """Raise ``ValueError`` when a user of the batch, who is named, has fewer items left than are needed."""
+    num_items, num_seen = split.interactions.num_items, seen.offsets.diff()  # distinct items
+    left = num_items - int(num_seen.max())
+    if left < num_needed:
+        user = split.interactions.user_ids[int(batch.user[num_seen.argmax()])]
+        raise ValueError(
+            f"{num_needed} recommendations are more than the {left} items left for user {user}, out of {num_items}: "
+            f"ask for at most {left}"
+        )
 
 
 def judge_ranking(model: SequentialModel, batch: Batch, asked: Asked, split: Split) -> Judged:

@@ -37,8 +37,8 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 
 # %%
 from workbench import blocks, run_figures
-from workbench.experiments import evaluate_run
-from workbench.open_runs import default_decode_config, fills_slots, open_run
+from workbench.experiments import evaluate_run, judged_decoding
+from workbench.open_runs import fills_slots, open_run
 from workbench.parameters import text
 
 folder = blocks.begin(runs_dir)
@@ -67,7 +67,7 @@ print(f"It can recommend in these ways: {', '.join(model.ways)}")
 config = None
 if fills_slots(model):
     given = {} if num_slots is None else {"num_slots": num_slots}
-    config = default_decode_config(model, rule=rule, **given)
+    config = judged_decoding(opened, rule=rule, **given)
 evaluations = evaluate_run(opened, decode_config=config, max_users=max_users)
 
 # %% [markdown]

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -165,43 +164,73 @@ def evaluate_run(
     The ranking of the whole catalogue is judged with and without the items seen, lists of K items without them.
     The list that an embedding diffusion samples is the beginning of its ranking: it is judged by itself only where
     ``decode_config`` says how. On the toy world the best that any model could reach stands beside, in ``references``.
+    What is judged is kept at once: an error later on loses none of it.
+
+    Raises:
+        ValueError: ``decode_config`` for a model that decodes nothing, or of a list that is longer than what a user has
+            left; a user who has seen everything.
     """
     opened = run if isinstance(run, OpenRun) else open_run(run)
     model, split = opened.checkpoint.model, opened.split
-    if decode_config is not None and "diffusion" not in model.ways:
-        raise ValueError(
-            f"how slots are decoded has no effect on {type(model).__name__}: it has none, leave it out"
-        )
+    if decode_config is not None:
+        _check_decoding(opened, part, decode_config)
     oracle, features = oracle_for(opened.dataset), item_features(opened.dataset.items)
-    evaluations, references = [], []
+    evaluations, provenance = [], _provenance(opened.run)
     with Reporter(progress) as reporter:
         for way in model.ways if fills_slots(model) or decode_config else _without(model.ways, "diffusion"):
+            asked = _asked(opened, part, way, decode_config)
             for filter_seen in (True, False) if way == "topk" else (True,):
-                options = {
-                    "recommend": way,
-                    "filter_seen": filter_seen,
-                    "num_recommendations": _list_length(split, part, way),
-                    "max_users": max_users,
-                    "item_features": features,
-                }
-                if way == "diffusion":
-                    options["decode_config"] = decode_config or default_decode_config(model)
-                if way == "any_slot":
-                    slots = default_decode_config(model).length
-                    options["num_recommendations"] = min(slots, options["num_recommendations"])
+                options = {**asked, "recommend": way, "filter_seen": filter_seen}
+                options |= {"max_users": max_users, "item_features": features}
                 shown = reporter.evaluating(f"{part}, {way}" + ("" if filter_seen else ", seen items too"))
-                evaluations.append(evaluate(model, split, part, **options, progress=shown))
+                found = evaluate(model, split, part, **options, progress=shown)
+                references = []
                 if oracle is not None and way == "topk":
                     shown = reporter.evaluating(f"{part}, the oracle")
                     best = evaluate(oracle, split, part, **options, progress=shown)
                     references.append({"name": "oracle", **best.to_result()})
-    opened.run.add_results(
-        [{**each.to_result(), "checkpoint": opened.checkpoint.hash} for each in evaluations],
-        pd.concat([each.per_user for each in evaluations], ignore_index=True),
-        references=references,
-        provenance=_provenance(opened.run),
-    )
+                opened.run.add_results(
+                    [{**found.to_result(), "checkpoint": opened.checkpoint.hash}],
+                    found.per_user,
+                    references=references,
+                    provenance=provenance,
+                )
+                evaluations.append(found)
     return evaluations
+
+
+def judged_decoding(opened: OpenRun, *, part: str = "test", **changes: Any) -> Decoding:
+    """Return how lists are decoded when they are judged, with some changes.
+
+    Where ``changes`` say nothing of its length, the list is no longer than what every user has left.
+    """
+    usual = default_decode_config(opened.checkpoint.model)
+    if usual.length_name not in changes:
+        changes[usual.length_name] = _list_length(opened.split, part, "diffusion", usual=usual.length)
+    return default_decode_config(opened.checkpoint.model, **changes)
+
+
+def _asked(opened: OpenRun, part: str, way: str, decode_config: Decoding | None) -> dict[str, Any]:
+    """Return what tells ``evaluate`` how long a list of some way is."""
+    if way == "diffusion":
+        return {"decode_config": decode_config or judged_decoding(opened, part=part)}
+    usual = default_decode_config(opened.checkpoint.model).length if way == "any_slot" else None
+    return {"num_recommendations": _list_length(opened.split, part, way, usual=usual)}
+
+
+def _check_decoding(opened: OpenRun, part: str, config: Decoding) -> None:
+    """Raise ``ValueError`` when lists cannot be decoded as somebody asked."""
+    model, split, name = opened.checkpoint.model, opened.split, config.length_name
+    if "diffusion" not in model.ways:
+        raise ValueError(
+            f"how slots are decoded has no effect on {type(model).__name__}: it has none, leave it out"
+        )
+    left, user = _fewest_left(split, part, enough=config.length)
+    if left < config.length:
+        raise ValueError(
+            f"{name}={config.length} is more than the {left} items that user {user} has left on {part}, out of "
+            f"{split.interactions.num_items}: take --set {name}={left} or fewer"
+        )
 
 
 def _without(ways: tuple[str, ...], way: str) -> tuple[str, ...]:
@@ -336,29 +365,43 @@ def _provenance(run: Run) -> dict[str, Any]:
     }
 
 
-def _list_length(split: Split, part: str, way: str) -> int:
+def _list_length(split: Split, part: str, way: str, *, usual: int | None = None) -> int:
     """Return how many items a list has: fewer than usual where a user's history leaves fewer of the catalogue.
 
     Raises:
         ValueError: a user has seen the whole catalogue.
     """
-    judged, usual = split.part(part), LIST_LENGTH if way == "topk" else NUM_SLOTS
-    tokens, left = split.interactions.tokens, split.interactions.num_items
-    may_be_short = judged.end - judged.start > left - usual  # the others leave enough, whatever repeats
-    for row in np.flatnonzero(may_be_short):
-        num_seen = len(np.unique(tokens[judged.start[row] : judged.end[row]]))
-        left = min(left, split.interactions.num_items - num_seen)
-        if left == 0:
-            raise ValueError(
-                f"user {split.interactions.user_ids[judged.rows[row]]} has seen all {num_seen} items before the one "
-                f"of {part}, so nothing is left to recommend: take more items, or leave that user out"
-            )
-    length = min(usual, left)
+    if usual is None:
+        usual = LIST_LENGTH if way == "topk" else NUM_SLOTS
+    length = min(usual, _fewest_left(split, part, enough=usual)[0])
     if length < usual:
         logger.warning(
             "lists of %s have %d items instead of %d: a user has seen all others", way, length, usual
         )
     return length
+
+
+def _fewest_left(split: Split, part: str, *, enough: int) -> tuple[int, Any]:
+    """Return how many items the user of a part with the fewest has not seen, and the user's id.
+
+    Where all have ``enough`` items left, that or more is returned, and nobody's id.
+
+    Raises:
+        ValueError: a user has seen the whole catalogue.
+    """
+    judged, tokens, num_items = split.part(part), split.interactions.tokens, split.interactions.num_items
+    left, user = num_items, None
+    may_be_short = judged.end - judged.start > num_items - enough  # the others leave enough, whatever repeats
+    for row in np.flatnonzero(may_be_short):
+        num_seen = len(np.unique(tokens[judged.start[row] : judged.end[row]]))
+        if num_items - num_seen < left:
+            left, user = num_items - num_seen, split.interactions.user_ids[judged.rows[row]]
+        if left == 0:
+            raise ValueError(
+                f"user {user} has seen all {num_seen} items before the one of {part}, so nothing is left to "
+                "recommend: take more items, or leave that user out"
+            )
+    return left, user
 
 
 @contextmanager

@@ -694,3 +694,15 @@ def test_a_model_is_as_sure_of_its_first_item_as_it_is_without_the_items_that_ar
 
     found = evaluate(Stub(score, 40), cycle_split, "test").per_user
     assert set(found["confidence"]) == {0.5}
+
+
+def test_a_user_who_has_too_few_items_left_is_named_by_id():
+    rows = [(user, item, item) for user in ("a", "b", "c") for item in range(1, 5)]
+    rows += [("eager", item, item) for item in range(1, 10)]  # 8 of 9 items before the last
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    split = make_split(Interactions.from_table(table), SplitConfig())
+    model = Stub(lambda history: np.arange(9.0), 9)
+    words = "3 recommendations are more than the 1 items left for user eager, out of 9: ask for at most 1"
+    with pytest.raises(ValueError, match=words):
+        evaluate(model, split, "test", recommend="autoregressive", num_recommendations=3)
+    assert evaluate(model, split, "test", num_recommendations=3).protocol.list_length == 3

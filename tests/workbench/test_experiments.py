@@ -18,10 +18,10 @@ from diffsasrec.models.sasrec import SASRec
 from diffsasrec.splits import SPLITS, SplitConfig, make_split
 from tests.workbench.small_runs import tiny
 from workbench import experiments
-from workbench.datasets import open_dataset
+from workbench.datasets import open_dataset, prepare
 from workbench.datasets.dataset import Raw, assemble
 from workbench.datasets.prepared import save_prepared
-from workbench.experiments import TrainingError, evaluate_run, run_experiment, run_key
+from workbench.experiments import TrainingError, evaluate_run, judged_decoding, run_experiment, run_key
 from workbench.open_runs import decode_user, default_decode_config, open_run
 from workbench.paths import cache_dir
 from workbench.recipes import ExperimentConfig, recipe
@@ -203,6 +203,52 @@ def test_how_slots_are_decoded_changes_the_decoded_list_alone(trained):
     config = default_decode_config(open_run(trained["diffsasrec"]).checkpoint.model, num_slots=2)
     found = evaluate_run(trained["diffsasrec"], decode_config=config)
     assert {each.protocol.recommend: each.protocol.list_length for each in found} == usual | {"diffusion": 2}
+
+
+@pytest.fixture(scope="module")
+def heavy(world):
+    """Return a run on lists of four slots, where one of 61 users has three of 40 items left."""
+    rows = [(user, 1 + (user + place) % 40, place) for user in range(60) for place in range(7)]
+    rows += [(900, 1 + place, place) for place in range(38)]
+    file = world.runs.parent / "heavy.csv"
+    pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).to_csv(file, index=False)
+    prepare(str(file))
+    return run_experiment(recipe("heavy", "diffsasrec", **world.settings), runs_dir=world.runs)
+
+
+def test_every_list_is_as_short_as_one_user_makes_it(heavy, caplog):
+    found = {each.protocol.recommend: each.protocol.list_length for each in evaluate_run(heavy)}
+    assert found == {"topk": 3, "diffusion": 3, "any_slot": 3}
+    assert "lists of diffusion have 3 items instead of 4: a user has seen all others" in caplog.text
+    ruled = judged_decoding(open_run(heavy), rule="left_to_right")
+    assert evaluate_run(heavy, decode_config=ruled)[-2].protocol.decode["num_slots"] == 3
+
+
+def test_more_slots_than_a_user_has_items_left_are_refused_before_anything_is_judged(heavy, monkeypatch):
+    monkeypatch.setattr(experiments, "evaluate", None)
+    asked = judged_decoding(open_run(heavy), num_slots=4)
+    words = (
+        "^num_slots=4 is more than the 3 items that user 900 has left on test, out of 40: "
+        "take --set num_slots=3 or fewer$"
+    )
+    with pytest.raises(ValueError, match=words):
+        evaluate_run(heavy, decode_config=asked)
+
+
+def test_what_is_judged_is_kept_when_a_later_way_fails(world, tmp_path, monkeypatch):
+    run = run_experiment(tiny(world, "diffsasrec"), runs_dir=tmp_path)
+
+    def evaluating(*given, recommend, **options):
+        if recommend == "diffusion":
+            raise ValueError("no room")
+        return evaluate(*given, recommend=recommend, **options)
+
+    monkeypatch.setattr(experiments, "evaluate", evaluating)
+    with pytest.raises(ValueError, match="no room"):
+        evaluate_run(run)
+    kept = [(each["part"], each["protocol"]["filter_seen"]) for each in run.metrics()["results"]]
+    assert kept == [("validation", True), ("test", True), ("test", False)]
+    assert set(run.per_user()["part"]) == {"validation", "test"}
 
 
 def test_how_slots_are_decoded_is_refused_where_there_are_none(trained):

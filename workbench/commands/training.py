@@ -8,7 +8,7 @@ import typer
 
 from workbench.commands import DONE, FAILED
 from workbench.commands.messages import complain, log_progress, say
-from workbench.commands.options import RunArgument, RunsOption, SetOption, decode_config, run_named
+from workbench.commands.options import RunArgument, RunsOption, SetOption, run_named
 from workbench.settings import read_settings
 
 
@@ -65,12 +65,12 @@ def train(
 def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) -> None:
     """Judge a run on the test part in every way it can recommend; --set changes how slots are decoded."""
     log_progress()
-    from workbench.experiments import evaluate_run
+    from workbench.experiments import evaluate_run, judged_decoding
     from workbench.open_runs import open_run
     from workbench.tables import for_people, protocol_notes, results_table
 
     opened = open_run(run_named(run, runs))
-    config = decode_config(opened, set_) if set_ else None
+    config = judged_decoding(opened, **read_settings(set_)) if set_ else None
     evaluate_run(opened, decode_config=config)
     figures = ["HR@10", "NDCG@10", "Coverage@10"]
     table = results_table(opened.run)
