@@ -140,8 +140,11 @@ def _is_full(path: Path) -> bool:
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # by the umask: safetensors makes files that nobody else may read
     try:
         save_file(tensors, path)
+        path.chmod(mode)
     except SafetensorError as error:  # it tells the system's error in its text alone
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else None, str(error)) from error

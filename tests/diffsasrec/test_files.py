@@ -110,6 +110,18 @@ def test_the_reason_that_safetensors_hides_in_its_text_is_found(tmp_path: Path, 
         write_tensors(tmp_path / "weights", {})
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_every_file_may_be_read_by_those_whom_the_umask_lets(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "text", "a")
+        write_tensors(tmp_path / "weights", {"a": torch.ones(2)})
+        write_tensors(tmp_path / "weights", {"a": torch.ones(2)})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+
+
 def test_a_state_and_a_line_come_back(tmp_path: Path) -> None:
     write_state(tmp_path / "state", {"a": torch.arange(3), "b": [1, None]})
     content = torch.load(tmp_path / "state", weights_only=True)
