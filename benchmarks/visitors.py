@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from inspector import ARGUMENTS, CHROMIUM, ROOT, opened, served
 from playwright.sync_api import Page, sync_playwright
 
-from workbench.blocks import choose_run
+from workbench.comparison import choose_run
 from workbench.open_runs import open_run
 
 RULES = ("threshold_decay", "low_confidence", "margin", "left_to_right")

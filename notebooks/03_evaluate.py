@@ -36,13 +36,13 @@ runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by
 # ## The run
 
 # %%
-from workbench import blocks, run_figures
+from workbench import blocks, comparison, run_figures
 from workbench.experiments import evaluate_run, judged_decoding
 from workbench.open_runs import fills_slots, open_run
 from workbench.parameters import text
 
 folder = blocks.begin(runs_dir)
-opened = open_run(blocks.choose_run(folder, text("run", run)))
+opened = open_run(comparison.choose_run(folder, text("run", run)))
 model = opened.checkpoint.model
 print(
     f"{opened.run.id}, {opened.run.status}, on {opened.dataset.name}: {len(opened.split.test):,} users to judge"

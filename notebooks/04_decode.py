@@ -55,14 +55,23 @@ import pandas as pd
 
 from diffsasrec import decode_analysis
 from diffsasrec.decode_config import RULES
-from workbench import blocks, decoding_figures, decoding_study, replay, stepper, tables, trace_figures
+from workbench import (
+    blocks,
+    comparison,
+    decoding_figures,
+    decoding_study,
+    replay,
+    stepper,
+    tables,
+    trace_figures,
+)
 from workbench.decode_request import read_request
 from workbench.figure_style import percent
 from workbench.open_runs import default_decode_config, open_run, trace_name
 from workbench.parameters import text
 
 folder = blocks.begin(runs_dir)
-opened = open_run(blocks.choose_run(folder, text("run", run), way="diffusion"))
+opened = open_run(comparison.choose_run(folder, text("run", run), way="diffusion"))
 given = {"num_slots": num_slots, "num_steps": num_steps, "temperature": temperature or None}
 named = [f"{name}={value}" for name, value in given.items() if value is not None]
 asked = {

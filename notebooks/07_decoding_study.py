@@ -53,7 +53,7 @@ import pandas as pd
 
 from diffsasrec.decode_config import RULES
 from diffsasrec.protocol import is_usual_decoding
-from workbench import blocks, decoding_figures, decoding_study, study_tables
+from workbench import blocks, comparison, decoding_figures, decoding_study, study_tables
 from workbench.datasets import oracle_for
 from workbench.open_runs import default_decode_config, open_run
 from workbench.parameters import listed, text
@@ -62,7 +62,7 @@ from workbench.runs import Run
 from workbench.toy_study import config_of, distances_over_training
 
 folder = blocks.begin(runs_dir)
-opened = open_run(blocks.choose_run(folder, text("run", run), way="diffusion"))
+opened = open_run(comparison.choose_run(folder, text("run", run), way="diffusion"))
 k = num_slots or default_decode_config(opened.checkpoint.model).num_slots
 names = listed("rules", rules, str, default=list(RULES))
 epochs = listed("stages", stages, int)  # of the last part, on the toy world

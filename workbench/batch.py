@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from workbench.jobs import TRAINING, Job, forget_training, is_finished
+from workbench.jobs import TRAINING, Job, forget_training, is_finished, what_is_read
 from workbench.kernels import Tell
 from workbench.workers import Worker, visible_devices
 
@@ -198,9 +198,11 @@ class _Scheduler:
         self.running[job.key] = time.monotonic()
         if job.key not in self.not_before:
             self._tell(job, "started", "")
-        order = {**job.order(), "force": self.force, "cell_timeout": self.limits.cell}
+        about = {"force": self.force, "cell_timeout": self.limits.cell, "reads": what_is_read(job)}
         future = self.place.submit(
-            order, lambda kind, text: self.events.put((job, kind, text)), self.limits.run
+            {**job.order(), **about},
+            lambda kind, text: self.events.put((job, kind, text)),
+            self.limits.run,
         )
         future.add_done_callback(lambda ended: self.events.put((job, "ended", _result(ended))))
 

@@ -1,4 +1,4 @@
-"""What two notebooks or more need as one call: set-up, choosing a run, showing tables and figures.
+"""What two notebooks or more need as one call: set-up, showing tables and figures.
 
 Importing this module does nothing; ``begin`` sets a notebook up.
 """
@@ -23,7 +23,7 @@ from IPython.display import HTML, display
 from diffsasrec.config import to_dict
 from diffsasrec.decoding import DecodeConfig
 from diffsasrec.evaluation import evaluate
-from diffsasrec.models import MODELS, build_model
+from diffsasrec.models import build_model
 from diffsasrec.protocol import decoding_name, is_usual_decoding
 from diffsasrec.splits import PARTS, Split
 from diffsasrec.trace import DecodeTrace
@@ -31,12 +31,11 @@ from diffsasrec.vocabulary import Vocabulary
 from workbench import paths
 from workbench.datasets import Dataset, oracle_for
 from workbench.figure_style import percent
-from workbench.open_runs import SHORTEST_HISTORY, OpenRun, decode_user, fills_slots, held_out
+from workbench.open_runs import SHORTEST_HISTORY, OpenRun, decode_user, held_out
 from workbench.progress import progress_mode
 from workbench.recipes import ExperimentConfig
 from workbench.replay import truth_in_words
-from workbench.run_files import RunError
-from workbench.runs import Run, list_runs
+from workbench.runs import Run
 from workbench.tables import (
     GROUPINGS,
     for_people,
@@ -61,42 +60,6 @@ def begin(runs_dir: str | None = None) -> Path:
     warnings.filterwarnings("ignore", message="IProgress not found")
     plotly.io.renderers.default = "plotly_mimetype"
     return paths.runs_dir(runs_dir)
-
-
-def choose_run(runs_dir: Path, wanted: str, *, way: str = "topk") -> Run:
-    """Return the run that was asked for, or the newest one with a checkpoint that recommends in the given way.
-
-    Where that is ``diffusion``, it has slots: what notebooks say of a decode is about slots.
-
-    Raises:
-        RunError: there is no such run, or it is of a model without slots where they are needed.
-    """
-    if wanted:
-        run = Run.open(runs_dir, wanted)
-        if way == "diffusion" and _samples(run):
-            raise RunError(
-                f"the run {run.id} diffuses an embedding and has no slots: step through it on the Decode page, or with "
-                "`workbench decode`"
-            )
-        return run
-    for run in list_runs(runs_dir):
-        if isinstance(run, Run) and run.status == "done" and _serves(run, way):
-            return run
-    raise RunError(
-        f"{runs_dir} holds no finished run that recommends by {way!r}: make one with notebook 02_train"
-    )
-
-
-def _serves(run: Run, way: str) -> bool:
-    """Return whether a run's model recommends in a way, by slots where that is ``diffusion``."""
-    model = run.manifest["config"].get("model")
-    return model in MODELS and way in MODELS[model][1].ways and not (way == "diffusion" and _samples(run))
-
-
-def _samples(run: Run) -> bool:
-    """Return whether a run's model is decoded, and not by slots."""
-    model = run.manifest["config"].get("model")
-    return model in MODELS and "diffusion" in MODELS[model][1].ways and not fills_slots(MODELS[model][1])
 
 
 def results(run: Run, *, part: str, filter_seen: bool | None = None) -> pd.DataFrame:

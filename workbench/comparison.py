@@ -14,9 +14,11 @@ from typing import Any
 import pandas as pd
 
 from diffsasrec.config import unknown_name
+from diffsasrec.models import MODELS
 from diffsasrec.models.base import WAYS
 from diffsasrec.protocol import decoding_name
 from diffsasrec.splits import PARTS
+from workbench.open_runs import fills_slots
 from workbench.run_files import RunError
 from workbench.runs import Run, list_runs
 from workbench.tables import (
@@ -33,6 +35,30 @@ from workbench.tables import (
 
 MAX_COMPARED = 8  # runs that are compared in pairs: 28 of them
 _OWN = ("name", "dataset", "model", "seed", "status", "seconds", "created", "protocol", "settings")
+
+
+def choose_run(runs_dir: Path, wanted: str, *, way: str = "topk") -> Run:
+    """Return the run that was asked for, or the newest one with a checkpoint that recommends in the given way.
+
+    Where that is ``diffusion``, it has slots: what notebooks say of a decode is about slots.
+
+    Raises:
+        RunError: there is no such run, or it is of a model without slots where they are needed.
+    """
+    if wanted:
+        run = Run.open(runs_dir, wanted)
+        if way == "diffusion" and _samples(run):
+            raise RunError(
+                f"the run {run.id} diffuses an embedding and has no slots: step through it on the Decode page, or with "
+                "`workbench decode`"
+            )
+        return run
+    for run in list_runs(runs_dir):
+        if isinstance(run, Run) and run.status == "done" and _serves(run, way):
+            return run
+    raise RunError(
+        f"{runs_dir} holds no finished run that recommends by {way!r}: make one with notebook 02_train"
+    )
 
 
 def choose_runs(runs_dir: Path, wanted: str = "", *, dataset: str) -> list[Run]:
@@ -196,6 +222,18 @@ def comparison_in_words(board: pd.DataFrame, pairs: pd.DataFrame | None, *, way:
         f"{abs(pair['difference']):.4f} (p = {pair['p corrected']:.3f}, corrected for {len(pairs)} comparisons), "
         f"{verdict}."
     )
+
+
+def _serves(run: Run, way: str) -> bool:
+    """Return whether a run's model recommends in a way, by slots where that is ``diffusion``."""
+    model = run.manifest["config"].get("model")
+    return model in MODELS and way in MODELS[model][1].ways and not (way == "diffusion" and _samples(run))
+
+
+def _samples(run: Run) -> bool:
+    """Return whether a run's model is decoded, and not by slots."""
+    model = run.manifest["config"].get("model")
+    return model in MODELS and "diffusion" in MODELS[model][1].ways and not fills_slots(MODELS[model][1])
 
 
 def _found(runs_dir: Path, word: str, finished: Sequence[Run]) -> list[Run]:

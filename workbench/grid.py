@@ -28,7 +28,7 @@ import yaml
 from diffsasrec.config import unknown_name
 from diffsasrec.models import MODELS
 from workbench.batch import Limits
-from workbench.jobs import TRAINING, Job, notebook_parameters, plan
+from workbench.jobs import ABOUT_SLOTS, COMPARISON, TRAINING, Job, notebook_parameters, plan
 from workbench.open_runs import fills_slots
 
 _TOP = ("dataset", "model", "seed")  # parameters that may stand at the top
@@ -36,7 +36,6 @@ _KEYS = ("notebooks", "parameters", "timeouts", *_TOP)
 _RANGE_KEYS = ("from", "to", "step", "num", "scale")
 _MOST_VALUES = 10_000  # of a range
 _READS_A_RUN = "run"
-_ABOUT_SLOTS = ("04_decode", "07_decoding_study")  # notebooks that want a model of masked slots
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
     """Return the jobs of a grid, training first, each one planned and so checked.
 
     A parameter goes to every notebook that has it. A notebook with a parameter ``run`` that is not given reads every
-    run that the grid trains.
+    run that the grid trains. A comparison of runs comes last, after all that trains or judges one.
 
     Raises:
         ValueError, FileNotFoundError: a parameter that no notebook has, a value that cannot be, data that is not there.
@@ -105,7 +104,7 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
         for name in grid.parameters:
             if not any(name in names for names in known.values()):
                 raise unknown_name("parameter", name, set().union(*known.values()))
-        ordered = sorted(grid.notebooks, key=lambda notebook: TRAINING not in notebook)
+        ordered = sorted(grid.notebooks, key=lambda name: (TRAINING not in name, COMPARISON in name))
         jobs: dict[str, Job] = {}
         trained: list[Job] = []
         for notebook in ordered:
@@ -115,6 +114,7 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
                 for name, values in grid.parameters.items()
                 if name in known[notebook] and not (reads and name in _TOP)
             }
+            before = [job for job in jobs.values() if _changes_runs(job)] if COMPARISON in notebook else []
             for values in _combinations(own):
                 for needed in _fitting(trained, notebook) if reads else [None]:
                     run = {} if needed is None else {_READS_A_RUN: needed.run}
@@ -122,7 +122,7 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
                         notebook,
                         {**values, **run},
                         runs_dir=runs_dir,
-                        needs=[needed] if needed is not None else [],
+                        needs=[needed] if needed is not None else before,
                     )
                     jobs.setdefault(job.key, job)
             if TRAINING in notebook:
@@ -132,6 +132,11 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
     return list(jobs.values())
 
 
+def _changes_runs(job: Job) -> bool:
+    """Return whether a job trains a run or judges one: what a comparison has to wait for."""
+    return "runs_dir" in job.parameters and job.notebook not in ABOUT_SLOTS
+
+
 def _fitting(trained: Sequence[Job], notebook: str) -> list[Job]:
     """Return the trainings whose model can do what the notebook asks for."""
     default = notebook_parameters(TRAINING)["model"]["default"]
@@ -139,7 +144,7 @@ def _fitting(trained: Sequence[Job], notebook: str) -> list[Job]:
     return [
         job
         for job, name in zip(trained, names, strict=True)
-        if notebook not in _ABOUT_SLOTS or fills_slots(MODELS[name][1])
+        if notebook not in ABOUT_SLOTS or fills_slots(MODELS[name][1])
     ]
 
 

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import papermill
 
 from diffsasrec.config import config_hash, from_dict, unknown_name
 from workbench.kernels import is_stamped
-from workbench.parameters import listed
+from workbench.parameters import listed, text
 from workbench.paths import repository_root
 
+if TYPE_CHECKING:
+    from workbench.runs import Run
+
 TRAINING = "02_train"  # the notebook that makes a run
+COMPARISON = "05_compare"  # the one that takes all runs of a data set
+ABOUT_SLOTS = ("04_decode", "07_decoding_study")  # notebooks that want a model of masked slots
 NOTEBOOK = "notebook.ipynb"  # its executed form, in the run
 LOOSE = "_notebooks"  # below the runs folder: executed notebooks that belong to no run, and unfinished ones
+_ON_A_RUN = {"03_evaluate": "topk"} | dict.fromkeys(
+    ABOUT_SLOTS, "diffusion"
+)  # -> how the newest one recommends
+_BESIDE_PUBLISHED = ("06_published", "09_papers")  # notebooks that read the published tables
+_OF_THEIR_OWN_RUNS = ("08_bridge", "09_papers", "10_does_diffusion_matter", "11_ablation", "12_collapse")
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -104,10 +115,8 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     Raises:
         ValueError, FileNotFoundError: parameters or data that cannot be used.
     """
-    from workbench import (
-        experiments,
-        provenance,
-    )  # here: a worker process, which imports this file, needs no torch
+    # Here: a worker process, which imports this file, needs no torch.
+    from workbench import comparison, experiments, provenance
     from workbench.datasets import open_dataset
     from workbench.recipes import recipe
     from workbench.runs import Run
@@ -121,7 +130,11 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
         checked["runs_dir"] = str(runs_dir)
     if checked.get("run") and checked["run"] not in {job.run for job in needs}:
         checked["run"] = Run.open(runs_dir, checked["run"]).id  # in full, and there
-    values = {name: ast.literal_eval(entry["default"]) for name, entry in known.items()} | checked
+    if source.stem in _ON_A_RUN and not checked.get("run"):
+        checked["run"] = comparison.choose_run(runs_dir, "", way=_ON_A_RUN[source.stem]).id
+    values = _with_defaults(known, checked)
+    if source.stem == COMPARISON and not needs:  # else what it compares is not there yet
+        _compared_runs(runs_dir, values)
     values.pop("runs_dir", None)
     after = tuple(job.key for job in needs)
     if source.stem == TRAINING:
@@ -153,7 +166,7 @@ def _check_decoding(parameters: Mapping[str, Any]) -> None:
 
 
 def is_finished(job: Job) -> bool:
-    """Return whether the job was done before, by the same code with the same parameters."""
+    """Return whether the job was done before, by the same code with the same parameters on the same runs and files."""
     if job.notebook == TRAINING:
         from workbench.run_files import RunError
         from workbench.runs import Run
@@ -162,7 +175,57 @@ def is_finished(job: Job) -> bool:
             return Run.open(job.runs_dir, str(job.run)).status == "done"
         except RunError:
             return False
-    return is_stamped(job.output, job.key)
+    return job.output.is_file() and is_stamped(job.output, job.key, what_is_read(job))
+
+
+def what_is_read(job: Job) -> str | None:
+    """Return a digest of the runs and files that a notebook chooses itself; None where its parameters say it all.
+
+    It changes when a run has come or was judged since. It is None, too, where there is nothing to choose from, which
+    the notebook says better.
+    """
+    from workbench.run_files import METRICS, RunError
+    from workbench.runs import Run, list_runs
+
+    values = _with_defaults(notebook_parameters(str(job.source)), job.parameters)
+    runs: list[Run] = []
+    try:
+        if job.notebook == COMPARISON:
+            runs = _compared_runs(job.runs_dir, values)
+        elif job.run is None and "runs_dir" in values and job.notebook not in _OF_THEIR_OWN_RUNS:
+            runs = [run for run in list_runs(job.runs_dir) if isinstance(run, Run)]  # it may read any
+    except RunError:
+        return None
+    files = _published_files(job.source.parent, values) if job.notebook in _BESIDE_PUBLISHED else []
+    read = [[run.id, run.status, run.manifest, _hash_of(run.folder / METRICS)] for run in runs]
+    read += [[str(path), _hash_of(path)] for path in files]
+    return config_hash(read) if read else None
+
+
+def _compared_runs(runs_dir: Path, values: Mapping[str, Any]) -> list[Run]:
+    """Return the runs that the comparison chooses; raise ``RunError`` where there are none."""
+    from workbench import comparison
+
+    return comparison.choose_runs(runs_dir, text("runs", values["runs"]), dataset=values["dataset"])
+
+
+def _published_files(folder: Path, values: Mapping[str, Any]) -> list[Path]:
+    """Return the published tables and our own results that a notebook in a folder puts side by side."""
+    results = repository_root() / "results"
+    named = [folder / name for name in listed("tables", values.get("tables"), str, default=[])]
+    tables = named or sorted((results / "published").glob("*.csv"))
+    ours = sorted((folder / (values.get("results") or results)).glob("*.json")) if "results" in values else []
+    return [*tables, *sorted({table.parent / "protocols.json" for table in tables}), *ours]
+
+
+def _hash_of(path: Path) -> str:
+    """Return the hash of a file's content; the empty text where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+
+def _with_defaults(known: Mapping[str, Mapping[str, Any]], checked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of every parameter of a notebook, whoever gave it."""
+    return {name: ast.literal_eval(entry["default"]) for name, entry in known.items()} | dict(checked)
 
 
 def state_of(job: Job) -> str:

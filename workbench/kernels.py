@@ -67,13 +67,13 @@ def execute(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
         if not is_held:
             return {"status": "busy"}
         output = Path(order["output"])
-        if not order["force"] and is_stamped(output, order["key"]):
+        if not order["force"] and is_stamped(output, order["key"], order.get("reads")):
             return {"status": "skipped", "message": "finished by another batch", "output": str(output)}
         message = _executed(order, tell)
         draft = Path(order["draft"])
         if message is None:
             notebook = nbformat.read(draft, as_version=4)
-            notebook.metadata[_STAMP] = {"key": order["key"], "status": "done"}
+            notebook.metadata[_STAMP] = _stamp(order["key"], order.get("reads"))
             nbformat.write(notebook, draft)
         if not draft.is_file():
             return {"status": "failed", "message": message}
@@ -83,13 +83,17 @@ def execute(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return {"status": "failed" if message else "done", "message": message or "", "output": str(draft)}
 
 
-def is_stamped(notebook: Path, key: str) -> bool:
-    """Return whether a notebook was executed to its end as the job of that key."""
+def is_stamped(notebook: Path, key: str, reads: str | None = None) -> bool:
+    """Return whether a notebook was executed to its end as the job of that key, on what it ``reads``."""
     try:
         content = json.loads(notebook.read_text(encoding="utf-8"))
-        return content["metadata"][_STAMP] == {"key": key, "status": "done"}
+        return content["metadata"][_STAMP] == _stamp(key, reads)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _stamp(key: str, reads: str | None) -> dict[str, str]:
+    return {"key": key, "status": "done"} | ({} if reads is None else {"reads": reads})
 
 
 def _executed(order: dict[str, Any], tell: Tell) -> str | None:

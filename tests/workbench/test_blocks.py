@@ -17,7 +17,6 @@ from workbench.experiments import evaluate_run, run_experiment
 from workbench.figure_style import label
 from workbench.open_runs import decode_user, default_decode_config, open_run
 from workbench.recipes import recipe
-from workbench.run_files import RunError
 from workbench.trace_figures import slot_strip
 
 
@@ -38,23 +37,6 @@ def test_begin_sets_a_notebook_up_and_names_the_runs_folder(monkeypatch, tmp_pat
     monkeypatch.setattr(logging.getLogger("diffsasrec"), "level", 0)
     assert blocks.begin(str(tmp_path)) == tmp_path
     assert plotly.io.renderers.default == "plotly_mimetype"
-
-
-def test_without_a_wish_the_newest_run_that_can_is_chosen(runs, world):
-    assert blocks.choose_run(world.runs, "", way="diffusion").id == runs["diffsasrec"].id
-    assert blocks.choose_run(world.runs, "", way="autoregressive").id == runs["sasrec"].id
-    assert blocks.choose_run(world.runs, runs["sasrec"].key[:6]).id == runs["sasrec"].id
-    with pytest.raises(RunError, match="02_train"):
-        blocks.choose_run(world.runs / "none", "")
-
-
-def test_a_run_that_samples_is_not_chosen_where_slots_are_needed(world, runs):
-    sampled = run_experiment(recipe("circle", "adrec", **world.settings), runs_dir=world.runs)
-    assert blocks.choose_run(world.runs, "", way="topk").id == sampled.id
-    assert blocks.choose_run(world.runs, "", way="diffusion").id == runs["diffsasrec"].id
-    assert blocks.choose_run(world.runs, sampled.id).id == sampled.id
-    with pytest.raises(RunError, match=r"adrec/.* has no slots: step through it on the Decode page"):
-        blocks.choose_run(world.runs, sampled.id, way="diffusion")
 
 
 def test_words_about_training_name_the_figure_and_what_comes_next(runs):

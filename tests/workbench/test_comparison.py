@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from tests.workbench.small_runs import make_run
 from workbench.comparison import (
+    choose_run,
     choose_runs,
     compared,
     comparison_in_words,
@@ -36,6 +38,32 @@ def runs(world):
     for run in found.values():
         evaluate_run(run, progress="none")
     return found
+
+
+def test_without_a_wish_the_newest_run_that_can_is_chosen(tmp_path):
+    places = {
+        model: make_run(
+            tmp_path,
+            f"toy-{model}",
+            config={"dataset": "toy", "model": model, "split": {"name": "leave_one_out"}},
+            created=f"2030-01-0{day}T00:00:00+00:00",
+        )
+        for day, model in enumerate(("sasrec", "diffsasrec", "adrec"), start=1)
+    }
+    assert choose_run(tmp_path, "").id == places["adrec"].id
+    assert choose_run(tmp_path, "", way="diffusion").id == places["diffsasrec"].id
+    assert choose_run(tmp_path, "", way="autoregressive").id == places["sasrec"].id
+    assert choose_run(tmp_path, "toy-sasrec/012345").id == places["sasrec"].id
+    with pytest.raises(RunError, match="02_train"):
+        choose_run(tmp_path / "none", "")
+
+
+def test_a_run_that_samples_is_not_chosen_where_slots_are_needed(tmp_path):
+    config = {"dataset": "toy", "model": "adrec", "split": {"name": "leave_one_out"}}
+    sampled = make_run(tmp_path, "toy-adrec", config=config)
+    assert choose_run(tmp_path, sampled.id).id == sampled.id
+    with pytest.raises(RunError, match=r"adrec/.* has no slots: step through it on the Decode page"):
+        choose_run(tmp_path, sampled.id, way="diffusion")
 
 
 def test_all_finished_runs_of_a_data_set_are_compared_unless_some_are_named(runs, world):

@@ -46,6 +46,19 @@ def test_a_notebook_that_reads_no_run_gets_the_parameters_that_it_has(world, tmp
     assert "model" not in jobs[-1].parameters
 
 
+def test_a_comparison_comes_after_all_that_trains_or_judges_a_run(world, tmp_path):
+    content = {
+        "notebooks": ["05_compare", "01_data", "02_train", "03_evaluate"],
+        "dataset": "circle",
+        "model": ["sasrec", "popularity"],
+    }
+    jobs = expand(as_grid(content, source="own"), runs_dir=tmp_path)
+    assert jobs[-1].notebook == "05_compare"
+    waited_for = [job for job in jobs if job.notebook in ("02_train", "03_evaluate")]
+    assert len(waited_for) == 4
+    assert set(jobs[-1].needs) == {job.key for job in waited_for}
+
+
 def test_combinations_that_mean_the_same_run_once(world, tmp_path):
     """Popularity has no width: its default and what it is in the recipe are one configuration."""
     same = grid(dataset="circle", model="sasrec", parameters={"max_length": [50, None]})

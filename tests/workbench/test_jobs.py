@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workbench.small_runs import manifest
+from tests.workbench.small_runs import make_run, manifest
 from workbench import jobs
 from workbench.experiments import run_experiment
 from workbench.jobs import check_parameters, is_finished, plan
@@ -144,6 +144,66 @@ def test_the_key_of_a_job_changes_with_a_parameter_and_with_a_cell(tmp_path, not
     assert keys[0] == keys[1] != keys[2]
     notebook(tmp_path, "own", "2")
     assert plan(path, {}, runs_dir=tmp_path).key != keys[0]
+
+
+def stamped(job):
+    """Leave what the job leaves when it is done."""
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    stamp = {"key": job.key, "status": "done", "reads": jobs.what_is_read(job)}
+    job.output.write_text(json.dumps({"metadata": {"workbench": stamp}}))
+    assert is_finished(job)
+
+
+def test_where_no_run_is_named_the_newest_one_is_that_is_there_when_the_job_is_planned(tmp_path):
+    older = make_run(tmp_path, key="aaa")
+    assert plan("03_evaluate", {}, runs_dir=tmp_path).run == older.id
+    newer = make_run(tmp_path, key="bbb", created="2031-01-01T00:00:00+00:00")
+    job = plan("03_evaluate", {"run": ""}, runs_dir=tmp_path)
+    assert job == plan("03_evaluate", {"run": newer.id}, runs_dir=tmp_path)
+    with pytest.raises(RunError, match="no finished run that recommends by 'diffusion'"):
+        plan("04_decode", {}, runs_dir=tmp_path)
+
+
+def test_a_comparison_is_done_again_when_a_run_has_come_or_was_judged_since(tmp_path):
+    with pytest.raises(RunError, match="no finished run of toy to compare"):
+        plan("05_compare", {}, runs_dir=tmp_path)
+    run = make_run(tmp_path, key="aaa")
+    stamped(plan("05_compare", {}, runs_dir=tmp_path))
+    assert is_finished(plan("05_compare", {}, runs_dir=tmp_path))
+    make_run(tmp_path, "other", dataset={"name": "other", "fingerprint": "0" * 16})
+    assert is_finished(plan("05_compare", {}, runs_dir=tmp_path)), "a run of other data is not compared"
+    make_run(tmp_path, key="bbb")
+    assert not is_finished(plan("05_compare", {}, runs_dir=tmp_path))
+    stamped(plan("05_compare", {}, runs_dir=tmp_path))
+    (run.folder / "metrics.json").write_text("{}")
+    assert not is_finished(plan("05_compare", {}, runs_dir=tmp_path))
+
+
+def test_published_figures_are_read_again_when_a_table_or_a_result_has_changed(tmp_path):
+    table, results = tmp_path / "table.csv", tmp_path / "results"
+    table.write_text("system,HR@10\nours,0.1\n")
+    results.mkdir()
+    job = plan("06_published", {"tables": str(table), "results": str(results)}, runs_dir=tmp_path / "runs")
+    for changed in (table, results / "new.json", tmp_path / "protocols.json"):
+        stamped(job)
+        changed.write_text("[]")
+        assert not is_finished(job), changed
+
+
+def test_a_notebook_of_ones_own_that_may_read_any_run_is_done_again_when_one_has_changed(tmp_path, notebook):
+    own = "from typing import Optional\nruns_dir: Optional[str] = None  # of runs"
+    path = notebook(tmp_path, "own", "1", parameters=own)
+    run = make_run(tmp_path / "runs")
+    job = plan(path, {}, runs_dir=tmp_path / "runs")
+    stamped(job)
+    run.updated(status="failed")
+    assert not is_finished(job)
+
+
+def test_a_notebook_that_trains_its_own_runs_is_not_done_again_for_them(world, tmp_path):
+    make_run(tmp_path)
+    for name in ("08_bridge", "10_does_diffusion_matter", "11_ablation", "12_collapse"):
+        assert jobs.what_is_read(plan(name, {"dataset": "circle"}, runs_dir=tmp_path)) is None
 
 
 def test_a_job_survives_json(world, tmp_path, notebook):

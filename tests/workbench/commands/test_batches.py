@@ -26,6 +26,17 @@ def test_a_batch_is_told_before_it_is_done_and_skipped_after(workbench, world, t
     assert workbench(*order, "--dry-run", runs=tmp_path).out.startswith("finished")
 
 
+def test_a_comparison_is_made_anew_after_another_training(workbench, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    train = ("train", "--dataset", "circle", "--model", "popularity")
+    compare = ("batch", "05_compare", "--set", "dataset=circle")
+    assert workbench(*train, runs=tmp_path).status == 0
+    assert "1 notebooks done, 0 skipped" in workbench(*compare, runs=tmp_path).err
+    assert "0 notebooks done, 1 skipped" in workbench(*compare, runs=tmp_path).err
+    assert workbench(*train, "--seed", "1", runs=tmp_path).status == 0
+    assert "1 notebooks done, 0 skipped" in workbench(*compare, runs=tmp_path).err
+
+
 def test_a_batch_with_a_failure_goes_on_and_ends_with_status_1(workbench, notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     bad, good = notebook(tmp_path, "bad", "print('so far'); 1 / 0"), notebook(tmp_path, "good", "1")
