@@ -30,7 +30,7 @@ from diffsasrec.trace import DecodeTrace
 from diffsasrec.vocabulary import Vocabulary
 from workbench import paths
 from workbench.datasets import Dataset, oracle_for
-from workbench.figure_style import percent
+from workbench.figure_style import NOT_UPLOADED, percent
 from workbench.open_runs import SHORTEST_HISTORY, OpenRun, decode_user, held_out
 from workbench.progress import progress_mode
 from workbench.recipes import ExperimentConfig
@@ -58,6 +58,7 @@ def begin(runs_dir: str | None = None) -> Path:
     for package in ("diffsasrec", "workbench"):
         logging.getLogger(package).setLevel(level)
     warnings.filterwarnings("ignore", message="IProgress not found")
+    plotly.io.renderers["plotly_mimetype"].config = dict(NOT_UPLOADED)
     plotly.io.renderers.default = "plotly_mimetype"
     return paths.runs_dir(runs_dir)
 
@@ -89,7 +90,10 @@ def show_table(table: pd.DataFrame) -> None:
 
 def show_figure(figure: go.Figure, *, alt: str) -> None:
     """Show a figure, and below it in words what it shows: where it cannot be drawn, the words stand alone."""
-    drawn = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": alt}
+    drawn = {
+        "application/vnd.plotly.v1+json": {**json.loads(figure.to_json()), "config": NOT_UPLOADED},
+        "text/plain": alt,
+    }
     display(drawn, raw=True)
     display(HTML(f"<p>{html.escape(alt)}</p>"))
 

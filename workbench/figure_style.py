@@ -17,6 +17,11 @@ import plotly.graph_objects as go
 
 from workbench.slot_states import NOISE
 
+NOT_UPLOADED = {
+    "showSendToCloud": False,
+    "displaylogo": False,
+}  # plotly's own button would send the data away
+
 TitleOf = Callable[[int], str]
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (

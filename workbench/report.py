@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from diffsasrec.trace import DecodeTrace
+from workbench.figure_style import NOT_UPLOADED
 from workbench.open_runs import decode_user, open_run
 from workbench.replay import replay_html
 from workbench.run_figures import runs_scatter, training_curves
@@ -168,7 +169,7 @@ def _plain(value: Any) -> str:
 def _figure(figure: go.Figure) -> str:
     figure = go.Figure(figure).update_layout(font=_FIGURE_FONT, template="plotly_white")
     return figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+        full_html=False, include_plotlyjs=False, config={**NOT_UPLOADED, "responsive": True}
     )
 
 

@@ -33,6 +33,9 @@ def test_a_report_needs_nothing_but_itself(chromium, witnessed, tmp_path, monkey
     expect(page.locator("h1")).to_have_text("2 runs")
     expect(page.locator(".js-plotly-plot .scatterlayer .trace").first).to_be_attached()
     assert page.locator(".js-plotly-plot").count() == 4  # figure against time, all curves, and each run's own
+    buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(each => each.dataset.title)")
+    assert buttons, "the charts have a bar of buttons"
+    assert not [words for words in buttons if "Share" in words], "none of them sends the data away"
     board = page.frame_locator("iframe")
     before = board.locator("body").inner_text()
     board.locator("body").press("ArrowRight")

@@ -37,6 +37,8 @@ def test_begin_sets_a_notebook_up_and_names_the_runs_folder(monkeypatch, tmp_pat
     monkeypatch.setattr(logging.getLogger("diffsasrec"), "level", 0)
     assert blocks.begin(str(tmp_path)) == tmp_path
     assert plotly.io.renderers.default == "plotly_mimetype"
+    shown = plotly.io.renderers["plotly_mimetype"].to_mimebundle({"data": [], "layout": {}})
+    assert shown["application/vnd.plotly.v1+json"]["config"]["showSendToCloud"] is False
 
 
 def test_words_about_training_name_the_figure_and_what_comes_next(runs):
