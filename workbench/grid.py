@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from diffsasrec.models import MODELS
 from workbench.batch import Limits
 from workbench.jobs import ABOUT_SLOTS, COMPARISON, TRAINING, Job, notebook_parameters, plan
 from workbench.open_runs import fills_slots
+from workbench.parameters import yaml_hint
+
+logger = logging.getLogger(__name__)
 
 _TOP = ("dataset", "model", "seed")  # parameters that may stand at the top
 _KEYS = ("notebooks", "parameters", "timeouts", *_TOP)
@@ -115,8 +119,9 @@ def expand(grid: Grid, *, runs_dir: Path) -> list[Job]:
                 if name in known[notebook] and not (reads and name in _TOP)
             }
             before = [job for job in jobs.values() if _changes_runs(job)] if COMPARISON in notebook else []
+            readable = _fitting(trained, notebook) if reads else [None]
             for values in _combinations(own):
-                for needed in _fitting(trained, notebook) if reads else [None]:
+                for needed in readable:
                     run = {} if needed is None else {_READS_A_RUN: needed.run}
                     job = plan(
                         notebook,
@@ -138,14 +143,15 @@ def _changes_runs(job: Job) -> bool:
 
 
 def _fitting(trained: Sequence[Job], notebook: str) -> list[Job]:
-    """Return the trainings whose model can do what the notebook asks for."""
-    default = notebook_parameters(TRAINING)["model"]["default"]
-    names = [job.parameters.get("model", ast.literal_eval(default)) for job in trained]
-    return [
-        job
-        for job, name in zip(trained, names, strict=True)
-        if notebook not in ABOUT_SLOTS or fills_slots(MODELS[name][1])
-    ]
+    """Return the trainings whose model can do what the notebook asks for, and say which ones are left out."""
+    if Path(notebook).stem not in ABOUT_SLOTS:
+        return list(trained)
+    default = ast.literal_eval(notebook_parameters(TRAINING)["model"]["default"])
+    models = {job.key: job.parameters.get("model", default) for job in trained}
+    others = [name for name in dict.fromkeys(models.values()) if not fills_slots(MODELS[name][1])]
+    if others:
+        logger.warning("%s is left out for %s: no masked slots are filled there", notebook, ", ".join(others))
+    return [job for job in trained if models[job.key] not in others]
 
 
 def _combinations(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -176,7 +182,7 @@ def _range(where: str, content: Mapping[str, Any]) -> list[Any]:
     for key in ("from", "to", "step"):
         value = content.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{where}: {key} must be a number, got {value!r}")
+            raise ValueError(f"{where}: {key} must be a number, got {value!r}{yaml_hint(value)}")
     if not {"from", "to"} <= set(content) or {"step", "num"} <= set(content):
         raise ValueError(f"{where}: a range needs from and to, and either step or num (or none: step 1)")
     low, high = content["from"], content["to"]

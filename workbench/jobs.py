@@ -18,7 +18,7 @@ import papermill
 
 from diffsasrec.config import config_hash, from_dict, unknown_name
 from workbench.kernels import is_stamped
-from workbench.parameters import listed, text
+from workbench.parameters import listed, text, yaml_hint
 from workbench.paths import repository_root
 
 if TYPE_CHECKING:
@@ -122,6 +122,10 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     from workbench.runs import Run
 
     source = find_notebook(notebook)
+    if "runs_dir" in parameters:
+        raise ValueError(
+            "runs_dir is no parameter of a batch: say with --runs FOLDER where its runs are kept"
+        )
     checked = check_parameters(notebook, parameters)
     known = notebook_parameters(notebook)
     _check_decoding(checked)
@@ -269,4 +273,5 @@ def _typed(notebook: str, name: str, value: Any, type_name: str) -> Any:
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     expected = kind.__name__ + (" or None" if is_optional else "")
-    raise ValueError(f"{name} of {notebook} must be {expected}, got {value!r}")
+    hint = yaml_hint(value) if kind is float else ""
+    raise ValueError(f"{name} of {notebook} must be {expected}, got {value!r}{hint}")

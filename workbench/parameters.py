@@ -48,3 +48,19 @@ def listed(
     if entries or default is not None:
         return entries or list(default or ())
     raise ValueError(f"{name} must be {_KINDS[kind]} between commas, at least one, got {words!r}")
+
+
+def yaml_hint(value: object) -> str:
+    """Return words on how YAML wants a number that it took for text, such as ``1e-3``; none where it is no number."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    mantissa, e, exponent = value.strip().lower().partition("e")
+    if not mantissa[-1:].isdigit() and "." not in mantissa:  # infinity, and what is no number
+        return ""
+    mantissa += "" if "." in mantissa else ".0"
+    sign = "" if not e or exponent[0] in "+-" else "+"
+    return f": it is text to YAML, write {mantissa}{e}{sign}{exponent}"

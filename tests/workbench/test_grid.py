@@ -12,7 +12,7 @@ def grid(**content):
     return as_grid({"notebooks": ["02_train"], **content}, source="grid.yaml")
 
 
-def test_every_combination_becomes_a_training_and_later_notebooks_read_its_run(world, tmp_path):
+def test_every_combination_becomes_a_training_and_later_notebooks_read_its_run(world, tmp_path, caplog):
     content = {
         "notebooks": ["04_decode", "03_evaluate", "02_train"],
         "dataset": "circle",
@@ -36,6 +36,8 @@ def test_every_combination_becomes_a_training_and_later_notebooks_read_its_run(w
     assert all(job.needs == (job.parameters["run"].split("/")[1],) for job in judged)
     decoded = [job for job in jobs if job.notebook == "04_decode"]
     assert {job.run for job in decoded} == {job.run for job in trained[4:]}, "the others fill no slots"
+    (line,) = caplog.messages
+    assert line == "04_decode is left out for sasrec, diffurec: no masked slots are filled there"
 
 
 def test_a_notebook_that_reads_no_run_gets_the_parameters_that_it_has(world, tmp_path):
@@ -104,6 +106,7 @@ def test_values_are_one_a_list_or_a_range(given, expected):
         ({"seed": {"from": 2, "to": 1}}, "seed: the range ends before it begins: from 2 to 1"),
         ({"seed": {"from": 0, "to": 1, "step": 0}}, "seed: step must be above 0, got 0"),
         ({"seed": {"from": 0, "to": "x"}}, "seed: to must be a number, got 'x'"),
+        ({"seed": {"from": 0, "to": "1e-2"}}, "to must be a number, got '1e-2': .*write 1.0e-2"),
         ({"seed": {"from": 0, "to": 1, "steps": 2}}, "did you mean 'step'"),
         ({"seed": {"from": 0, "to": 10**9}}, "the range has 1000000001 values"),
         ({"seed": {"from": 0, "to": 1, "num": 1}}, "num must be a whole number, 2 or more, got 1"),
@@ -126,6 +129,9 @@ def test_a_bad_grid_names_file_key_value_and_fix(content, message):
         ({"notebooks": ["02_trian"]}, "grid.yaml: unknown notebook '02_trian': did you mean '02_train'"),
         ({"parameters": {"widht": 8}}, "grid.yaml: unknown parameter 'widht': did you mean 'width'"),
         ({"parameters": {"width": "8"}}, "grid.yaml: width of 02_train must be int or None, got '8'"),
+        ({"parameters": {"learning_rate": "1e-3"}}, "must be float or None, got '1e-3': .*write 1.0e-3"),
+        ({"parameters": {"learning_rate": "2.5e3"}}, r"got '2.5e3': .*write 2.5e\+3"),
+        ({"parameters": {"runs_dir": "elsewhere"}}, "runs_dir is no parameter of a batch: .*--runs"),
         ({"parameters": {"dropout": 1.5}}, "grid.yaml: dropout must be at least 0"),
         ({"model": "sasrek"}, "grid.yaml: unknown model 'sasrek': did you mean 'sasrec'"),
         ({"dataset": "circel"}, "grid.yaml: .*did you mean 'circle'"),
