@@ -18,6 +18,7 @@ from diffsasrec.config import unknown_name
 from diffsasrec.decode_config import DecodeConfig
 from diffsasrec.metrics import PER_USER, bootstrap_interval, bootstrap_means, percentile_interval
 from diffsasrec.protocol import Protocol, comparable, decoding_name, is_usual_decoding, read_protocol
+from diffsasrec.summary import KS
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.figure_style import percent
 from workbench.run_files import RunError
@@ -119,6 +120,19 @@ def for_people(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
         if figure in table:
             shown[figure] = [with_interval(row, figure) for _, row in table.iterrows()]
     return shown
+
+
+def longest_figures(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return figures by name and length: at ten items, and at the most that rows with shorter lists have.
+
+    ``names`` are those without a length, such as ``HR``.
+    """
+    lengths = [
+        k for k in sorted(KS, reverse=True) if k <= DecodeConfig().length and f"{names[0]}@{k}" in table
+    ]
+    has = table[[f"{names[0]}@{k}" for k in lengths]].notna()
+    shown = {lengths[place] for place in has.to_numpy().argmax(axis=1)[has.any(axis=1)]} if lengths else set()
+    return [f"{name}@{k}" for k in sorted(shown, reverse=True) for name in names]
 
 
 def with_interval(row: pd.Series, figure: str) -> str:

@@ -20,6 +20,7 @@ from workbench.tables import (
     for_people,
     group_filter,
     group_table,
+    longest_figures,
     of_one_kind,
     over_seeds,
     paired_difference,
@@ -312,3 +313,14 @@ def test_a_table_says_its_protocol_and_what_differs_in_it(run):
 def test_a_group_says_how_its_users_are_found_again():
     assert group_filter("history_length", "3 to 9 items") == {"least": "3", "most": "9"}
     assert group_filter("target_is_head", "tail: all other items") == {"target": "tail"}
+
+
+def test_figures_are_shown_at_ten_items_and_where_lists_are_shorter_at_the_most_that_they_have():
+    usual = {"HR@1": 0.1, "HR@5": 0.2, "HR@10": 0.3, "HR@20": 0.4}
+    short = {"HR@1": 0.1, "HR@5": 0.2}
+    names = ["HR", "NDCG"]
+    assert longest_figures(pd.DataFrame([usual]), names) == ["HR@10", "NDCG@10"]
+    assert longest_figures(pd.DataFrame([short]), names) == ["HR@5", "NDCG@5"]
+    both = pd.DataFrame([short, usual, {"name": "never judged"}])
+    assert longest_figures(both, names) == ["HR@10", "NDCG@10", "HR@5", "NDCG@5"]
+    assert longest_figures(pd.DataFrame([{"name": "never judged"}]), names) == []

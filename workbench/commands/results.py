@@ -113,10 +113,11 @@ def report(
 
 def print_runs(runs: list[Run]) -> None:
     """Print a line per run: its state, how long it took, and what it reached on the test part."""
-    from workbench.tables import for_people, runs_table
+    from workbench.tables import for_people, longest_figures, runs_table
 
-    figures = ["HR@10", "NDCG@10"]
-    table = for_people(runs_table(runs), figures)
+    found = runs_table(runs)
+    figures = longest_figures(found, ["HR", "NDCG"])
+    table = for_people(found, figures)
     columns = [name for name in ("name", "status", "seconds", *figures) if name in table]
     shown = table[columns].rename(columns={name: f"test {name}" for name in figures})
     print(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.0f}"))

@@ -67,13 +67,13 @@ def evaluate(run: RunArgument, set_: SetOption = None, runs: RunsOption = None) 
     log_progress()
     from workbench.experiments import evaluate_run, judged_decoding
     from workbench.open_runs import open_run
-    from workbench.tables import for_people, protocol_notes, results_table
+    from workbench.tables import for_people, longest_figures, protocol_notes, results_table
 
     opened = open_run(run_named(run, runs))
     config = judged_decoding(opened, **read_settings(set_)) if set_ else None
     evaluate_run(opened, decode_config=config)
-    figures = ["HR@10", "NDCG@10", "Coverage@10"]
     table = results_table(opened.run)
+    figures = longest_figures(table, ["HR", "NDCG", "Coverage"])
     print(for_people(table, figures).to_string(index=False))
     for note in protocol_notes(table):
         print(note)
