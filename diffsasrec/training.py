@@ -26,7 +26,7 @@ from diffsasrec.ranks import Ranks
 from diffsasrec.side_by_side import Workers
 from diffsasrec.splits import Split
 from diffsasrec.training_batches import TrainingBatches, losses_in_parts, rows_of_part
-from diffsasrec.training_history import HISTORY, append_row, keep_rows
+from diffsasrec.training_history import HISTORY, append_row, keep_rows, last_epoch
 from diffsasrec.training_records import (
     BEST,
     LAST,
@@ -225,7 +225,7 @@ class _Trainer:
 
     def _restore(self) -> None:
         """Go back to the end of the last whole epoch: weights, optimiser, best checkpoint and history."""
-        saved = Resumable.load(self.folder, identity=self.identity)
+        saved = Resumable.load(self.folder, identity=self.identity, num_epochs=last_epoch(self.folder))
         if saved is not None:
             self.state, self.best_weights = saved.state, saved.best_weights
             self._begin_stage()

@@ -226,14 +226,14 @@ class Resumable:
         write_state(folder / LAST / STATE, content)
 
     @classmethod
-    def load(cls, folder: Path, *, identity: str) -> Resumable | None:
-        """Read what ``save`` wrote, None if there is nothing.
+    def load(cls, folder: Path, *, identity: str, num_epochs: int) -> Resumable | None:
+        """Read what ``save`` wrote, None if there is nothing and ``history.jsonl`` tells of no second epoch.
 
         Raises:
-            CheckpointError: the file is broken, of another format or of another configuration.
+            CheckpointError: the file is lost, broken, of another format or of another configuration.
         """
         path = folder / LAST / STATE
-        if not path.is_file():
+        if not path.is_file() and num_epochs < 2:  # the row of the first epoch is written before its state
             return None
         content = load_state(path)
         if content.pop("format", None) != FORMAT or "identity" not in content:

@@ -380,6 +380,25 @@ def test_a_broken_state_is_one_clear_error_and_the_rest_is_left_alone(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_state_that_is_lost_is_refused_like_a_broken_one(cycle_split: Split, tmp_path: Path) -> None:
+    fit(make(), cycle_split, dataclasses.replace(CONFIG, max_epochs=2), folder=tmp_path)
+    (tmp_path / "last" / "trainer.pt").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match=r"trainer\.pt is broken .*No such file.*: begin anew"):
+        fit(make(), cycle_split, CONFIG, folder=tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_training_killed_before_its_first_state_begins_anew(
+    uninterrupted, cycle_split: Split, tmp_path: Path
+) -> None:
+    fit(make(), cycle_split, dataclasses.replace(CONFIG, max_epochs=1), folder=tmp_path)
+    (tmp_path / "last" / "trainer.pt").unlink()
+    again = make()
+    fit(again, cycle_split, CONFIG, folder=tmp_path, resume=True)
+    assert_same_weights(again, uninterrupted[1])
+
+
 # --- what may end a training
 
 
