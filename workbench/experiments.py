@@ -10,7 +10,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from diffsasrec.ranks import Ranks, joined, own_device
 from diffsasrec.sampling import Decoding
 from diffsasrec.splits import Split, make_split
 from diffsasrec.training import BEST, TrainingResult, fit
+from diffsasrec.training_history import last_epoch
+from diffsasrec.training_records import LAST, STATE
 from diffsasrec.training_stages import plan_stages
 from workbench.datasets import Dataset, open_dataset, oracle_for
 from workbench.datasets.dataset import item_features
@@ -89,12 +91,15 @@ def run_experiment(
     model = _built(config, dataset)
     folder = runs_folder(runs_dir)
     manifest = _manifest(config, dataset, split, model, notebook)
-    run = _found(folder, config, manifest, resume_stale)
+    found = _found(folder, config, manifest)
+    run = next(iter([*found.fresh, *(found.unfinished if resume_stale else [])]), None)
     if run is not None and run.manifest["status"] == "done" and not force:
         logger.info("the run %s is finished already", run.id)
         ranks.told_by_first(_NO_WORK)
         return run
     if run is None:
+        if not force:
+            _tell_of_unfinished(found.unfinished)
         key = run_key(config, dataset.fingerprint, notebook=notebook)
         run = Run.create(folder, config.recipe, key, {**manifest, "status": "pending", "duration": 0.0})
     with run.locked():
@@ -280,10 +285,15 @@ def _manifest(
     }
 
 
-def _found(
-    folder: Path, config: ExperimentConfig, manifest: Mapping[str, Any], resume_stale: bool
-) -> Run | None:
-    """Return the run of this configuration and code, or, when asked, the newest unfinished one of other code."""
+@dataclass(frozen=True)
+class _Found:
+    """The runs of one configuration, the newest first."""
+
+    fresh: list[Run]  # of this code
+    unfinished: list[Run]  # of other code
+
+
+def _found(folder: Path, config: ExperimentConfig, manifest: Mapping[str, Any]) -> _Found:
     same = [
         run
         for run in list_runs(folder)
@@ -293,8 +303,21 @@ def _found(
         and run.manifest.get("notebook") == manifest["notebook"]
     ]
     fresh = [run for run in same if run.manifest["source_hash"] == manifest["source_hash"]]
-    stale = [run for run in same if run.manifest["status"] != "done"] if resume_stale else []
-    return next(iter([*fresh, *stale]), None)
+    stale = [run for run in same if run.manifest["source_hash"] != manifest["source_hash"]]
+    return _Found(fresh, [run for run in stale if run.manifest["status"] != "done"])
+
+
+def _tell_of_unfinished(runs: Sequence[Run]) -> None:
+    """Say which run of other code could have been gone on with, where there is one."""
+    for run in runs:
+        if not run.is_locked and (run.folder / LAST / STATE).is_file():
+            logger.warning(
+                "the run %s of this configuration is unfinished after %d epochs, but the code has changed since: this "
+                "one begins anew, --resume-stale goes on with that one",
+                run.id,
+                last_epoch(run.folder),
+            )
+            return
 
 
 def _train(

@@ -182,6 +182,24 @@ def test_a_run_of_other_code_goes_on_only_when_asked(world, tmp_path, monkeypatc
     assert run_experiment(config, runs_dir=tmp_path, resume_stale=True).id == stale.id
 
 
+def test_an_unfinished_run_of_other_code_is_told_of_where_a_new_one_begins(
+    world, tmp_path, monkeypatch, caplog
+):
+    config = tiny(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "source_hash", lambda notebook: "0" * 16)
+        stale = run_experiment(config, runs_dir=tmp_path)
+    stale.updated(status="failed")
+    assert not caplog.records
+    run_experiment(config, runs_dir=tmp_path)
+    words = f"the run {stale.id} of this configuration is unfinished after 2 epochs, but the code has changed"
+    (record,) = [each for each in caplog.records if words in each.getMessage()]
+    assert "--resume-stale" in record.getMessage()
+    caplog.clear()
+    run_experiment(config, runs_dir=tmp_path)
+    assert stale.id not in caplog.text
+
+
 def test_a_run_is_judged_in_every_way_its_model_has(trained):
     for model, ways in (("sasrec", {"autoregressive"}), ("diffsasrec", {"diffusion", "any_slot"})):
         evaluate_run(trained[model])
