@@ -41,6 +41,7 @@ from workbench.parameters import text
 
 folder = blocks.begin(runs_dir)
 chosen = comparison.choose_runs(folder, text("runs", runs), dataset=dataset)
+way = comparison.known_way(way)
 part = comparison.judged_part(chosen, part)
 groups = comparison.groups_of(chosen)
 print(f"{len(chosen)} finished runs, compared on the {part} part")

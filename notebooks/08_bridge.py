@@ -69,6 +69,10 @@ from workbench.parameters import listed
 from workbench.recipes import recipe
 
 folder = blocks.begin(runs_dir)
+if num_draws < 1:
+    raise ValueError(f"num_draws must be at least 1, got {num_draws}: the loss is an average over draws")
+if not held_out_users > 0:
+    raise ValueError(f"held_out_users must be above 0, got {held_out_users}: the loss is theirs")
 budget = {
     "held_out_users": held_out_users,
     "seed": seed,

@@ -100,6 +100,13 @@ def judged_part(runs: Sequence[Run], part: str = "") -> str:
     return "test" if all(has_test) else "validation"
 
 
+def known_way(way: str) -> str:
+    """Return a way of recommending; raise ``ValueError`` where it is none."""
+    if way not in WAYS:
+        raise unknown_name("way", way, WAYS)
+    return way
+
+
 def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return the runs that were judged on the same targets together, under a name for each group."""
     groups: dict[str, list[Run]] = {}

@@ -137,6 +137,8 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     if source.stem in _ON_A_RUN and not checked.get("run"):
         checked["run"] = comparison.choose_run(runs_dir, "", way=_ON_A_RUN[source.stem]).id
     values = _with_defaults(known, checked)
+    if source.stem == COMPARISON:
+        comparison.known_way(values["way"])
     if source.stem == COMPARISON and not needs:  # else what it compares is not there yet
         _compared_runs(runs_dir, values)
     values.pop("runs_dir", None)

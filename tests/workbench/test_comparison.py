@@ -14,6 +14,7 @@ from workbench.comparison import (
     cost_table,
     groups_of,
     judged_part,
+    known_way,
     leaderboard,
     seeds_table,
 )
@@ -64,6 +65,14 @@ def test_a_run_that_samples_is_not_chosen_where_slots_are_needed(tmp_path):
     assert choose_run(tmp_path, sampled.id).id == sampled.id
     with pytest.raises(RunError, match=r"adrec/.* has no slots: step through it on the Decode page"):
         choose_run(tmp_path, sampled.id, way="diffusion")
+
+
+def test_a_way_that_is_none_is_refused_with_the_known_ones():
+    assert known_way("diffusion") == "diffusion"
+    with pytest.raises(
+        ValueError, match="unknown way 'nosuch': known: any_slot, autoregressive, diffusion, topk"
+    ):
+        known_way("nosuch")
 
 
 def test_all_finished_runs_of_a_data_set_are_compared_unless_some_are_named(runs, world):

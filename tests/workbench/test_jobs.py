@@ -179,6 +179,12 @@ def test_a_comparison_is_done_again_when_a_run_has_come_or_was_judged_since(tmp_
     assert not is_finished(plan("05_compare", {}, runs_dir=tmp_path))
 
 
+def test_a_comparison_by_no_known_way_is_refused_before_a_kernel_starts(tmp_path):
+    make_run(tmp_path)
+    with pytest.raises(ValueError, match="unknown way 'nosuch'"):
+        plan("05_compare", {"way": "nosuch"}, runs_dir=tmp_path)
+
+
 def test_published_figures_are_read_again_when_a_table_or_a_result_has_changed(tmp_path):
     table, results = tmp_path / "table.csv", tmp_path / "results"
     table.write_text("system,HR@10\nours,0.1\n")
