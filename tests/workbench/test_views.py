@@ -236,7 +236,7 @@ def test_a_run_that_is_gone_or_damaged_leaves_what_the_reader_had_chosen(opened,
     assert app.selectbox(key="run").value == good.id
     assert "is not there\\: choose another" in app.error[0].value
     assert app.title[0].value == "Decode"
-    asked = {"run": [good.id], "user": ["7"], "rule": ["random"], "step": ["3"], "pin": [f"2={item}"]}
+    asked = {"run": good.id, "user": "7", "rule": "random", "step": "3", "pin": f"2={item}"}
     assert app.query_params == asked
     app.run()
     assert app.query_params == asked, "the address of a run that is gone outlives the next click"

@@ -234,15 +234,16 @@ def _show_demonstrations(source: ExampleSource) -> None:
                         type="tertiary",
                         icon=":material/arrow_forward:",
                         on_click=_go_to_lesson,
-                        args=(stop.address["lesson"],),
+                        kwargs=stop.address,
                     )
                 else:
                     link(stop.page, stop.label, "arrow_forward", **stop.address)
 
 
-def _go_to_lesson(name: str) -> None:
+def _go_to_lesson(lesson: str, **address: str) -> None:
     """Open another lesson: a link to the page that is shown leaves what its widgets hold."""
-    st.session_state["lesson"] = name
+    st.query_params.update(address)  # of widgets that are not drawn yet
+    st.session_state["lesson"] = lesson
 
 
 _DRAW: dict[str, Callable[[ExampleSource], None]] = dict(
