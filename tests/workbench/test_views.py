@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -1348,3 +1349,9 @@ def test_the_python_code_of_a_page_gives_the_trace_of_the_page(opened, runs, tmp
     for slot, card in enumerate(body.split('<ol class="slots"')[1].split("<li ")[1:]):
         token = int(found["trace"].leading_items()[0][4, 0, slot])
         assert f"<bdi>{html.escape(title(token))}</bdi>" in card
+
+
+def test_a_process_that_starts_anew_may_run_the_dashboard_without_a_browser():
+    """Workers of a cluster do, where a test has drawn a page in the process that starts them."""
+    ran = subprocess.run([sys.executable, DASHBOARD], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]

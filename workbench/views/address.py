@@ -96,9 +96,13 @@ def follow() -> None:
 
 
 def show() -> None:
-    """Show in the browser how a page that was opened has completed its address; call it when the page is drawn."""
-    with _names() as names:
-        names.show()
+    """Show in the browser how a page that was opened has completed its address; call it when the page is drawn.
+
+    A process that starts anew may run dashboard.py once more, with no browser to show anything to.
+    """
+    if get_script_run_ctx() is not None:
+        with _names() as names:
+            names.show()
 
 
 def was_typed() -> bool:

@@ -98,7 +98,7 @@ def _show(name: str, case: Case, judged: Judged, found: Shelf) -> None:
                 ("rank", "rank in the other run"),
                 st.column_config.NumberColumn(format="localized", help="None: not in the list"),
             ),
-            "model’s probability": st.column_config.NumberColumn(format="percent"),
+            "model’s probability": st.column_config.NumberColumn(format="%.1f %%"),
         },
     )
     if judged.source is None:
@@ -198,7 +198,7 @@ def _for_people(rows: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     if "fate" in rows:
         shown["it was"] = rows["fate"].tolist()
         shown["surest slot"] = rows["surest slot"].tolist()
-    shown["model’s probability"] = rows["confidence"].astype(float).tolist()
+    shown["model’s probability"] = (100 * rows["confidence"].astype(float)).tolist()
     shown["history"] = rows["history_length"].astype(int).tolist()
     if "target_count" in rows:
         shown["item trained"] = rows["target_count"].tolist()
