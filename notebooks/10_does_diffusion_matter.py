@@ -25,9 +25,9 @@
 # two the same hits (.1372, -.0007 [-.0018, .0000]), in 1, 4 and 32 steps; 0.01 and 0.1 (ADRec in one step +.0018
 # [-.0011, .0049]) are undecided; 1 is worse for DiffuRec (-.0201 [-.0325, -.0078] in one step) and undecided for ADRec
 # (-.0081 [-.0152, -.0014] in 32, p .23 over the settings). DiffSASRec in one pass has .1577; two steps (-.0053 [-.0152,
-# .0042]), five (-.0103 [-.0226, .0021]) and ten (-.0145 [-.0276, -.0018], p .09) are undecided. ADRec in its three stages
-# on Beauty, 33 epochs, three seeds, 8,000 users: the twin has .0765, lambda = 0.001 -.0002 [-.0006, .0001] in one step
-# and +.0001 [-.0003, .0005] in 32. Below it is asked again of the data set, models and seeds that you choose.
+# .0042]), five (-.0103 [-.0226, .0021]) and ten (-.0145 [-.0276, -.0018], p .09) are undecided. ADRec in its three
+# stages on Beauty, 33 epochs, three seeds, 8,000 users: the twin has .0765, lambda = 0.001 -.0002 [-.0006, .0001] in
+# one step and +.0001 [-.0003, .0005] in 32. Below it is asked again of the data set, models and seeds that you choose.
 #
 # DiffuRec and ADRec add a noised target to what they read, weighed by lambda = 0.001: with lambda = 0 nothing is
 # diffused, and a model of the same size and training is left. A masked diffusion that fills all its slots in one pass
