@@ -18,7 +18,7 @@ from diffsasrec.reading import Reading, SlotReader
 from diffsasrec.splits import Split
 from diffsasrec.vocabulary import Vocabulary
 
-_MOST_ITEMS = 20_000  # of a catalogue: its square is held twice, in float64, while it is fitted
+_MOST_ITEMS = 20_000  # of a catalogue: fitting it takes 28 bytes for each pair of items
 _NEIGHBOURS = 200  # weights that each item keeps, the largest: the rest changes hardly any list (docs/log.md)
 _FLOOR = 0.1  # of an even share of the catalogue, which every item has, so that none is ruled out
 _CHUNK = 1 << 24  # numbers at a time
@@ -48,8 +48,8 @@ class LinearAutoencoder(nn.Module):
         super().__init__()
         if num_items > _MOST_ITEMS:
             raise ValueError(
-                f"EASE holds the square of the catalogue: {num_items:,} items would take "
-                f"{16 * num_items**2 / 2**30:,.0f} GiB. Leave ease_power at 0, or filter the data set, as ~5core does: "
+                f"EASE is fitted to the square of the catalogue: {num_items:,} items would take "
+                f"{28 * num_items**2 / 2**30:,.0f} GiB. Leave ease_power at 0, or filter the data set, as ~5core does: "
                 f"at most {_MOST_ITEMS:,} items"
             )
         self.power, self.ridge = config.ease_power, config.ease_ridge

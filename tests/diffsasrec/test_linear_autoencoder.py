@@ -138,7 +138,7 @@ def test_a_checkpoint_keeps_the_weights(split: Split, tmp_path: Path) -> None:
 
 
 def test_a_catalogue_whose_square_is_too_large_is_refused_with_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"30,000 items would take 13 GiB.*ease_power at 0.*~5core.*20,000"):
+    with pytest.raises(ValueError, match=r"30,000 items would take 23 GiB.*ease_power at 0.*~5core.*20,000"):
         build_model("sasrec", {"ease_power": 0.5}, 30_000)
 
 
