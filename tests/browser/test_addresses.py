@@ -76,6 +76,13 @@ def _expect_address(page: Page, path: str, **query: str | re.Pattern[str]) -> No
     page.wait_for_url(is_so, wait_until="commit")
 
 
+def _go_back(page):
+    """Go one step back, and wait as a reader does until the page has begun to follow, and has followed."""
+    page.go_back()
+    page.wait_for_timeout(1500)
+    page.wait_for_selector(IDLE)
+
+
 def test_a_case_is_decoded_by_its_run_and_the_way_back_leads_to_the_cases(page, served):
     _open(page, served, "cases", run=served.other, case="longest")
     page.get_by_role("link", name=re.compile("Step through user")).click()
@@ -83,8 +90,7 @@ def test_a_case_is_decoded_by_its_run_and_the_way_back_leads_to_the_cases(page, 
     _expect_address(page, "", run=served.other, user=r"\d+")
     expect(page.locator(".st-key-run input")).to_have_value(served.other)
     for _ in range(2):  # the browser keeps what the page made of the link's address as a place of its own
-        page.go_back()
-        page.wait_for_selector(IDLE)
+        _go_back(page)
     _is_drawn(page, "Cases")
     _expect_address(page, "cases", run=served.other, case="longest")
     expect(page.locator(".st-key-run input")).to_have_value(served.other)
@@ -129,8 +135,7 @@ def test_the_way_back_from_a_decode_alone_is_the_comparison(page, served):
     _expect_address(page, "", run=served.other, user="17", num_slots="6")
     _is_drawn(page, "User 17 ")
     for _ in range(2):
-        page.go_back()
-        page.wait_for_selector(IDLE)
+        _go_back(page)
     _expect_address(page, "compare", **compared)
     expect(page.locator(".side").first).to_be_visible()
     assert page.locator('[data-testid="stAlert"]').count() == 0
