@@ -25,17 +25,26 @@ _CHUNK = 1 << 24  # numbers at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class EaseConfig:
-    """What a model's config has that can weigh its ranking by a linear autoencoder's."""
+class RidgeConfig:
+    """What the fit of a linear autoencoder depends on."""
 
-    ease_power: float = 0.0  # that the autoencoder's shares are raised to, times the model's; 0: left out
     ease_ridge: float = 500.0  # of its regression, in interactions
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ease_power < float("inf"):
-            raise ValueError(f"ease_power must be a finite number, at least 0, got {self.ease_power}")
         if not 0 < self.ease_ridge < float("inf"):
             raise ValueError(f"ease_ridge must be a positive finite number, got {self.ease_ridge}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EaseConfig(RidgeConfig):
+    """What a model's config has that can weigh its ranking by a linear autoencoder's."""
+
+    ease_power: float = 0.0  # that the autoencoder's shares are raised to, times the model's; 0: left out
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.ease_power < float("inf"):
+            raise ValueError(f"ease_power must be a finite number, at least 0, got {self.ease_power}")
 
 
 class LinearAutoencoder(nn.Module):
@@ -44,7 +53,7 @@ class LinearAutoencoder(nn.Module):
     neighbours: torch.Tensor  # (N, M) long, the columns that the item of the row speaks for or against
     weights: torch.Tensor  # (N, M) float
 
-    def __init__(self, config: EaseConfig, num_items: int) -> None:
+    def __init__(self, num_items: int, *, ridge: float, power: float = 1.0) -> None:
         super().__init__()
         if num_items > _MOST_ITEMS:
             raise ValueError(
@@ -52,7 +61,7 @@ class LinearAutoencoder(nn.Module):
                 f"{28 * num_items**2 / 2**30:,.0f} GiB. Leave ease_power at 0, or filter the data set, as ~5core does: "
                 f"at most {_MOST_ITEMS:,} items"
             )
-        self.power, self.ridge = config.ease_power, config.ease_ridge
+        self.ridge, self.power = ridge, power
         kept = min(_NEIGHBOURS, num_items)
         self.register_buffer("neighbours", torch.zeros(num_items, kept, dtype=torch.long))
         self.register_buffer("weights", torch.zeros(num_items, kept))

@@ -187,13 +187,6 @@ def impossible(
         if not -slack <= value <= 1 + slack
     ]
 
-    def require(small: str, large: str, k: int, k2: int, factor: float, words: str) -> None:
-        """Add a sentence if factor * small@k > large@k2 beyond the slack."""
-        if (small, k) in known and (large, k2) in known:
-            low, high = known[small, k], known[large, k2]
-            if factor * (low - slack) > high + slack:
-                broken.append(f"{words}: {small}@{k} = {low:g}, {large}@{k2} = {high:g}")
-
     for k, k2 in itertools.combinations_with_replacement(sorted({k for _, k in known}), 2):
         for small, large, factor, words in (
             ("MRR", "NDCG", 1, "MRR is above NDCG"),
@@ -203,8 +196,12 @@ def impossible(
             ("HR", "MRR", 1 / k, f"MRR is below HR / {k}"),
         ):
             # beyond K it follows from K and from growth, where one of the two is known
-            if k == k2 or not {(large, k), (small, k2)} & known.keys():
-                require(small, large, k, k2, factor, words)
+            if k != k2 and {(large, k), (small, k2)} & known.keys():
+                continue
+            if (small, k) in known and (large, k2) in known:
+                low, high = known[small, k], known[large, k2]
+                if factor * (low - slack) > high + slack:
+                    broken.append(f"{words}: {small}@{k} = {low:g}, {large}@{k2} = {high:g}")
     return broken + _broken_growth(known, slack, next_rank=1.0 if whole_ranks else 0.5)
 
 

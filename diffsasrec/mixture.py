@@ -23,4 +23,7 @@ def mixed_in(config: Any, num_items: int) -> tuple[Transitions | None, LinearAut
     if not isinstance(config, MixtureConfig):
         return None, None
     transitions = Transitions(config, num_items) if config.transition_share > 0 else None
-    return transitions, LinearAutoencoder(config, num_items) if config.ease_power > 0 else None
+    ease = None
+    if config.ease_power > 0:
+        ease = LinearAutoencoder(num_items, ridge=config.ease_ridge, power=config.ease_power)
+    return transitions, ease

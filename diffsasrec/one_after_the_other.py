@@ -25,6 +25,7 @@ def one_after_the_other(
     next_logits: NextLogits,
     history: torch.Tensor,
     *,
+    num_items: int,
     num_recommendations: int,
     blocked: tuple[torch.Tensor, torch.Tensor],
 ) -> Recommendations:
@@ -34,12 +35,10 @@ def one_after_the_other(
     """
     chosen, probabilities = [], []
     user = torch.arange(len(history), device=history.device)
-    is_blocked: torch.Tensor | None = None
+    is_blocked = torch.zeros(len(history), num_items, dtype=torch.bool, device=history.device)
+    is_blocked[blocked] = True
     for num_left in range(num_recommendations, 0, -1):
         logits = checked_scores(next_logits(history, num_left=num_left))
-        if is_blocked is None:
-            is_blocked = torch.zeros_like(logits, dtype=torch.bool)
-            is_blocked[blocked] = True
         probability, column = logits.masked_fill(is_blocked, -math.inf).softmax(dim=1).max(dim=1)
         chosen.append(Vocabulary.to_token(column))
         probabilities.append(probability)

@@ -17,10 +17,8 @@ import plotly.graph_objects as go
 
 from workbench.slot_states import NOISE
 
-NOT_UPLOADED = {
-    "showSendToCloud": False,
-    "displaylogo": False,
-}  # plotly's own button would send the data away
+# Of plotly's own buttons: one would send the data away.
+NOT_UPLOADED = {"showSendToCloud": False, "displaylogo": False}
 
 TitleOf = Callable[[int], str]
 

@@ -208,6 +208,7 @@ class SequentialModel(nn.Module, ABC):
                     self.continuing_logits(history, num_left=num_left), history
                 ),
                 history,
+                num_items=self.num_items,
                 num_recommendations=num_recommendations,
                 blocked=blocked,
             )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from diffsasrec.counting import count_pairs
-from diffsasrec.linear_autoencoder import EaseConfig, LinearAutoencoder
+from diffsasrec.linear_autoencoder import LinearAutoencoder, RidgeConfig
 from diffsasrec.mixture import MixtureConfig
 from diffsasrec.models.base import SequentialModel
 from diffsasrec.randomness import uniform
@@ -81,18 +81,10 @@ class Popularity(SequentialModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EaseModelConfig:
+class EaseModelConfig(RidgeConfig):
     """The ridge of the regression, and the length that evaluation cuts histories to."""
 
     max_length: int = 50
-    ease_ridge: float = 500.0  # in interactions
-
-    def __post_init__(self) -> None:
-        self.autoencoder()
-
-    def autoencoder(self) -> EaseConfig:
-        """Return the config of the autoencoder."""
-        return EaseConfig(ease_ridge=self.ease_ridge)
 
 
 class Ease(SequentialModel):
@@ -102,7 +94,7 @@ class Ease(SequentialModel):
 
     def __init__(self, config: EaseModelConfig, num_items: int) -> None:
         super().__init__(config, num_items)
-        self.autoencoder = LinearAutoencoder(config.autoencoder(), num_items)
+        self.autoencoder = LinearAutoencoder(num_items, ridge=config.ease_ridge)
 
     def count(self, split: Split) -> None:
         """Fit the weights to the training part."""

@@ -32,7 +32,7 @@ def split() -> Split:
 
 @pytest.fixture
 def ease(split: Split) -> LinearAutoencoder:
-    fitted = LinearAutoencoder(EaseConfig(ease_power=0.7, ease_ridge=2.0), 6)
+    fitted = LinearAutoencoder(6, ridge=2.0, power=0.7)
     fitted.count(split)
     return fitted
 
@@ -55,7 +55,7 @@ def test_the_weights_are_a_ridge_regression_for_each_item_on_all_others(
     monkeypatch, split: Split, numbers_at_a_time: int
 ) -> None:
     monkeypatch.setattr(linear_autoencoder, "_CHUNK", numbers_at_a_time)
-    ease = LinearAutoencoder(EaseConfig(ease_ridge=2.0), 6)
+    ease = LinearAutoencoder(6, ridge=2.0)
     ease.count(split)
     weights = weights_of([items[:-2] for items in BASKETS], ridge=2.0)
     assert np.abs(weights).max() > 0.1
@@ -71,7 +71,7 @@ def test_what_is_held_out_is_not_fitted(ease: LinearAutoencoder) -> None:
 
 def test_only_the_largest_weights_of_an_item_are_kept(monkeypatch, split: Split) -> None:
     monkeypatch.setattr(linear_autoencoder, "_NEIGHBOURS", 2)
-    ease = LinearAutoencoder(EaseConfig(ease_ridge=2.0), 6)
+    ease = LinearAutoencoder(6, ridge=2.0)
     ease.count(split)
     row = weights_of([items[:-2] for items in BASKETS], ridge=2.0)[0]
     row[np.argsort(-np.abs(row))[2:]] = 0

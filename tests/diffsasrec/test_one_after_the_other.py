@@ -26,7 +26,9 @@ class NextInACircle:
 
 def test_every_item_is_appended_and_none_comes_twice() -> None:
     model = NextInACircle()
-    found = one_after_the_other(model, torch.tensor([[2], [6]]), num_recommendations=3, blocked=NOTHING)
+    found = one_after_the_other(
+        model, torch.tensor([[2], [6]]), num_items=6, num_recommendations=3, blocked=NOTHING
+    )
     assert found.items.tolist() == [[3, 4, 5], [1, 2, 3]]
     assert model.asked == [([[2], [6]], 3), ([[2, 3], [6, 1]], 2), ([[2, 3, 4], [6, 1, 2]], 1)]
 
@@ -34,7 +36,7 @@ def test_every_item_is_appended_and_none_comes_twice() -> None:
 def test_what_is_blocked_never_comes_and_takes_no_probability() -> None:
     blocked = (torch.tensor([0, 0]), torch.tensor([2, 3]))  # tokens 3 and 4 of the first user
     found = one_after_the_other(
-        NextInACircle(), torch.tensor([[2], [6]]), num_recommendations=2, blocked=blocked
+        NextInACircle(), torch.tensor([[2], [6]]), num_items=6, num_recommendations=2, blocked=blocked
     )
     assert found.items.tolist() == [[5, 6], [1, 2]]
     left = [math.exp(-steps) for steps in (0, 1, 2, 3, 4, 5)]
