@@ -45,6 +45,7 @@ batch_size: Optional[int] = None  # windows in a batch
 learning_rate: Optional[float] = None  # of AdamW, after the warm-up
 learning_rate_schedule: Optional[str] = None  # over a stage's epochs or time: constant, cosine, step
 fine_tune: Optional[bool] = None  # diffsasrec and block_diffusion: whether there is a second stage
+start_from: Optional[str] = None  # a run, or its folder, whose weights the training begins with
 num_processes: int = 1  # above 1, so many train together, beside the notebook, on shares of each batch
 runs_dir: Optional[str] = None  # where runs are kept; the repository's runs/ by default
 
@@ -74,6 +75,7 @@ config = recipe(
     learning_rate=learning_rate,
     learning_rate_schedule=learning_rate_schedule,
     fine_tune=fine_tune,
+    start_from=start_from,
 )
 blocks.show_config(config)
 

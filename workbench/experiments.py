@@ -41,6 +41,7 @@ from workbench.progress import Reporter
 from workbench.provenance import provenance, source_hash
 from workbench.recipes import LIST_LENGTH, NUM_SLOTS, ExperimentConfig
 from workbench.runs import Run, list_runs
+from workbench.warm_starts import begin_with, find_start
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,9 @@ def run_experiment(
     dataset = open_dataset(config.dataset)
     split = make_split(dataset.interactions, config.split)
     length = _list_length(split, "validation", "topk")  # raises before anything is trained
-    model = _built(config, dataset)
     folder = runs_folder(runs_dir)
-    manifest = _manifest(config, dataset, split, model, notebook)
+    config, model, begun = _begun(config, dataset, split, folder)
+    manifest = _manifest(config, dataset, split, model, notebook) | begun
     found = _found(folder, config, manifest)
     run = next(iter([*found.fresh, *(found.unfinished if resume_stale else [])]), None)
     if run is not None and run.manifest["status"] == "done" and not force:
@@ -136,10 +137,10 @@ def run_in_ranks(config: ExperimentConfig, **options: Any) -> Run | None:
     with joined(own_device()) as ranks:
         if ranks.is_first:
             return run_experiment(config, **options, ranks=ranks)
-        return follow_experiment(config, ranks)
+        return follow_experiment(config, ranks, runs_dir=options.get("runs_dir"))
 
 
-def follow_experiment(config: ExperimentConfig, ranks: Ranks) -> None:
+def follow_experiment(config: ExperimentConfig, ranks: Ranks, *, runs_dir: Path | str | None = None) -> None:
     """Make the steps of the first rank's ``run_experiment``, which holds the run, judges and writes."""
     config = config.completed()
     work = ranks.told_by_first(_NO_WORK)
@@ -147,7 +148,7 @@ def follow_experiment(config: ExperimentConfig, ranks: Ranks) -> None:
         dataset = open_dataset(config.dataset)
         split = make_split(dataset.interactions, config.split)
         fit(
-            _built(config, dataset),
+            _begun(config, dataset, split, runs_folder(runs_dir))[1],
             split,
             config.train,
             folder=work.folder,
@@ -244,6 +245,18 @@ def _without(ways: tuple[str, ...], way: str) -> tuple[str, ...]:
 
 def _experiment_hash(config: ExperimentConfig, fingerprint: str) -> str:
     return config_hash([to_dict(config.completed()), fingerprint])
+
+
+def _begun(
+    config: ExperimentConfig, dataset: Dataset, split: Split, runs_dir: Path
+) -> tuple[ExperimentConfig, SequentialModel, dict[str, Any]]:
+    """Return the config, its start pinned, the model before its first step, and what the manifest says of its start."""
+    if config.start_from is None:
+        return config, _built(config, dataset), {}
+    start = find_start(config.start_from, runs_dir)
+    model = _built(config, dataset)
+    about = begin_with(start, model, dataset, split)
+    return dataclasses.replace(config, start_from=start.name), model, {"start": about}
 
 
 def _built(config: ExperimentConfig, dataset: Dataset) -> SequentialModel:

@@ -120,6 +120,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     from workbench.datasets import open_dataset
     from workbench.recipes import recipe
     from workbench.runs import Run
+    from workbench.warm_starts import pinned
 
     source = find_notebook(notebook)
     if "runs_dir" in parameters:
@@ -145,7 +146,7 @@ def plan(notebook: str, parameters: Mapping[str, Any], *, runs_dir: Path, needs:
     after = tuple(job.key for job in needs)
     if source.stem == TRAINING:
         values.pop("num_processes", None)  # by how many, not what
-        config = recipe(**values)
+        config = pinned(recipe(**values), runs_dir)
         fingerprint = open_dataset(config.dataset).fingerprint
         key = experiments.run_key(config, fingerprint, notebook=source.stem)
         run = f"{config.recipe}/{key}"

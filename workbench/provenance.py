@@ -19,7 +19,7 @@ from typing import Any
 import diffsasrec
 from workbench.paths import repository_root
 
-_DECIDING = ("datasets/dataset.py", "experiments.py", "open_runs.py", "recipes.py")
+_DECIDING = ("datasets/dataset.py", "experiments.py", "open_runs.py", "recipes.py", "warm_starts.py")
 _PACKAGES = ("torch", "numpy", "pandas", "safetensors", "pyarrow")
 
 

@@ -47,6 +47,7 @@ class ExperimentConfig:
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     seed: int = 0  # of weights, order and masks; it is that of ``train`` too
+    start_from: str | None = None  # the run, or its folder, whose weights the training begins with
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -73,7 +74,7 @@ def recipe(dataset: str, model: str, *, unset: Collection[str] = (), **settings:
 
     Settings that are ``unset`` become None, whatever the recipe says.
     Settings are the fields of the model's config, of ``TrainConfig`` and of ``SplitConfig`` (its name is ``split``),
-    and ``seed``. A filtered data set, as in ``ml-1m~5core``, has the recipe of what it is made of.
+    ``seed`` and ``start_from``. A filtered data set, as in ``ml-1m~5core``, has the recipe of what it is made of.
 
     Raises:
         ValueError: an unknown model or setting, or a value out of range; the nearest name is offered.
@@ -92,7 +93,7 @@ def recipe(dataset: str, model: str, *, unset: Collection[str] = (), **settings:
     own, train = _field_names(MODELS[model][0]), _field_names(TrainConfig) - {"seed"}
     if not MODELS[model][1].trainable:
         train = set()
-    known = set().union(train, own, _SPLIT_SETTINGS)
+    known = set().union(train, own, _SPLIT_SETTINGS, {"start_from"} if train else ())
     for name in sorted(set(chosen) - known):
         _check_setting(name, given, model)
     model_config = {name: value for name, value in chosen.items() if name in own}
@@ -112,6 +113,7 @@ def recipe(dataset: str, model: str, *, unset: Collection[str] = (), **settings:
         split=from_dict(SplitConfig, split),
         train=from_dict(TrainConfig, {name: chosen[name] for name in chosen if name in train}),
         seed=from_dict(TrainConfig, {"seed": seed}).seed,
+        start_from=_start_of(chosen) if train else None,
     ).completed()
 
 
@@ -168,7 +170,9 @@ def _field_names(cls: type) -> set[str]:
 
 def _check_setting(name: str, given: Mapping[str, Any], model: str) -> None:
     """Raise for a setting that no model has; say so when this model alone does without it."""
-    elsewhere = _field_names(TrainConfig).union(*(_field_names(config) for config, _ in MODELS.values()))
+    elsewhere = {"start_from"}.union(
+        _field_names(TrainConfig), *(_field_names(each) for each, _ in MODELS.values())
+    )
     if name not in elsewhere:
         options = elsewhere.union(_SPLIT_SETTINGS)
         raise unknown_name("parameter", name, options)
@@ -181,3 +185,11 @@ def _fit_slots_to_length(model_config: dict[str, Any], name: str) -> None:
     length = model_config.get("max_length")
     if isinstance(length, int) and length > 1:
         model_config.setdefault(name, max(1, min(NUM_SLOTS, length // 2)))
+
+
+def _start_of(settings: Mapping[str, Any]) -> str | None:
+    """Return what a training begins with; raise for the first digits of a key, which were read as a number."""
+    start_from = settings.get("start_from")
+    if not isinstance(start_from, str | None):
+        raise ValueError(f"start_from={start_from} is a number: give the run as <recipe>/<key>")
+    return start_from

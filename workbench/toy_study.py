@@ -110,6 +110,10 @@ def distances_over_training(
     """
     if not epochs or min(epochs) < 1:
         raise ValueError(f"epochs must be numbers from 1 on, got {list(epochs)}")
+    if config.start_from is not None:
+        raise ValueError(
+            f"the run began with the weights of {config.start_from}, and this begins with fresh ones: take another run"
+        )
     split = make_split(dataset.interactions, config.split)
     num_items = dataset.interactions.num_items
     model = build_model(config.model, config.model_config, num_items, seed=config.seed)

@@ -40,6 +40,7 @@ class SequentialModel(nn.Module, ABC):
 
     trainable: ClassVar[bool] = True  # False: nothing to learn by gradients, ``count`` is all
     ways: ClassVar[tuple[str, ...]] = ("topk",)  # the ways it can recommend, out of WAYS
+    last_item_at: ClassVar[int] = 0  # the place of a history's last item, from the right, when it ranks
     decoded_by: ClassVar[type[DecodeConfig] | type[SampleConfig]] = (
         DecodeConfig  # where ``diffusion`` is among them
     )

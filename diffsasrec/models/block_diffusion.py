@@ -76,6 +76,7 @@ class BlockDiffusion(SequentialModel):
     """A causal transformer whose next block may hold MASKs, which see each other and all before them."""
 
     ways = ("topk", "autoregressive", "diffusion", "any_slot")
+    last_item_at = 1
 
     def __init__(self, config: BlockDiffusionConfig, num_items: int) -> None:
         super().__init__(config, num_items)

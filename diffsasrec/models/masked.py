@@ -118,6 +118,7 @@ class DiffSASRec(SequentialModel):
     """A mask predictor: tokens with MASKs in, logits of the masked items out."""
 
     ways = ("topk", "diffusion", "any_slot")
+    last_item_at = 1  # behind it a MASK
 
     def __init__(self, config: DiffSASRecConfig, num_items: int) -> None:
         super().__init__(config, num_items)

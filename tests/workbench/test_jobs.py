@@ -27,10 +27,8 @@ def test_notebooks_are_found_by_name_and_by_path(tmp_path, notebook):
 def test_the_training_notebook_has_the_parameters_of_the_contract():
     found = jobs.notebook_parameters("02_train")
     names = "dataset model split num_targets held_out_users seed max_minutes max_epochs max_length width num_blocks"
-    more = (
-        "num_heads dropout batch_size learning_rate learning_rate_schedule fine_tune num_processes runs_dir"
-    )
-    assert list(found) == [*names.split(), *more.split()]
+    more = "num_heads dropout batch_size learning_rate learning_rate_schedule fine_tune start_from"
+    assert list(found) == [*names.split(), *more.split(), "num_processes", "runs_dir"]
     assert all(entry["help"] and entry["inferred_type_name"] != "None" for entry in found.values())
 
 

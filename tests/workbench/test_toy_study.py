@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +114,10 @@ def test_training_brings_the_first_slot_nearer(toy):
     assert table[table["what"] == POPULARITY]["distance"].nunique() == 1
     with pytest.raises(ValueError, match="from 1 on, got"):
         distances_over_training(config, toy, epochs=())
+    with pytest.raises(
+        ValueError, match="the run began with the weights of toy-sasrec/abc, and this begins with fresh"
+    ):
+        distances_over_training(dataclasses.replace(config, start_from="toy-sasrec/abc"), toy, epochs=(1,))
 
 
 def test_a_world_whose_process_is_not_known_is_refused(world):
