@@ -24,7 +24,6 @@ from workbench.runs import Run, list_runs
 from workbench.tables import (
     SURE,
     as_matrix,
-    flattened,
     of_one_kind,
     over_seeds,
     paired_differences,
@@ -127,12 +126,9 @@ def leaderboard(
     Raises:
         ValueError: no run has the figure; those there are, are named.
     """
-    apart = _told_apart(runs)
     tables = []
     for way in ways:
-        table = runs_table(runs, part=part, recommend=way).assign(
-            settings=[apart[run.id] for run in runs], way=way
-        )
+        table = runs_table(runs, part=part, recommend=way).assign(way=way)
         tables.append(
             table[table["protocol"].notna()] if "protocol" in table else table.iloc[:0].assign(protocol=None)
         )
@@ -259,28 +255,6 @@ def _found(runs_dir: Path, word: str, finished: Sequence[Run]) -> list[Run]:
     if run.status != "done":
         raise RunError(f"the run {run.id} is {run.status}: only finished runs are compared")
     return [run]
-
-
-def _told_apart(runs: Sequence[Run]) -> dict[str, str]:
-    """Return, by id, the settings in which runs of one model differ; the seed is a column of its own."""
-    flat = {run.id: flattened(run.manifest["config"]) for run in runs}
-    words = {}
-    for run in runs:
-        model = run.manifest["config"].get("model")
-        peers = [flat[peer.id] for peer in runs if peer.manifest["config"].get("model") == model]
-        differing = [
-            name
-            for name in flat[run.id]
-            if any(peer.get(name) != flat[run.id][name] for peer in peers)
-            and name.rpartition(".")[2] not in ("seed", "dataset")
-        ]
-        values = {name.rpartition(".")[2]: flat[run.id][name] for name in differing}
-        words[run.id] = ", ".join(f"{name}={_plain(value)}" for name, value in values.items())
-    return words
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _called(row: pd.Series) -> str:

@@ -22,11 +22,11 @@ from workbench.figure_style import NOT_UPLOADED
 from workbench.open_runs import decode_user, open_run
 from workbench.replay import replay_html
 from workbench.run_figures import runs_scatter, training_curves
+from workbench.run_settings import flattened
 from workbench.runs import Run
 from workbench.tables import (
     GROUPINGS,
     MAIN_FIGURES,
-    flattened,
     for_people,
     group_table,
     of_one_kind,

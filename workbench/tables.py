@@ -22,6 +22,7 @@ from diffsasrec.summary import KS
 from diffsasrec.trace import OPEN_STATES, SLOT_STATES, DecodeTrace
 from workbench.figure_style import percent
 from workbench.run_files import RunError
+from workbench.run_settings import told_apart
 from workbench.runs import Run
 
 MAIN_FIGURES = ("HR@10", "NDCG@10", "MRR@10", "Coverage@10")  # that people look for first
@@ -37,15 +38,17 @@ def runs_table(
 ) -> pd.DataFrame:
     """Return a row per run: what it is, and its figures of one kind with ``<figure> low`` and ``<figure> high``.
 
-    Where a run was decoded in several ways, ``shown_decoding`` says which of them counts. A run without such a
-    result has no value there; one whose figures cannot be read says so in its status.
+    ``settings`` says what tells runs of one recipe apart. Where a run was decoded in several ways, ``shown_decoding``
+    says which of them counts. A run without such a result has no value there; one whose figures cannot be read says so
+    in its status.
     """
-    rows = []
+    rows, apart = [], told_apart(runs)
     for run in runs:
         row = {
             "name": run.id,
             "dataset": run.manifest["dataset"]["name"],
             "model": run.manifest["config"].get("model"),
+            "settings": apart[run.id],
             "seed": run.manifest["seed"],
             "status": run.status + (", stale" if run.stale else ""),
             "seconds": run.manifest.get("duration"),
@@ -154,15 +157,6 @@ def of_one_kind(
     if "decoding" not in rows or not len(rows):
         return rows
     return rows[rows["decoding"] == shown_decoding(rows["decoding"].unique().tolist())]
-
-
-def flattened(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the entries of nested mappings under their full names, ``model.width``."""
-    entries: dict[str, Any] = {}
-    for name, value in content.items():
-        is_nested = isinstance(value, Mapping) and len(value) > 0
-        entries |= flattened(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
-    return entries
 
 
 def paired_difference(

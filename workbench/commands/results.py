@@ -118,7 +118,8 @@ def print_runs(runs: list[Run]) -> None:
     found = runs_table(runs)
     figures = longest_figures(found, ["HR", "NDCG"])
     table = for_people(found, figures)
-    columns = [name for name in ("name", "status", "seconds", *figures) if name in table]
+    settings = ["settings"] if found["settings"].any() else []
+    columns = [name for name in ("name", *settings, "status", "seconds", *figures) if name in table]
     shown = table[columns].rename(columns={name: f"test {name}" for name in figures})
     print(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.0f}"))
 

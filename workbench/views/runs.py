@@ -88,7 +88,7 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
 def _show_table(table: pd.DataFrame, found: Shelf) -> None:
     shown = for_people(table, MAIN_FIGURES).rename(columns={"name": "run"})
     shown["decode"] = ""
-    order = ["run", *(name for name in MAIN_FIGURES if name in shown), "decode"]
+    order = ["run", "settings", *(name for name in MAIN_FIGURES if name in shown), "decode"]
     rest = [name for name in shown if name not in order]
     leading_table(
         shown[[*order, *rest]],
