@@ -313,10 +313,13 @@ def _looks(config: DecodeConfig, changed: NDArray[np.bool_]) -> float:
     """Return how often a list of a user is looked at, on average, from which steps changed something (B, T).
 
     Only what has changed is looked at anew. A rule that revises looks at a full list too, while it has a step left.
+    The hypotheses of a beam are one and the same in the first step.
     """
     followed = changed[:, : config.most_steps - 1] if config.row.revises else changed
     looks = followed.sum(axis=1) + config.row.revises
-    return float(looks.mean()) * (config.beam_width if "beam_width" in config.knobs else 1)
+    if "beam_width" in config.knobs:
+        looks = np.minimum(looks, 1) + config.beam_width * np.maximum(looks - 1, 0)
+    return float(looks.mean())
 
 
 def _decoded_batches(
