@@ -88,7 +88,9 @@ def _compare(runs: dict[str, Run], found: Shelf) -> None:
 def _show_table(table: pd.DataFrame, found: Shelf) -> None:
     shown = for_people(table, MAIN_FIGURES).rename(columns={"name": "run"})
     shown["decode"] = ""
-    order = ["run", "settings", *(name for name in MAIN_FIGURES if name in shown), "decode"]
+    if not shown["settings"].any():
+        shown = shown.drop(columns="settings")
+    order = [name for name in ("run", "settings", *MAIN_FIGURES, "decode") if name in shown]
     rest = [name for name in shown if name not in order]
     leading_table(
         shown[[*order, *rest]],
