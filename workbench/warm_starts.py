@@ -81,18 +81,12 @@ def begin_with(start: Start, model: SequentialModel, dataset: Dataset, split: Sp
     Raises:
         ValueError: they were trained on other data or another split, or do not fit the model.
     """
-    found = (
-        start.manifest["dataset"]["fingerprint"],
-        from_dict(SplitConfig, start.manifest["config"]["split"]),
-    )
-    names = start.manifest["dataset"]["name"], found[1].name
-    if found != (dataset.fingerprint, split.config) or start.manifest.get("target_hash") != split.target_hash(
-        "test"
-    ):
+    found, wanted = _seen(start), (dataset.fingerprint, split.config, split.target_hash("test"))
+    if found != wanted:
         raise ValueError(
-            f"the weights of {start.name} were trained on {names[0]} split by {names[1]}, and this is {dataset.name} "
-            f"split by {split.config.name}: they may have seen what is judged here; train both on the same data, with "
-            "the same settings of the split"
+            f"the weights of {start.name} were trained on {start.manifest['dataset']['name']} split by "
+            f"{found[1].name}, and this is {dataset.name} split by {split.config.name}: they may have seen what is judged here; train "
+            "both on the same data, with the same settings of the split"
         )
     weights = take_weights(model, start.checkpoint.model)
     about = f"{len(weights.taken)} parameters are taken"
@@ -107,3 +101,14 @@ def begin_with(start: Start, model: SequentialModel, dataset: Dataset, split: Sp
         "drawn": list(weights.drawn),
         "left": list(weights.left),
     }
+
+
+def _seen(start: Start) -> tuple[str, SplitConfig, str | None]:
+    """Return what weights were trained on: fingerprint of the data, split, and hash of the items left for the test."""
+    try:
+        data, split = start.manifest["dataset"]["fingerprint"], start.manifest["config"]["split"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"the {MANIFEST} of {start.name} does not say what its weights were trained on ({error}): give a run"
+        ) from error
+    return data, from_dict(SplitConfig, split), start.manifest.get("target_hash")
