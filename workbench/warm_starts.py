@@ -85,8 +85,8 @@ def begin_with(start: Start, model: SequentialModel, dataset: Dataset, split: Sp
     if found != wanted:
         raise ValueError(
             f"the weights of {start.name} were trained on {start.manifest['dataset']['name']} split by "
-            f"{found[1].name}, and this is {dataset.name} split by {split.config.name}: they may have seen what is judged here; train "
-            "both on the same data, with the same settings of the split"
+            f"{found[1].name}, and this is {dataset.name} split by {split.config.name}: they may have seen what is "
+            "judged here; train both on the same data, with the same settings of the split"
         )
     weights = take_weights(model, start.checkpoint.model)
     about = f"{len(weights.taken)} parameters are taken"
